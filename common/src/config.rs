@@ -1,0 +1,137 @@
+//! Limits, names and settings that user space and the programs agree on.
+
+/// Version of the maps' keys and values. Grows when one of them changes.
+pub const SCHEMA: u32 = 1;
+
+/// Flow entries a family's table holds; a conversation takes two.
+pub const MAX_FLOWS: u32 = 131_072;
+/// Endpoints on one host.
+pub const MAX_ENDPOINTS: u32 = 4096;
+/// Published ports and ranges on one host.
+pub const MAX_PUBLISHES: u32 = 16_384;
+/// Addresses of the host, per family.
+pub const MAX_HOST_ADDRESSES: u32 = 1024;
+/// Uplinks of the host.
+pub const MAX_UPLINKS: u32 = 256;
+/// Ports and ranges opened by links.
+pub const MAX_POLICIES: u32 = 16_384;
+/// Host sockets remembered per family: a full table forgets the longest unused.
+pub const MAX_SOCKETS: u32 = 16_384;
+/// Source ports tried for a masqueraded flow before it is refused.
+pub const PORT_TRIES: u32 = 16;
+
+/// What may change while the programs run (`pl_config`, one entry).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// [`SCHEMA`] of the maps.
+    pub schema: u32,
+    /// Bit `k`: some published range has class `k` (see [`crate::span`]).
+    pub publish_classes: u32,
+    /// Bit `k`: some opened range has class `k`.
+    pub policy_classes: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// Load-time constants of the programs, by symbol name.
+pub mod global {
+    /// `u64`: jiffies a second (`CONFIG_HZ`).
+    pub const JIFFIES_PER_SECOND: &str = "JIFFIES_PER_SECOND";
+    /// `u64`: cookie of the host's network namespace; the socket hooks leave other namespaces alone.
+    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
+    /// `u8`: aya-log's level; 0 is off and costs nothing.
+    pub const AYA_LOG_LEVEL: &str = "AYA_LOG_LEVEL";
+}
+
+/// The maps, by the name that `bpftool map` shows and under which they are pinned.
+pub mod map {
+    /// Flows, IPv4.
+    pub const FLOW4: &str = "pl_flow4";
+    /// Flows, IPv6.
+    pub const FLOW6: &str = "pl_flow6";
+    /// Published ports, IPv4.
+    pub const PUBLISH4: &str = "pl_publish4";
+    /// Published ports, IPv6.
+    pub const PUBLISH6: &str = "pl_publish6";
+    /// Endpoints by IPv4 address.
+    pub const ENDPOINT4: &str = "pl_endpoint4";
+    /// Endpoints by IPv6 address.
+    pub const ENDPOINT6: &str = "pl_endpoint6";
+    /// The host's IPv4 addresses.
+    pub const HOST4: &str = "pl_host4";
+    /// The host's IPv6 addresses.
+    pub const HOST6: &str = "pl_host6";
+    /// Endpoints by veth.
+    pub const VETH: &str = "pl_veth";
+    /// Uplinks by interface index.
+    pub const UPLINK: &str = "pl_uplink";
+    /// Ports opened by links.
+    pub const POLICY: &str = "pl_policy";
+    /// Settings.
+    pub const CONFIG: &str = "pl_config";
+    /// Generation of each publish entry.
+    pub const GENERATION: &str = "pl_generation";
+    /// Refusals per hook and reason.
+    pub const REASON: &str = "pl_reason";
+    /// Traffic per endpoint.
+    pub const TRAFFIC: &str = "pl_traffic";
+    /// Traffic per publish entry.
+    pub const PUB_TRAFFIC: &str = "pl_pub_traffic";
+    /// Host sockets sent to containers, IPv4.
+    pub const SOCKET4: &str = "pl_socket4";
+    /// Host sockets sent to containers, IPv6.
+    pub const SOCKET6: &str = "pl_socket6";
+
+    /// Every map.
+    pub const ALL: [&str; 18] = [
+        FLOW4,
+        FLOW6,
+        PUBLISH4,
+        PUBLISH6,
+        ENDPOINT4,
+        ENDPOINT6,
+        HOST4,
+        HOST6,
+        VETH,
+        UPLINK,
+        POLICY,
+        CONFIG,
+        GENERATION,
+        REASON,
+        TRAFFIC,
+        PUB_TRAFFIC,
+        SOCKET4,
+        SOCKET6,
+    ];
+}
+
+/// The programs, by the name that `bpftool prog` shows and under which they are pinned.
+pub mod program {
+    /// tc, ingress of a container's host-side veth.
+    pub const FROM_CONTAINER: &str = "from_container";
+    /// tc, egress of a container's host-side veth.
+    pub const TO_CONTAINER: &str = "to_container";
+    /// tc, ingress of an uplink.
+    pub const FROM_UPLINK: &str = "from_uplink";
+    /// tc, egress of an uplink.
+    pub const TO_UPLINK: &str = "to_uplink";
+    /// XDP, native, of an uplink.
+    pub const FROM_UPLINK_XDP: &str = "from_uplink_xdp";
+
+    /// Every tc program.
+    pub const TC: [&str; 4] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, TO_UPLINK];
+    /// Every cgroup socket-address program; the name is the hook.
+    pub const SOCK_ADDR: [&str; 10] = [
+        "connect4",
+        "connect6",
+        "sendmsg4",
+        "sendmsg6",
+        "recvmsg4",
+        "recvmsg6",
+        "getpeername4",
+        "getpeername6",
+        "bind4",
+        "bind6",
+    ];
+}

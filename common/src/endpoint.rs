@@ -1,0 +1,73 @@
+//! Endpoints: a container's place on a bridge network, found by its address or by its veth.
+
+use crate::family::{Addr4, Addr6, Family};
+
+/// Found by a container's address (`pl_endpoint4`, `pl_endpoint6`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Number of the endpoint, index of its counters; never 0.
+    pub id: u32,
+    /// Number of its network.
+    pub network: u32,
+    /// Index of the host-side veth.
+    pub ifindex: u32,
+    /// MAC of the container's `eth0`.
+    pub mac: [u8; 6],
+    /// MAC of the network's bridge, which routed packets come from.
+    pub gateway_mac: [u8; 6],
+}
+
+/// Found by the index of a container's host-side veth (`pl_veth`): what it may send, and as whom.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Veth {
+    /// Number of the endpoint.
+    pub endpoint: u32,
+    /// Number of its network.
+    pub network: u32,
+    /// Index of the network's bridge, from which routes are looked up.
+    pub bridge: u32,
+    /// IPv4 address of the container; zero if none.
+    pub addr4: Addr4,
+    /// IPv6 address of the container; zero if none.
+    pub addr6: Addr6,
+    /// MAC of the container's `eth0`.
+    pub mac: [u8; 6],
+    /// MAC of the network's bridge.
+    pub gateway_mac: [u8; 6],
+    /// Bits of [`veth`].
+    pub flags: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+}
+
+/// Bits of [`Veth::flags`].
+pub mod veth {
+    /// The network's containers may not reach each other unless a link or a published port says so.
+    pub const ICC_OFF: u8 = 1;
+    /// What the container sends beyond its host takes the host's address.
+    pub const MASQUERADE: u8 = 2;
+    /// The network reaches nothing outside.
+    pub const INTERNAL: u8 = 4;
+}
+
+/// The family's address in a [`Veth`].
+pub trait VethAddr: Family {
+    /// The container's address in this family; [`crate::family::Address::ANY`] if none.
+    fn of(veth: &Veth) -> &Self::Addr;
+}
+
+impl VethAddr for crate::family::V4 {
+    #[inline(always)]
+    fn of(veth: &Veth) -> &Addr4 {
+        &veth.addr4
+    }
+}
+
+impl VethAddr for crate::family::V6 {
+    #[inline(always)]
+    fn of(veth: &Veth) -> &Addr6 {
+        &veth.addr6
+    }
+}

@@ -1,0 +1,137 @@
+//! Flows: one entry for each direction of a conversation whose packets portlane rewrites or lets through by state.
+//!
+//! The key is the tuple of a packet as it arrives at a hook; the value is the tuple as it leaves, and where to.
+//! The two entries of a pair are each other's mirror: the reply's key is the opener's value turned round.
+
+/// [`FlowKey::zone`] of what arrives at an uplink.
+pub const ZONE_OUTSIDE: u32 = 0;
+/// [`FlowKey::zone`] of what the host itself sends by an uplink.
+pub const ZONE_HOST: u32 = u32::MAX;
+
+/// A packet's tuple, and where it was seen.
+///
+/// A container's packets carry the index of its veth as their zone, so a hit also proves the source address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port; for ICMP echo the identifier.
+    pub sport: u16,
+    /// Destination port; for ICMP echo the identifier.
+    pub dport: u16,
+    /// Index of the container's veth, [`ZONE_OUTSIDE`] or [`ZONE_HOST`].
+    pub zone: u32,
+    /// IP protocol number.
+    pub proto: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+}
+
+/// What to do with the packets of one direction of a flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow<A> {
+    /// Jiffies at which either direction was last seen, at most [`REFRESH_SECONDS`] old while packets pass.
+    pub seen: u64,
+    /// Source address that the packet leaves with.
+    pub src: A,
+    /// Destination address that the packet leaves with.
+    pub dst: A,
+    /// Source port that the packet leaves with.
+    pub sport: u16,
+    /// Destination port that the packet leaves with.
+    pub dport: u16,
+    /// Interface that the packet leaves by: a container's veth or an uplink; 0 for the host's own stack.
+    pub ifindex: u32,
+    /// Zone of the mirror entry.
+    pub pair_zone: u32,
+    /// The container's endpoint number, for its counters; 0 where the host itself is the endpoint.
+    pub endpoint: u32,
+    /// The publish entry's number, 0 if none was used.
+    pub publish: u32,
+    /// Generation of the publish entry when the flow began; another one now means that the flow is over.
+    pub generation: u32,
+    /// Difference that the addresses make to an L4 checksum, folded to 16 bits.
+    pub addr_delta: u16,
+    /// Difference that the ports make to an L4 checksum, folded to 16 bits.
+    pub port_delta: u16,
+    /// Destination MAC of the next hop; zero while it is not known.
+    pub dst_mac: [u8; 6],
+    /// Source MAC towards the next hop.
+    pub src_mac: [u8; 6],
+    /// Bits of [`state`].
+    pub state: u8,
+    /// One of [`hop`].
+    pub hop: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// Always zero.
+    pub pad: [u8; 5],
+}
+
+/// Where a flow's packets go.
+pub mod hop {
+    /// Straight into the container behind `ifindex` (`bpf_redirect_peer`).
+    pub const ENDPOINT: u8 = 1;
+    /// Out by the uplink `ifindex`.
+    pub const UPLINK: u8 = 2;
+    /// Up the host's own stack.
+    pub const HOST: u8 = 3;
+}
+
+/// What a flow has seen; both entries of a pair hold the same bits.
+pub mod state {
+    /// The reply direction has spoken.
+    pub const ANSWERED: u8 = 1;
+    /// TCP: the opener sent FIN.
+    pub const FIN_OPENER: u8 = 2;
+    /// TCP: the reply direction sent FIN.
+    pub const FIN_REPLY: u8 = 4;
+    /// TCP: either side sent RST.
+    pub const RESET: u8 = 8;
+}
+
+/// What an entry is.
+pub mod flag {
+    /// The entry of the reply direction.
+    pub const REPLY: u8 = 1;
+    /// The packet crosses a router's hop: its TTL or hop limit goes down by one.
+    pub const ROUTED: u8 = 2;
+    /// Source or destination differs between arrival and departure.
+    pub const NAT: u8 = 4;
+    /// Towards the container (receive side of its counters).
+    pub const INBOUND: u8 = 8;
+}
+
+/// Both entries of a pair are stamped when a packet passes and the stamp is older than this.
+pub const REFRESH_SECONDS: u64 = 1;
+/// UDP, answered (RFC 4787 REQ-5).
+pub const UDP_SECONDS: u64 = 300;
+/// UDP, not answered yet.
+pub const UDP_UNANSWERED_SECONDS: u64 = 30;
+/// TCP, established (RFC 5382 REQ-5: at least 2 hours 4 minutes).
+pub const TCP_SECONDS: u64 = 7440;
+/// TCP, opening or closing (RFC 5382 REQ-5: at least 4 minutes).
+pub const TCP_TRANSITORY_SECONDS: u64 = 240;
+/// ICMP echo (RFC 5508 REQ-2).
+pub const ICMP_SECONDS: u64 = 60;
+
+/// Seconds without a packet after which a flow of `proto` in `state` is over.
+#[inline(always)]
+pub const fn timeout_seconds(proto: u8, state: u8) -> u64 {
+    match proto {
+        6 if state & state::RESET != 0
+            || state & (state::FIN_OPENER | state::FIN_REPLY) == (state::FIN_OPENER | state::FIN_REPLY)
+            || state & state::ANSWERED == 0 =>
+        {
+            TCP_TRANSITORY_SECONDS
+        }
+        6 => TCP_SECONDS,
+        17 if state & state::ANSWERED == 0 => UDP_UNANSWERED_SECONDS,
+        17 => UDP_SECONDS,
+        _ => ICMP_SECONDS,
+    }
+}

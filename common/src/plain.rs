@@ -1,0 +1,53 @@
+//! The promise that a type may cross the kernel border: no padding, no pointers, any bit pattern valid.
+#![expect(unsafe_code, reason = "Pod is an unsafe promise; this is the only place where it is given")]
+
+use crate::{
+    counter::{Counter, Traffic},
+    endpoint::{Endpoint, Veth},
+    family::{Addr4, Addr6},
+    flow::{Flow, FlowKey},
+    network::{HostAddr, Uplink},
+    policy::{Policy, PolicyKey},
+    publish::{Publish, PublishKey},
+    socket::{SocketKey, SocketOrigin},
+};
+
+macro_rules! plain {
+    ($($t:ty = $size:literal),+ $(,)?) => {$(
+        const _: () = assert!(size_of::<$t>() == $size, "size differs from the sum of the fields");
+        // SAFETY: repr(C), made of integers and arrays of them; the size above is the sum of the fields' sizes,
+        // so there is no padding.
+        unsafe impl bytemuck::Zeroable for $t {}
+        // SAFETY: as above.
+        unsafe impl bytemuck::Pod for $t {}
+        #[cfg(feature = "user")]
+        // SAFETY: as above.
+        unsafe impl aya::Pod for $t {}
+    )+};
+}
+
+plain! {
+    Addr4 = 4,
+    Addr6 = 16,
+    FlowKey<Addr4> = 20,
+    FlowKey<Addr6> = 44,
+    Flow<Addr4> = 64,
+    Flow<Addr6> = 88,
+    PublishKey<Addr4> = 8,
+    PublishKey<Addr6> = 20,
+    Publish<Addr4> = 20,
+    Publish<Addr6> = 32,
+    Endpoint = 24,
+    Veth = 48,
+    Uplink = 28,
+    HostAddr = 4,
+    PolicyKey = 12,
+    Policy = 4,
+    Counter = 16,
+    Traffic = 32,
+    SocketKey<Addr4> = 16,
+    SocketKey<Addr6> = 28,
+    SocketOrigin<Addr4> = 8,
+    SocketOrigin<Addr6> = 20,
+    crate::config::Config = 16,
+}
