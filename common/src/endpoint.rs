@@ -52,22 +52,10 @@ pub mod veth {
     pub const INTERNAL: u8 = 4;
 }
 
-/// The family's address in a [`Veth`].
-pub trait VethAddr: Family {
-    /// The container's address in this family; [`crate::family::Address::ANY`] if none.
-    fn of(veth: &Veth) -> &Self::Addr;
-}
-
-impl VethAddr for crate::family::V4 {
+impl Veth {
+    /// The container's address in a family; [`crate::family::Address::ANY`] if it has none.
     #[inline(always)]
-    fn of(veth: &Veth) -> &Addr4 {
-        &veth.addr4
-    }
-}
-
-impl VethAddr for crate::family::V6 {
-    #[inline(always)]
-    fn of(veth: &Veth) -> &Addr6 {
-        &veth.addr6
+    pub fn addr<F: Family>(&self) -> &F::Addr {
+        F::pick(&self.addr4, &self.addr6)
     }
 }

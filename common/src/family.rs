@@ -28,6 +28,8 @@ pub trait Family: sealed::Sealed + Copy + fmt::Debug + Eq + Hash + Ord + 'static
     const ECHO_REPLY: u8;
     /// Whether its ICMP checksum covers a pseudo header (RFC 4443 §2.3: yes for ICMPv6).
     const ICMP_PSEUDO_HEADER: bool;
+    /// The family's one of two addresses.
+    fn pick<'a>(v4: &'a Addr4, v6: &'a Addr6) -> &'a Self::Addr;
 }
 
 /// An address of one family: octets in network order.
@@ -77,6 +79,11 @@ impl Family for V4 {
     const ECHO_REQUEST: u8 = 8;
     const ECHO_REPLY: u8 = 0;
     const ICMP_PSEUDO_HEADER: bool = false;
+
+    #[inline(always)]
+    fn pick<'a>(v4: &'a Addr4, _v6: &'a Addr6) -> &'a Addr4 {
+        v4
+    }
 }
 
 impl Family for V6 {
@@ -88,6 +95,11 @@ impl Family for V6 {
     const ECHO_REQUEST: u8 = 128;
     const ECHO_REPLY: u8 = 129;
     const ICMP_PSEUDO_HEADER: bool = true;
+
+    #[inline(always)]
+    fn pick<'a>(_v4: &'a Addr4, v6: &'a Addr6) -> &'a Addr6 {
+        v6
+    }
 }
 
 impl Address for Addr4 {

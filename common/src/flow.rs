@@ -18,9 +18,9 @@ pub struct FlowKey<A> {
     pub src: A,
     /// Destination address.
     pub dst: A,
-    /// Source port; for ICMP echo the identifier.
+    /// Source port; for an ICMP echo request its identifier, for a reply 0.
     pub sport: u16,
-    /// Destination port; for ICMP echo the identifier.
+    /// Destination port; for an ICMP echo reply its identifier, for a request 0.
     pub dport: u16,
     /// Index of the container's veth, [`ZONE_OUTSIDE`] or [`ZONE_HOST`].
     pub zone: u32,
@@ -69,7 +69,11 @@ pub struct Flow<A> {
     /// Bits of [`flag`].
     pub flags: u8,
     /// Always zero.
-    pub pad: [u8; 5],
+    pub pad: u8,
+    /// Largest IP packet that the way out carries, in bytes; 0 for no limit.
+    pub mtu: u16,
+    /// Always zero.
+    pub pad2: u16,
 }
 
 /// Where a flow's packets go.

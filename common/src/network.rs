@@ -24,22 +24,10 @@ pub struct HostAddr {
     pub ifindex: u32,
 }
 
-/// The family's masquerade address in an [`Uplink`].
-pub trait UplinkAddr: Family {
-    /// Zero if the uplink has none.
-    fn of(uplink: &Uplink) -> &Self::Addr;
-}
-
-impl UplinkAddr for crate::family::V4 {
+impl Uplink {
+    /// The masquerade address in a family; [`crate::family::Address::ANY`] if it has none.
     #[inline(always)]
-    fn of(uplink: &Uplink) -> &Addr4 {
-        &uplink.addr4
-    }
-}
-
-impl UplinkAddr for crate::family::V6 {
-    #[inline(always)]
-    fn of(uplink: &Uplink) -> &Addr6 {
-        &uplink.addr6
+    pub fn addr<F: Family>(&self) -> &F::Addr {
+        F::pick(&self.addr4, &self.addr6)
     }
 }

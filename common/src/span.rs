@@ -52,6 +52,31 @@ pub const fn block_of(port: u16, class: u8) -> u16 {
     ((port as u32) >> (class & 31)) as u16
 }
 
+/// Looks a port up in a table of ranges: `probe` is asked for every class set in `classes`, at each block that a range
+/// holding the port may be filed under, and answers with what it found if that range does hold the port.
+#[inline(always)]
+pub fn search<R>(classes: u32, port: u16, mut probe: impl FnMut(u8, u16) -> Option<R>) -> Option<R> {
+    let mut class = 0u8;
+    while class < CLASSES {
+        if classes >> class & 1 != 0 {
+            let block = block_of(port, class);
+            if let Some(found) = probe(class, block) {
+                return Some(found);
+            }
+            if class != 0 {
+                if let Some(found) = probe(class, block.wrapping_add(1)) {
+                    return Some(found);
+                }
+                if let Some(found) = probe(class, block.wrapping_sub(1)) {
+                    return Some(found);
+                }
+            }
+        }
+        class += 1;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -70,12 +95,7 @@ mod tests {
     }
 
     fn find(table: &HashMap<(u8, u16), Span>, port: u16) -> Option<Span> {
-        (0..CLASSES).find_map(|class| {
-            let block = block_of(port, class);
-            [block, block.wrapping_sub(1), block.wrapping_add(1)]
-                .into_iter()
-                .find_map(|b| table.get(&(class, b)).copied().filter(|span| span.contains(port)))
-        })
+        search(u32::MAX, port, |class, block| table.get(&(class, block)).copied().filter(|span| span.contains(port)))
     }
 
     #[test]

@@ -1,0 +1,189 @@
+//! Headers as they lie in a packet, and the few places where IPv4 and IPv6 really differ.
+
+use bytemuck::{Pod, Zeroable};
+use portlane_common::family::{Addr4, Addr6, Family, V4, V6};
+
+use crate::packet::Packet;
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET: usize = 14;
+/// Ethernet type of ARP.
+pub const ARP: u16 = 0x0806;
+/// IP protocol numbers.
+pub const TCP: u8 = 6;
+/// UDP.
+pub const UDP: u8 = 17;
+/// The IPv6 fragment header.
+const FRAGMENT6: u8 = 44;
+
+/// A MAC address as the words it is compared and moved by.
+pub type Mac = [u16; 3];
+
+/// IEEE 802.3.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub struct Ethernet {
+    /// Destination.
+    pub dst: Mac,
+    /// Source.
+    pub src: Mac,
+    /// Network order.
+    pub ethertype: u16,
+}
+
+/// RFC 826, for Ethernet and IPv4. Halfwords, because the addresses are not aligned to more.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub struct Arp {
+    /// Hardware type, protocol type, lengths, operation.
+    pub head: [u16; 4],
+    /// Sender's MAC.
+    pub sender: Mac,
+    /// Sender's IPv4 address.
+    pub sender_ip: [u16; 2],
+    /// Target's MAC.
+    pub target: Mac,
+    /// Target's IPv4 address.
+    pub target_ip: [u16; 2],
+}
+
+/// RFC 791, without options.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Ipv4 {
+    version_ihl: u8,
+    tos: u8,
+    total_length: u16,
+    id: u16,
+    fragment: u16,
+    ttl: u8,
+    protocol: u8,
+    checksum: u16,
+    src: Addr4,
+    dst: Addr4,
+}
+
+/// RFC 8200.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Ipv6 {
+    version_class_label: u32,
+    payload_length: u16,
+    next_header: u8,
+    hop_limit: u8,
+    src: Addr6,
+    dst: Addr6,
+}
+
+/// An IP header of either family, as far as the packet path cares.
+#[derive(Clone, Copy)]
+pub struct Ip<A> {
+    /// Source.
+    pub src: A,
+    /// Destination.
+    pub dst: A,
+    /// Protocol of what follows.
+    pub proto: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Part of a larger packet.
+    pub fragment: bool,
+    /// Where the L4 header begins.
+    pub l4: usize,
+}
+
+/// How a family's header is read and changed.
+pub trait Header: Family {
+    /// Reads and checks the IP header; `None` if it is cut short or contradicts itself.
+    fn read<P: Packet>(packet: &P) -> Option<Ip<Self::Addr>>;
+    /// Replaces the addresses, which changes their sum by `delta`.
+    fn set_addresses<P: Packet>(packet: &mut P, src: Self::Addr, dst: Self::Addr, delta: u16) -> bool;
+    /// Counts one hop; the caller has seen that the TTL is above 1.
+    fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool;
+}
+
+/// Folds a sum of 16-bit words to 16 bits (RFC 1071).
+#[inline(always)]
+pub const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// The difference, folded, that replacing words of sum `old` by words of sum `new` makes (RFC 1624).
+#[inline(always)]
+pub const fn difference(old: u32, new: u32) -> u16 {
+    fold(new + (!fold(old)) as u32)
+}
+
+/// A checksum after the data it covers changed by `delta`.
+#[inline(always)]
+pub const fn update(checksum: u16, delta: u16) -> u16 {
+    !fold((!checksum) as u32 + delta as u32)
+}
+
+impl Header for V4 {
+    #[inline(always)]
+    fn read<P: Packet>(packet: &P) -> Option<Ip<Addr4>> {
+        let ip = packet.read::<Ipv4>(ETHERNET)?;
+        let header = ((ip.version_ihl & 0xf) as usize) * 4;
+        let total = u16::from_be(ip.total_length) as u32;
+        // A total length of 0 is an IPv4 BIG TCP train (Linux 6.3).
+        let contradicts =
+            total != 0 && (total < header as u32 || total + ETHERNET as u32 > packet.length());
+        if ip.version_ihl >> 4 != 4 || header < Self::HEADER_LEN || contradicts {
+            return None;
+        }
+        Some(Ip {
+            src: ip.src,
+            dst: ip.dst,
+            proto: ip.protocol,
+            ttl: ip.ttl,
+            fragment: ip.fragment & 0x3fff_u16.to_be() != 0,
+            l4: ETHERNET + header,
+        })
+    }
+
+    #[inline(always)]
+    fn set_addresses<P: Packet>(packet: &mut P, src: Addr4, dst: Addr4, delta: u16) -> bool {
+        let Some(checksum) = packet.read::<u16>(ETHERNET + 10) else { return false };
+        packet.write(ETHERNET + 10, update(checksum, delta)) && packet.write(ETHERNET + 12, [src, dst])
+    }
+
+    #[inline(always)]
+    fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool {
+        let Some(checksum) = packet.read::<u16>(ETHERNET + 10) else { return false };
+        // The TTL is the upper byte of a word: one less changes the sum by minus 0x0100 in network order.
+        let delta = !u16::from_ne_bytes([1, 0]);
+        packet.write(ETHERNET + 10, update(checksum, delta)) && packet.write(ETHERNET + 8, ttl - 1)
+    }
+}
+
+impl Header for V6 {
+    #[inline(always)]
+    fn read<P: Packet>(packet: &P) -> Option<Ip<Addr6>> {
+        let ip = packet.read::<Ipv6>(ETHERNET)?;
+        let payload = u16::from_be(ip.payload_length) as u32;
+        let contradicts = payload + (ETHERNET + Self::HEADER_LEN) as u32 > packet.length();
+        if u32::from_be(ip.version_class_label) >> 28 != 6 || contradicts {
+            return None;
+        }
+        Some(Ip {
+            src: ip.src,
+            dst: ip.dst,
+            proto: ip.next_header,
+            ttl: ip.hop_limit,
+            fragment: ip.next_header == FRAGMENT6,
+            l4: ETHERNET + Self::HEADER_LEN,
+        })
+    }
+
+    #[inline(always)]
+    fn set_addresses<P: Packet>(packet: &mut P, src: Addr6, dst: Addr6, _delta: u16) -> bool {
+        packet.write(ETHERNET + 8, [src, dst])
+    }
+
+    #[inline(always)]
+    fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool {
+        packet.write(ETHERNET + 7, ttl - 1)
+    }
+}

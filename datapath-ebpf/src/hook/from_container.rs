@@ -1,0 +1,178 @@
+//! Everything a container sends: tc ingress of its host-side veth.
+
+use portlane_common::{
+    endpoint::{Veth, veth as veth_flag},
+    family::{Address, Family, V4, V6},
+    flow::{ZONE_OUTSIDE, flag, hop},
+    reason::Reason,
+};
+
+use crate::{
+    header::{ARP, ETHERNET, Ethernet, TCP},
+    packet::{Net, Packet, Tables, route},
+    stage::{
+        flow, guard,
+        nat::{self, Scratch},
+        parse::{self, ACK, SYN, kind},
+        policy, publish,
+    },
+    verdict::{self, Verdict, decision},
+};
+
+/// The hook, for any packet.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
+    let Some(veth) = tables.veth(packet.ifindex()) else { return Verdict::PASS };
+    packet.pull(ETHERNET as u32);
+    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::drop(Reason::Malformed) };
+    if !guard::own_mac(veth, ethernet.src) {
+        return Verdict::drop(Reason::SpoofedMac);
+    }
+    if packet.tagged() {
+        return Verdict::drop(Reason::NotIp);
+    }
+    match u16::from_be(ethernet.ethertype) {
+        V4::ETHERTYPE => ip::<V4, P, T>(packet, tables, veth),
+        V6::ETHERTYPE => ip::<V6, P, T>(packet, tables, veth),
+        ARP => guard::arp(packet, veth),
+        _ => Verdict::drop(Reason::NotIp),
+    }
+}
+
+#[inline(always)]
+fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) -> Verdict {
+    let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
+    let parsed = parse::l4::<F, P>(packet, &ip);
+    if parsed.kind == kind::MALFORMED {
+        return Verdict::drop(Reason::Malformed);
+    }
+    let spoofed = guard::source::<F, P>(packet, veth, &parsed);
+    if spoofed != 0 {
+        return Verdict { action: verdict::DROP, ifindex: 0, reason: spoofed };
+    }
+    tables.count_endpoint(veth.endpoint, false, packet.length());
+    if parsed.dst.is_multicast() || (F::AF == V6::AF && guard::is_discovery(&parsed)) {
+        return Verdict::PASS;
+    }
+    let key = parsed.key(packet.ifindex());
+    let known = if parsed.trackable() { flow::find::<F, T>(tables, &key) } else { None };
+    let flow = match known {
+        Some(flow) => flow,
+        None => {
+            if let Some(peer) = tables.endpoint(&parsed.dst)
+                && peer.network == veth.network
+                && veth.flags & veth_flag::ICC_OFF == 0
+            {
+                tables.count_endpoint(peer.id, true, packet.length());
+                return Verdict::to(verdict::ENDPOINT, peer.ifindex);
+            }
+            let decision = nat::begin::<F, T>(tables, &key, |scratch| {
+                decide::<F, T>(tables, scratch, parsed.kind as u32, parsed.tcp as u32)
+            });
+            if decision != decision::OPEN {
+                return decision::verdict(decision);
+            }
+            let Some(flow) = tables.flow(&key) else { return Verdict::drop(Reason::FlowsExhausted) };
+            flow
+        }
+    };
+    flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow)
+}
+
+/// A packet that belongs to no flow: who may open one, and which.
+#[inline(never)]
+fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, kind: u32, tcp: u32) -> u32 {
+    let key = &scratch.key;
+    let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::SpoofedMac) };
+    let ports = key.proto == TCP || kind == kind::UDP as u32;
+    if let Some(peer) = tables.endpoint(&key.dst) {
+        if peer.network != veth.network {
+            return decision::drop(Reason::OtherNetwork);
+        }
+        if !ports || !policy::linked(tables, veth.endpoint, peer.id, key.proto, key.dport) {
+            return decision::drop(Reason::IccOff);
+        }
+        let opening = &mut scratch.opening;
+        opening.begin(key);
+        opening.to_endpoint(peer);
+        opening.src_mac = veth.mac;
+        opening.reply_to(veth.endpoint, key.zone, veth.mac, peer.mac);
+        return decision::OPEN;
+    }
+    if tables.is_host(&key.dst) {
+        return hairpin::<F, T>(tables, scratch, veth, ports);
+    }
+    if key.dst.is_link_local() && F::AF == V6::AF {
+        return decision::PASS;
+    }
+    if veth.flags & veth_flag::INTERNAL != 0 {
+        return decision::drop(Reason::InternalNetwork);
+    }
+    if kind == kind::FRAGMENT as u32 {
+        return decision::drop(Reason::FragmentUnsupported);
+    }
+    if kind == kind::OTHER as u32 {
+        return decision::drop(Reason::ProtocolUnsupported);
+    }
+    let opens_tcp = tcp as u8 & (SYN | ACK) == SYN;
+    let opens_echo = kind == kind::ECHO as u32 && key.dport == 0;
+    if (key.proto == TCP && !opens_tcp) || (kind == kind::ECHO as u32 && !opens_echo) {
+        return decision::drop(Reason::NoFlow);
+    }
+    masquerade::<F, T>(tables, scratch, veth)
+}
+
+/// To an address of the host: a published port leads back to a container, anything else is the host's own service.
+#[inline(always)]
+fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, veth: &Veth, ports: bool) -> u32 {
+    let Scratch { key, opening, .. } = scratch;
+    if !ports {
+        return decision::PASS;
+    }
+    let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true) else {
+        return decision::PASS;
+    };
+    let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
+    opening.begin(key);
+    opening.to_published(published);
+    if target.network == veth.network {
+        // The answer must come back through here, so the called address stands in for the caller.
+        opening.src = key.dst;
+    }
+    opening.to_endpoint(target);
+    opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
+    decision::OPEN
+}
+
+/// Beyond the host: out by the uplink that the route names, as the host.
+#[inline(always)]
+fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, veth: &Veth) -> u32 {
+    let Scratch { key, opening, .. } = scratch;
+    let found = tables.route(veth.bridge, &key.src, &key.dst, key.proto);
+    if found.status == route::STACK {
+        return decision::stack(Reason::StackRoute);
+    }
+    if found.status != route::FOUND {
+        return decision::drop(Reason::NoRoute);
+    }
+    let Some(uplink) = tables.uplink(found.ifindex) else { return decision::drop(Reason::NoUplink) };
+    let src = *uplink.addr::<F>();
+    if src == F::Addr::ANY {
+        return decision::drop(Reason::NoUplink);
+    }
+    if veth.flags & veth_flag::MASQUERADE == 0 {
+        return decision::drop(Reason::MasqueradeOff);
+    }
+    opening.begin(key);
+    opening.src = src;
+    opening.reply_zone = ZONE_OUTSIDE;
+    opening.ifindex = found.ifindex;
+    opening.hop = hop::UPLINK;
+    opening.dst_mac = found.dst_mac;
+    opening.src_mac = found.src_mac;
+    opening.mtu = if uplink.mtu > 0xffff { 0 } else { uplink.mtu as u16 };
+    opening.flags = flag::ROUTED;
+    opening.reply_flags = flag::ROUTED | flag::INBOUND;
+    opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
+    decision::OPEN
+}

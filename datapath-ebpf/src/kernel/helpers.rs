@@ -1,0 +1,125 @@
+//! Helpers whose arguments need assembling.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup, bpf_sock_tuple,
+    },
+    helpers::generated,
+};
+use portlane_common::{family::Family, flow::FlowKey};
+
+use crate::{
+    header::TCP,
+    packet::{Route, route},
+};
+
+/// `struct bpf_fib_lookup` (Linux 4.18), its unions spelt out.
+#[repr(C)]
+struct Fib {
+    family: u8,
+    l4_protocol: u8,
+    sport: u16,
+    dport: u16,
+    total_length: u16,
+    ifindex: u32,
+    tos: u32,
+    src: [u32; 4],
+    dst: [u32; 4],
+    vlan: u32,
+    src_mac: [u8; 6],
+    dst_mac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
+
+/// An address's words at the front of four.
+#[inline(always)]
+fn words<F: Family>(addr: &F::Addr) -> [u32; 4] {
+    let mut words = [0u32; 4];
+    // SAFETY: an address is 4 or 16 bytes of plain data aligned to a word, and the array has room for both.
+    unsafe { (&raw mut words).cast::<F::Addr>().write(*addr) };
+    words
+}
+
+/// Asks the FIB where a packet that comes in by `from` goes.
+#[inline(always)]
+pub fn fib<F: Family>(context: *mut c_void, from: u32, src: &F::Addr, dst: &F::Addr, proto: u8) -> Route {
+    let mut fib = Fib {
+        family: F::AF,
+        l4_protocol: proto,
+        sport: 0,
+        dport: 0,
+        total_length: 0,
+        ifindex: from,
+        tos: 0,
+        src: words::<F>(src),
+        dst: words::<F>(dst),
+        vlan: 0,
+        src_mac: [0; 6],
+        dst_mac: [0; 6],
+    };
+    // SAFETY: the context is the program's own, the parameters have the size the kernel knows.
+    let result =
+        unsafe { generated::bpf_fib_lookup(context, (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) } as i32;
+    let status = if result < 0 {
+        route::REFUSED
+    } else {
+        match result as u32 {
+            // Without a neighbour yet, or for a packet that is too large, the interface is known all the same.
+            BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED => route::FOUND,
+            BPF_FIB_LKUP_RET_FWD_DISABLED | BPF_FIB_LKUP_RET_UNSUPP_LWT => route::REFUSED,
+            _ => route::STACK,
+        }
+    };
+    let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
+    Route {
+        status,
+        ifindex: fib.ifindex,
+        mtu: 0,
+        dst_mac: if known { fib.dst_mac } else { [0; 6] },
+        src_mac: if known { fib.src_mac } else { [0; 6] },
+    }
+}
+
+/// `struct bpf_sock_tuple`'s halves: addresses, then ports in network order.
+#[repr(C)]
+struct SocketTuple<A> {
+    src: A,
+    dst: A,
+    sport: u16,
+    dport: u16,
+}
+
+const ESTABLISHED: u32 = 1;
+/// `TCP_LISTEN`.
+const LISTEN: u32 = 10;
+/// `BPF_F_CURRENT_NETNS`.
+const CURRENT_NETNS: u64 = -1i32 as u32 as u64;
+
+/// Whether a socket of the host is connected to this tuple; listening and unconnected ones do not count.
+#[inline(always)]
+pub fn host_connected<F: Family>(context: *mut c_void, key: &FlowKey<F::Addr>) -> bool {
+    let mut tuple = SocketTuple { src: key.src, dst: key.dst, sport: key.sport.to_be(), dport: key.dport.to_be() };
+    let size = size_of::<SocketTuple<F::Addr>>() as u32;
+    let pointer = (&raw mut tuple).cast::<bpf_sock_tuple>();
+    let netns = u64::from(u32::MAX) & CURRENT_NETNS | 0xffff_ffff_0000_0000;
+    // SAFETY: the tuple is as large as `size` says, which is one of the two sizes that the kernel takes.
+    let socket = unsafe {
+        if key.proto == TCP {
+            generated::bpf_sk_lookup_tcp(context, pointer, size, netns, 0)
+        } else {
+            generated::bpf_sk_lookup_udp(context, pointer, size, netns, 0)
+        }
+    };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: not null, and released below.
+    let state = unsafe { (*socket).state };
+    // SAFETY: the reference that the look-up took.
+    unsafe { generated::bpf_sk_release(socket.cast()) };
+    if key.proto == TCP { state != LISTEN } else { state == ESTABLISHED }
+}

@@ -1,0 +1,81 @@
+//! The maps, under the names that `bpftool map` shows. Sizes: [`portlane_common::config`].
+
+use aya_ebpf::{
+    Global,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use portlane_common::{
+    config::{
+        Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS, MAX_UPLINKS,
+    },
+    counter::{Counter, Traffic},
+    endpoint::{Endpoint, Veth},
+    family::{Addr4, Addr6},
+    flow::{Flow, FlowKey},
+    network::{HostAddr, Uplink},
+    policy::{Policy, PolicyKey},
+    publish::{Publish, PublishKey},
+    reason::{Hook, REASONS},
+    socket::{SocketKey, SocketOrigin},
+};
+
+use crate::stage::nat::Scratch;
+
+const FLOWS: usize = MAX_FLOWS as usize;
+const ENDPOINTS: usize = MAX_ENDPOINTS as usize;
+const PUBLISHES: usize = MAX_PUBLISHES as usize;
+const HOST_ADDRESSES: usize = MAX_HOST_ADDRESSES as usize;
+const UPLINKS: usize = MAX_UPLINKS as usize;
+const POLICIES: usize = MAX_POLICIES as usize;
+const SOCKETS: usize = MAX_SOCKETS as usize;
+const REASON_ROWS: usize = Hook::ALL.len() * REASONS as usize;
+
+#[btf_map(name = "pl_flow4")]
+pub static FLOW4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, FLOWS> = LruHashMap::new();
+#[btf_map(name = "pl_flow6")]
+pub static FLOW6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, FLOWS> = LruHashMap::new();
+#[btf_map(name = "pl_publish4")]
+pub static PUBLISH4: HashMap<PublishKey<Addr4>, Publish<Addr4>, PUBLISHES> = HashMap::new();
+#[btf_map(name = "pl_publish6")]
+pub static PUBLISH6: HashMap<PublishKey<Addr6>, Publish<Addr6>, PUBLISHES> = HashMap::new();
+#[btf_map(name = "pl_endpoint4")]
+pub static ENDPOINT4: HashMap<Addr4, Endpoint, ENDPOINTS> = HashMap::new();
+#[btf_map(name = "pl_endpoint6")]
+pub static ENDPOINT6: HashMap<Addr6, Endpoint, ENDPOINTS> = HashMap::new();
+#[btf_map(name = "pl_host4")]
+pub static HOST4: HashMap<Addr4, HostAddr, HOST_ADDRESSES> = HashMap::new();
+#[btf_map(name = "pl_host6")]
+pub static HOST6: HashMap<Addr6, HostAddr, HOST_ADDRESSES> = HashMap::new();
+#[btf_map(name = "pl_veth")]
+pub static VETH: HashMap<u32, Veth, ENDPOINTS> = HashMap::new();
+#[btf_map(name = "pl_uplink")]
+pub static UPLINK: HashMap<u32, Uplink, UPLINKS> = HashMap::new();
+#[btf_map(name = "pl_policy")]
+pub static POLICY: HashMap<PolicyKey, Policy, POLICIES> = HashMap::new();
+#[btf_map(name = "pl_config")]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map(name = "pl_generation")]
+pub static GENERATION: Array<u32, PUBLISHES> = Array::new();
+#[btf_map(name = "pl_reason")]
+pub static REASON: PerCpuArray<Counter, REASON_ROWS> = PerCpuArray::new();
+#[btf_map(name = "pl_traffic")]
+pub static TRAFFIC: PerCpuArray<Traffic, ENDPOINTS> = PerCpuArray::new();
+#[btf_map(name = "pl_pub_traffic")]
+pub static PUB_TRAFFIC: PerCpuArray<Traffic, PUBLISHES> = PerCpuArray::new();
+#[btf_map(name = "pl_socket4")]
+pub static SOCKET4: LruHashMap<SocketKey<Addr4>, SocketOrigin<Addr4>, SOCKETS> = LruHashMap::new();
+#[btf_map(name = "pl_socket6")]
+pub static SOCKET6: LruHashMap<SocketKey<Addr6>, SocketOrigin<Addr6>, SOCKETS> = LruHashMap::new();
+
+#[btf_map(name = "pl_scratch4")]
+pub static SCRATCH4: PerCpuArray<Scratch<Addr4>, 1> = PerCpuArray::new();
+#[btf_map(name = "pl_scratch6")]
+pub static SCRATCH6: PerCpuArray<Scratch<Addr6>, 1> = PerCpuArray::new();
+
+/// Jiffies a second; set at load time.
+#[unsafe(no_mangle)]
+pub static JIFFIES_PER_SECOND: Global<u64> = Global::new(250);
+/// The host's network namespace; set at load time.
+#[unsafe(no_mangle)]
+pub static NETNS_COOKIE: Global<u64> = Global::new(0);

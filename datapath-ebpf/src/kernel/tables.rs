@@ -1,0 +1,243 @@
+//! The tables of the packet path, as BPF maps.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated,
+};
+use portlane_common::{
+    config::Config,
+    counter::{Counter, Traffic},
+    endpoint::{Endpoint, Veth},
+    family::{Addr4, Addr6, V4, V6},
+    flow::{Flow, FlowKey},
+    network::Uplink,
+    policy::PolicyKey,
+    publish::{Publish, PublishKey},
+    reason::{Hook, REASONS, Reason},
+    socket::{SocketKey, SocketOrigin},
+    span::Span,
+};
+
+use super::{
+    helpers, maps,
+    range::{self, Ranges},
+};
+use crate::{
+    hook::socket::Origins,
+    packet::{Route, Shared, Tables},
+    stage::nat::Scratch,
+    verdict::decision,
+};
+
+/// The maps, and the context that some helpers ask for.
+pub struct Maps {
+    /// The program's context.
+    pub context: *mut c_void,
+}
+
+/// Counts a packet under its reason.
+#[inline(always)]
+pub fn count_reason(hook: Hook, reason: u32, bytes: u32) {
+    let index = hook as u32 * REASONS + (reason & (REASONS - 1));
+    if let Some(counter) = maps::REASON.get_ptr_mut(index) {
+        // SAFETY: a per-CPU slot: nobody else writes it while the program runs.
+        let counter: &mut Counter = unsafe { &mut *counter };
+        counter.packets += 1;
+        counter.bytes += u64::from(bytes);
+    }
+}
+
+#[inline(always)]
+fn add(traffic: Option<*mut Traffic>, inbound: bool, bytes: u32) {
+    if let Some(traffic) = traffic {
+        // SAFETY: a per-CPU slot: nobody else writes it while the program runs.
+        let traffic = unsafe { &mut *traffic };
+        if inbound {
+            traffic.rx_packets += 1;
+            traffic.rx_bytes += u64::from(bytes);
+        } else {
+            traffic.tx_packets += 1;
+            traffic.tx_bytes += u64::from(bytes);
+        }
+    }
+}
+
+#[inline(always)]
+fn config() -> Config {
+    maps::CONFIG.get(0).copied().unwrap_or_default()
+}
+
+impl Shared for Maps {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes nothing, returns a number.
+        unsafe { generated::bpf_jiffies64() }
+    }
+
+    #[inline(always)]
+    fn second(&self) -> u64 {
+        maps::JIFFIES_PER_SECOND.load()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: takes nothing, returns a number.
+        unsafe { generated::bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn veth(&self, ifindex: u32) -> Option<&Veth> {
+        // SAFETY: entries are replaced by user space as a whole; a reader sees plain data, old or new.
+        unsafe { maps::VETH.get(ifindex) }
+    }
+
+    #[inline(always)]
+    fn uplink(&self, ifindex: u32) -> Option<&Uplink> {
+        // SAFETY: as in `veth`.
+        unsafe { maps::UPLINK.get(ifindex) }
+    }
+
+    #[inline(always)]
+    fn opens(&self, key: &PolicyKey, port: u16) -> bool {
+        range::find(*key, config().policy_classes, port).is_some()
+    }
+
+    #[inline(always)]
+    fn generation(&self, publish: u32) -> u32 {
+        maps::GENERATION.get(publish).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn count_endpoint(&self, endpoint: u32, inbound: bool, bytes: u32) {
+        add(maps::TRAFFIC.get_ptr_mut(endpoint), inbound, bytes);
+    }
+
+    #[inline(always)]
+    fn count_publish(&self, publish: u32, inbound: bool, bytes: u32) {
+        add(maps::PUB_TRAFFIC.get_ptr_mut(publish), inbound, bytes);
+    }
+}
+
+impl Ranges for PolicyKey {
+    #[inline(always)]
+    fn holds(&mut self, class: u8, block: u16, port: u16) -> bool {
+        self.class = class;
+        self.block = block;
+        // SAFETY: as in `veth`.
+        unsafe { maps::POLICY.get(&*self) }
+            .is_some_and(|found| Span { first: found.first, last: found.last }.contains(port))
+    }
+}
+
+/// The maps of one family.
+macro_rules! tables {
+    ($family:ty, $addr:ty, $flow:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident) => {
+        impl Tables<$family> for Maps {
+            #[inline(always)]
+            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
+                match maps::$scratch.get_ptr_mut(0) {
+                    // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
+                    Some(scratch) => run(unsafe { &mut *scratch }),
+                    None => decision::drop(Reason::FlowsExhausted),
+                }
+            }
+
+            #[inline(always)]
+            fn flow(&self, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
+                // SAFETY: plain data; only time stamp, state and next hop change, each written at once.
+                unsafe { maps::$flow.get(key) }
+            }
+
+            #[inline(always)]
+            fn add_flow(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
+                maps::$flow.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
+            }
+
+            #[inline(always)]
+            fn put_flow(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
+                maps::$flow.insert(key, flow, u64::from(BPF_ANY)).is_ok()
+            }
+
+            #[inline(always)]
+            fn remove_flow(&self, key: &FlowKey<$addr>) {
+                let _ = maps::$flow.remove(key);
+            }
+
+            #[inline(always)]
+            fn stamp_flow(&self, key: &FlowKey<$addr>, seen: u64, state: u8) {
+                if let Some(flow) = maps::$flow.get_ptr_mut(key) {
+                    // SAFETY: the slot stays allocated while the program runs.
+                    unsafe { (&raw mut (*flow).seen).write_volatile(seen) };
+                    // SAFETY: as above.
+                    unsafe { (&raw mut (*flow).state).write_volatile(state) };
+                }
+            }
+
+            #[inline(always)]
+            fn cache_next_hop(&self, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
+                if let Some(flow) = maps::$flow.get_ptr_mut(key) {
+                    // SAFETY: the slot stays allocated while the program runs.
+                    let flow = unsafe { &mut *flow };
+                    flow.dst_mac = dst_mac;
+                    flow.src_mac = src_mac;
+                }
+            }
+
+            #[inline(always)]
+            fn endpoint(&self, addr: &$addr) -> Option<&Endpoint> {
+                // SAFETY: as in `veth`.
+                unsafe { maps::$endpoint.get(addr) }
+            }
+
+            #[inline(always)]
+            fn is_host(&self, addr: &$addr) -> bool {
+                maps::$host.get_ptr(addr).is_some()
+            }
+
+            #[inline(always)]
+            fn publish(&self, key: &PublishKey<$addr>, port: u16) -> Option<&Publish<$addr>> {
+                let found = range::find(*key, config().publish_classes, port)?;
+                // SAFETY: as in `veth`.
+                unsafe { maps::$publish.get(found) }
+            }
+
+            #[inline(always)]
+            fn route(&self, from: u32, src: &$addr, dst: &$addr, proto: u8) -> Route {
+                helpers::fib::<$family>(self.context, from, src, dst, proto)
+            }
+
+            #[inline(always)]
+            fn host_connected(&self, key: &FlowKey<$addr>) -> bool {
+                helpers::host_connected::<$family>(self.context, key)
+            }
+        }
+
+        impl Ranges for PublishKey<$addr> {
+            #[inline(always)]
+            fn holds(&mut self, class: u8, block: u16, port: u16) -> bool {
+                self.class = class;
+                self.block = block;
+                // SAFETY: as in `veth`.
+                unsafe { maps::$publish.get(&*self) }.is_some_and(|found| found.span().contains(port))
+            }
+        }
+
+        impl Origins<$family> for Maps {
+            #[inline(always)]
+            fn remember(&self, key: &SocketKey<$addr>, origin: &SocketOrigin<$addr>) -> bool {
+                maps::$socket.insert(key, origin, u64::from(BPF_ANY)).is_ok()
+            }
+
+            #[inline(always)]
+            fn origin(&self, key: &SocketKey<$addr>) -> Option<&SocketOrigin<$addr>> {
+                // SAFETY: as in `veth`; the program itself is the only writer.
+                unsafe { maps::$socket.get(key) }
+            }
+        }
+    };
+}
+
+tables!(V4, Addr4, FLOW4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4);
+tables!(V6, Addr6, FLOW6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6);

@@ -1,0 +1,196 @@
+//! tc: packets are `sk_buff`s, which may lie in pieces and carry half-done checksums.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::generated,
+    programs::TcContext,
+};
+use aya_log_ebpf::debug;
+use bytemuck::Pod;
+use portlane_common::reason::Hook;
+
+use super::{
+    HANDOVER, Handover,
+    tables::{self, Maps},
+};
+use crate::{
+    hook,
+    packet::Packet,
+    verdict::{self, Verdict},
+};
+
+/// `BPF_F_PSEUDO_HDR`.
+const PSEUDO_HEADER: u64 = 16;
+/// `BPF_F_MARK_MANGLED_0`: a UDP checksum of zero means none.
+const MARK_MANGLED_0: u64 = 32;
+/// `PACKET_HOST`.
+const PACKET_HOST: u32 = 0;
+
+/// A packet at a tc hook.
+pub struct Skb {
+    skb: *mut __sk_buff,
+}
+
+impl Skb {
+    #[inline(always)]
+    fn field<T: Copy>(&self, get: impl FnOnce(&__sk_buff) -> T) -> T {
+        // SAFETY: the context lives as long as the program; the verifier checks which fields are read.
+        get(unsafe { &*self.skb })
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.field(|skb| skb.len)
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.field(|skb| skb.ifindex)
+    }
+
+    #[inline(always)]
+    fn origin(&self) -> u32 {
+        self.field(|skb| skb.ingress_ifindex)
+    }
+
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        self.field(|skb| skb.vlan_present) != 0
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> u32 {
+        self.field(|skb| skb.gso_size)
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, length: u32) {
+        let linear = self.field(|skb| skb.data_end) as usize - self.field(|skb| skb.data) as usize;
+        let wanted = if length < self.length() { length } else { self.length() };
+        if linear < wanted as usize {
+            // SAFETY: the program's own context. On failure the reads that follow find nothing.
+            unsafe { generated::bpf_skb_pull_data(self.skb, wanted) };
+        }
+    }
+
+    #[inline(always)]
+    fn read<T: Pod>(&self, offset: usize) -> Option<T> {
+        let start = self.field(|skb| skb.data) as usize + offset;
+        if start + size_of::<T>() > self.field(|skb| skb.data_end) as usize {
+            return None;
+        }
+        // SAFETY: inside the packet, as just compared; the kernels' targets load unaligned words.
+        Some(unsafe { *(start as *const T) })
+    }
+
+    #[inline(always)]
+    fn write<T: Pod>(&mut self, offset: usize, value: T) -> bool {
+        let start = self.field(|skb| skb.data) as usize + offset;
+        if start + size_of::<T>() > self.field(|skb| skb.data_end) as usize {
+            return false;
+        }
+        // SAFETY: as in `read`.
+        unsafe { *(start as *mut T) = value };
+        true
+    }
+
+    #[inline(always)]
+    fn checksum(&mut self, offset: usize, pseudo: u16, ports: u16, optional: bool) -> bool {
+        let optional = if optional { MARK_MANGLED_0 } else { 0 };
+        let offset = offset as u32;
+        // Two steps, because a checksum left to the hardware covers only the pseudo header so far.
+        if pseudo != 0 {
+            // SAFETY: the program's own context; the kernel checks the offset.
+            let failed = unsafe {
+                generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(pseudo), PSEUDO_HEADER | optional)
+            };
+            if failed != 0 {
+                return false;
+            }
+        }
+        // SAFETY: as above.
+        ports == 0
+            || unsafe { generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(ports), optional) } == 0
+    }
+}
+
+/// Counts, reports and spells a verdict.
+#[inline(always)]
+fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
+    let skb = context.as_ptr().cast::<__sk_buff>();
+    if verdict.reason != 0 {
+        tables::count_reason(hook, verdict.reason, context.len());
+        debug!(context, "{}: action {} for reason {}", hook.name(), verdict.action, verdict.reason);
+    }
+    // SAFETY: helpers on the program's own context.
+    unsafe {
+        match verdict.action {
+            verdict::PASS => TC_ACT_UNSPEC,
+            verdict::ENDPOINT => {
+                // A bridged packet bears the peer's MAC, so this veth took it for somebody else's.
+                if (*skb).pkt_type != PACKET_HOST {
+                    generated::bpf_skb_change_type(skb, PACKET_HOST);
+                }
+                generated::bpf_redirect_peer(verdict.ifindex, 0) as i32
+            }
+            verdict::UPLINK => generated::bpf_redirect(verdict.ifindex, 0) as i32,
+            verdict::NEIGHBOUR => {
+                generated::bpf_redirect_neigh(verdict.ifindex, core::ptr::null_mut(), 0, 0) as i32
+            }
+            _ => TC_ACT_SHOT,
+        }
+    }
+}
+
+#[inline(always)]
+fn seams(context: &TcContext) -> (Skb, Maps) {
+    (Skb { skb: context.as_ptr().cast() }, Maps { context: context.as_ptr() })
+}
+
+/// tc ingress of a container's veth.
+#[inline(always)]
+pub fn from_container(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    act(context, Hook::FromContainer, hook::from_container::run(&mut packet, &tables))
+}
+
+/// tc egress of a container's veth.
+#[inline(always)]
+pub fn to_container(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    act(context, Hook::ToContainer, hook::to_container::run(&mut packet, &tables))
+}
+
+/// tc ingress of an uplink.
+#[inline(always)]
+pub fn from_uplink(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    if let Some(ifindex) = handover(&packet) {
+        return act(context, Hook::FromUplink, Verdict::to(verdict::ENDPOINT, ifindex));
+    }
+    act(context, Hook::FromUplink, hook::from_uplink::run(&mut packet, &tables))
+}
+
+/// tc egress of an uplink.
+#[inline(always)]
+pub fn to_uplink(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    act(context, Hook::ToUplink, hook::to_uplink::run(&mut packet, &tables))
+}
+
+/// The veth that XDP has chosen, if XDP rewrote this packet.
+#[inline(always)]
+fn handover(packet: &Skb) -> Option<u32> {
+    let meta = packet.field(|skb| skb.data_meta) as usize;
+    if meta + size_of::<Handover>() > packet.field(|skb| skb.data) as usize {
+        return None;
+    }
+    // SAFETY: between the metadata's start and the packet's, as just compared.
+    let handover = unsafe { *(meta as *const Handover) };
+    (handover.mark == HANDOVER).then_some(handover.ifindex)
+}
+
+const _: () = assert!(TC_ACT_OK == 0);

@@ -1,0 +1,149 @@
+//! XDP: packets are linear frames as the driver received them.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_md,
+    },
+    helpers::generated,
+    programs::XdpContext,
+};
+use aya_log_ebpf::debug;
+use bytemuck::Pod;
+use portlane_common::reason::{Hook, Reason};
+
+use super::{
+    HANDOVER, Handover,
+    tables::{self, Maps},
+};
+use crate::{
+    header,
+    hook,
+    packet::Packet,
+    verdict::{self, Verdict},
+};
+
+/// A packet at XDP.
+pub struct Frame {
+    frame: *mut xdp_md,
+}
+
+impl Frame {
+    #[inline(always)]
+    fn data(&self) -> usize {
+        // SAFETY: the context lives as long as the program.
+        (unsafe { (*self.frame).data }) as usize
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        (unsafe { (*self.frame).data_end }) as usize
+    }
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        (self.end() - self.data()) as u32
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context lives as long as the program.
+        unsafe { (*self.frame).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn origin(&self) -> u32 {
+        self.ifindex()
+    }
+
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        // A tag is still in the payload here, and makes it another Ethernet type.
+        false
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, _length: u32) {}
+
+    #[inline(always)]
+    fn read<T: Pod>(&self, offset: usize) -> Option<T> {
+        let start = self.data() + offset;
+        if start + size_of::<T>() > self.end() {
+            return None;
+        }
+        // SAFETY: inside the frame, as just compared; the kernels' targets load unaligned words.
+        Some(unsafe { *(start as *const T) })
+    }
+
+    #[inline(always)]
+    fn write<T: Pod>(&mut self, offset: usize, value: T) -> bool {
+        let start = self.data() + offset;
+        if start + size_of::<T>() > self.end() {
+            return false;
+        }
+        // SAFETY: as in `read`.
+        unsafe { *(start as *mut T) = value };
+        true
+    }
+
+    #[inline(always)]
+    fn checksum(&mut self, offset: usize, pseudo: u16, ports: u16, optional: bool) -> bool {
+        let Some(old) = self.read::<u16>(offset) else { return false };
+        if optional && old == 0 {
+            return true;
+        }
+        let new = header::update(old, header::fold(u32::from(pseudo) + u32::from(ports)));
+        // RFC 768: a computed zero is sent as all ones.
+        self.write(offset, if optional && new == 0 { 0xffff } else { new })
+    }
+}
+
+/// XDP of an uplink.
+#[inline(always)]
+pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
+    let mut packet = Frame { frame: context.as_ptr().cast() };
+    let tables = Maps { context: context.as_ptr() };
+    let verdict = hook::from_uplink::run(&mut packet, &tables);
+    if verdict.action == verdict::ENDPOINT && hand_over(&packet, verdict.ifindex) {
+        return XDP_PASS;
+    }
+    act(context, &packet, verdict)
+}
+
+/// Counts, reports and spells a verdict.
+#[inline(always)]
+fn act(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
+    let verdict =
+        if verdict.action == verdict::ENDPOINT { Verdict::drop(Reason::Malformed) } else { verdict };
+    if verdict.reason != 0 {
+        tables::count_reason(Hook::FromUplinkXdp, verdict.reason, packet.length());
+        debug!(context, "from_uplink_xdp: action {} for reason {}", verdict.action, verdict.reason);
+    }
+    if verdict.action == verdict::PASS { XDP_PASS } else { XDP_DROP }
+}
+
+/// Leaves the chosen veth in front of the packet; false where the driver has no room for it.
+#[inline(always)]
+fn hand_over(packet: &Frame, ifindex: u32) -> bool {
+    // SAFETY: the program's own context.
+    if unsafe { generated::bpf_xdp_adjust_meta(packet.frame, -(size_of::<Handover>() as i32)) } != 0 {
+        return false;
+    }
+    // SAFETY: the context lives as long as the program.
+    let meta = unsafe { (*packet.frame).data_meta } as usize;
+    if meta + size_of::<Handover>() > packet.data() {
+        return false;
+    }
+    // SAFETY: between the metadata's start and the frame's, as just compared.
+    unsafe { *(meta as *mut Handover) = Handover { mark: HANDOVER, ifindex } };
+    true
+}

@@ -1,0 +1,117 @@
+//! A container may send only as itself: its own MAC, its own addresses, and never as a router.
+
+use portlane_common::{
+    endpoint::Veth,
+    family::{Address, V6},
+    reason::Reason,
+};
+
+use crate::{
+    header::{Arp, ETHERNET, Mac},
+    packet::{Net, Packet},
+    stage::parse::{Parsed, kind},
+    verdict::Verdict,
+};
+
+/// ICMPv6 neighbour discovery (RFC 4861 §4).
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+const ICMPV6: u8 = 58;
+
+/// Whether `src` is the endpoint's own MAC.
+#[inline(always)]
+pub fn own_mac(veth: &Veth, src: Mac) -> bool {
+    bytemuck::cast::<_, Mac>(veth.mac) == src
+}
+
+/// The number of the reason to refuse an IP packet of a container, 0 if it is its own.
+#[inline(always)]
+pub fn source<F: Net, P: Packet>(packet: &P, veth: &Veth, parsed: &Parsed<F::Addr>) -> u32 {
+    if parsed.src == *veth.addr::<F>() && parsed.src != F::Addr::ANY {
+        return if F::AF == V6_AF && parsed.proto == ICMPV6 { neighbour(packet, veth, parsed) } else { 0 };
+    }
+    if F::AF == V6_AF {
+        let link_local = parsed.src.is_link_local() && is_own_link_local(veth, &parsed.src);
+        // Duplicate address detection and MLD speak before there is an address (RFC 4862 §5.4.2).
+        let probing = parsed.src == F::Addr::ANY && parsed.dst.is_multicast() && parsed.proto == ICMPV6;
+        let hop_by_hop = parsed.src == F::Addr::ANY && parsed.dst.is_multicast() && parsed.proto == 0;
+        if link_local || probing || hop_by_hop {
+            return if parsed.proto == ICMPV6 { neighbour(packet, veth, parsed) } else { 0 };
+        }
+    }
+    Reason::SpoofedAddress as u32
+}
+
+const V6_AF: u8 = <V6 as portlane_common::family::Family>::AF;
+
+/// Whether an IPv6 packet is part of neighbour discovery, which the bridge carries.
+#[inline(always)]
+pub fn is_discovery<A: Copy>(parsed: &Parsed<A>) -> bool {
+    parsed.proto == ICMPV6
+        && parsed.kind == kind::OTHER
+        && matches!(
+            parsed.icmp,
+            ROUTER_SOLICITATION | NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | ROUTER_ADVERTISEMENT | REDIRECT
+        )
+}
+
+/// Neighbour discovery: nobody poses as a router, nobody claims another's address (RFC 6105's aim).
+#[inline(always)]
+fn neighbour<A: Address, P: Packet>(packet: &P, veth: &Veth, parsed: &Parsed<A>) -> u32 {
+    if parsed.kind != kind::OTHER {
+        return 0;
+    }
+    if parsed.icmp == ROUTER_ADVERTISEMENT || parsed.icmp == REDIRECT {
+        return Reason::RouterAdvertisement as u32;
+    }
+    if parsed.icmp == NEIGHBOUR_ADVERTISEMENT {
+        let Some(target) = packet.read::<[u32; 4]>(parsed.l4 + 8) else { return Reason::Malformed as u32 };
+        let own = target == bytemuck::cast::<_, [u32; 4]>(veth.addr6);
+        if !own && target != link_local(veth) {
+            return Reason::SpoofedNeighbour as u32;
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn is_own_link_local<A: Address>(veth: &Veth, addr: &A) -> bool {
+    // Only reached for IPv6, whose addresses are sixteen bytes.
+    size_of::<A>() == 16 && bytemuck::bytes_of(addr).len() == 16 && words(addr) == link_local(veth)
+}
+
+#[inline(always)]
+fn words<A: Address>(addr: &A) -> [u32; 4] {
+    let mut words = [0u32; 4];
+    if size_of::<A>() == 16 {
+        let parts: &[u32] = bytemuck::cast_slice(core::slice::from_ref(addr));
+        if let [a, b, c, d] = *parts {
+            words = [a, b, c, d];
+        }
+    }
+    words
+}
+
+/// The link-local address made from the endpoint's MAC (RFC 4291 appendix A).
+#[inline(always)]
+fn link_local(veth: &Veth) -> [u32; 4] {
+    let m = veth.mac;
+    [
+        u32::from_ne_bytes([0xfe, 0x80, 0, 0]),
+        0,
+        u32::from_ne_bytes([m[0] ^ 2, m[1], m[2], 0xff]),
+        u32::from_ne_bytes([0xfe, m[3], m[4], m[5]]),
+    ]
+}
+
+/// ARP of a container: the sender must be itself, or nobody (a probe, RFC 5227).
+#[inline(always)]
+pub fn arp<P: Packet>(packet: &mut P, veth: &Veth) -> Verdict {
+    packet.pull((ETHERNET + size_of::<Arp>()) as u32);
+    let Some(arp) = packet.read::<Arp>(ETHERNET) else { return Verdict::drop(Reason::Malformed) };
+    let own_ip = arp.sender_ip == bytemuck::cast::<_, [u16; 2]>(veth.addr4) || arp.sender_ip == [0; 2];
+    if own_mac(veth, arp.sender) && own_ip { Verdict::PASS } else { Verdict::drop(Reason::SpoofedNeighbour) }
+}

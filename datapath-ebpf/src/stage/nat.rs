@@ -1,0 +1,268 @@
+//! Opening a flow: both entries of a pair, on a tuple that no other flow and no socket of the host uses.
+//!
+//! Everything here is the slow path, run once for a flow.
+
+use portlane_common::{
+    config::PORT_TRIES,
+    endpoint::Endpoint,
+    family::Address,
+    flow::{Flow, FlowKey, ZONE_OUTSIDE, flag, hop, timeout_seconds},
+    publish::Publish,
+    reason::Reason,
+};
+
+use crate::{
+    header::difference,
+    packet::{Net, Tables},
+    verdict::decision,
+};
+
+/// A flow to be: the tuple that its packets leave with, and where each direction goes.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Opening<A> {
+    /// Source address of the opener's packets as they leave.
+    pub src: A,
+    /// Destination address of the opener's packets as they leave.
+    pub dst: A,
+    /// Source port wanted; another is taken if it is in use.
+    pub sport: u16,
+    /// Destination port as they leave.
+    pub dport: u16,
+    /// Zone that the replies are seen in.
+    pub reply_zone: u32,
+    /// Interface that the opener's packets leave by.
+    pub ifindex: u32,
+    /// Interface that the replies leave by.
+    pub reply_ifindex: u32,
+    /// Endpoint that the opener's packets go to, 0 if none.
+    pub endpoint: u32,
+    /// Endpoint that the replies go to, 0 if none.
+    pub reply_endpoint: u32,
+    /// Number of the publish entry used, 0 if none.
+    pub publish: u32,
+    /// Its generation.
+    pub generation: u32,
+    /// Next hop of the opener's packets, zero if not known.
+    pub dst_mac: [u8; 6],
+    /// Source MAC of the opener's packets.
+    pub src_mac: [u8; 6],
+    /// Next hop of the replies, zero if not known.
+    pub reply_dst_mac: [u8; 6],
+    /// Source MAC of the replies.
+    pub reply_src_mac: [u8; 6],
+    /// [`hop`] of the opener's packets.
+    pub hop: u8,
+    /// [`hop`] of the replies.
+    pub reply_hop: u8,
+    /// [`flag`] bits of the opener's packets.
+    pub flags: u8,
+    /// [`flag`] bits of the replies, [`flag::REPLY`] left out.
+    pub reply_flags: u8,
+    /// MTU of the way out; 0 for none.
+    pub mtu: u16,
+    /// MTU of the way back; 0 for none.
+    pub reply_mtu: u16,
+}
+
+/// Room for the slow path, lent by [`Tables::with_scratch`]. The opener's key is in place when it begins.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Scratch<A> {
+    flow: Flow<A>,
+    /// The opener's tuple, as it was seen.
+    pub key: FlowKey<A>,
+    reply_key: FlowKey<A>,
+    /// The flow to be.
+    pub opening: Opening<A>,
+}
+
+impl<A: Address> Opening<A> {
+    /// Begins with a flow that leaves as it came and goes up the host's stack; the setters below say otherwise.
+    #[inline(always)]
+    pub fn begin(&mut self, key: &FlowKey<A>) {
+        self.src = key.src;
+        self.dst = key.dst;
+        self.sport = key.sport;
+        self.dport = key.dport;
+        self.reply_zone = 0;
+        self.ifindex = 0;
+        self.reply_ifindex = 0;
+        self.endpoint = 0;
+        self.reply_endpoint = 0;
+        self.publish = 0;
+        self.generation = 0;
+        self.dst_mac = [0; 6];
+        self.src_mac = [0; 6];
+        self.reply_dst_mac = [0; 6];
+        self.reply_src_mac = [0; 6];
+        self.hop = hop::HOST;
+        self.reply_hop = hop::HOST;
+        self.flags = 0;
+        self.reply_flags = 0;
+        self.mtu = 0;
+        self.reply_mtu = 0;
+    }
+
+    /// The opener asked for a published port.
+    #[inline(always)]
+    pub fn to_published(&mut self, published: &Publish<A>) {
+        self.dst = published.addr;
+        self.dport = published.container_port(self.dport);
+        self.publish = published.id;
+        self.generation = published.generation;
+        self.flags = flag::ROUTED | flag::INBOUND;
+        self.reply_flags = flag::ROUTED;
+    }
+
+    /// The opener's packets go to an endpoint, whose replies are seen at its veth.
+    #[inline(always)]
+    pub fn to_endpoint(&mut self, endpoint: &Endpoint) {
+        self.reply_zone = endpoint.ifindex;
+        self.ifindex = endpoint.ifindex;
+        self.endpoint = endpoint.id;
+        self.dst_mac = endpoint.mac;
+        self.src_mac = endpoint.gateway_mac;
+        self.hop = hop::ENDPOINT;
+    }
+
+    /// The replies go to an endpoint.
+    #[inline(always)]
+    pub fn reply_to(&mut self, endpoint: u32, ifindex: u32, mac: [u8; 6], gateway_mac: [u8; 6]) {
+        self.reply_ifindex = ifindex;
+        self.reply_endpoint = endpoint;
+        self.reply_dst_mac = mac;
+        self.reply_src_mac = gateway_mac;
+        self.reply_hop = hop::ENDPOINT;
+    }
+}
+
+/// The slow path: has `decide` say what becomes of a packet without a flow, and opens the flow that it describes.
+///
+/// The two run one after the other, not one inside the other: together they would not fit the stack.
+#[inline(always)]
+pub fn begin<F: Net, T: Tables<F>>(
+    tables: &T,
+    key: &FlowKey<F::Addr>,
+    decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
+) -> u32 {
+    tables.with_scratch(|scratch| {
+        scratch.key = *key;
+        let decision = decide(scratch);
+        if decision == decision::OPEN { open::<F, T>(tables, scratch) } else { decision }
+    })
+}
+
+/// Stores both entries of the flow described in `scratch`; the number of a [`decision`].
+#[inline(never)]
+fn open<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
+    let Scratch { flow, key, reply_key, opening } = scratch;
+    // Field by field: a value built on the stack first would cost 132 of its 512 bytes.
+    reply_key.src = opening.dst;
+    reply_key.dst = opening.src;
+    reply_key.sport = opening.dport;
+    reply_key.dport = opening.sport;
+    reply_key.zone = opening.reply_zone;
+    reply_key.proto = key.proto;
+    reply_key.pad = [0; 3];
+    flow.seen = tables.now();
+    flow.src = key.dst;
+    flow.dst = key.src;
+    flow.sport = key.dport;
+    flow.dport = key.sport;
+    flow.ifindex = opening.reply_ifindex;
+    flow.pair_zone = key.zone;
+    flow.endpoint = opening.reply_endpoint;
+    flow.publish = opening.publish;
+    flow.generation = opening.generation;
+    flow.dst_mac = opening.reply_dst_mac;
+    flow.src_mac = opening.reply_src_mac;
+    flow.state = 0;
+    flow.hop = opening.reply_hop;
+    flow.flags = opening.reply_flags | flag::REPLY;
+    flow.pad = 0;
+    flow.mtu = opening.reply_mtu;
+    flow.pad2 = 0;
+    let start = tables.random();
+    let mut tries = 0u32;
+    loop {
+        settle(reply_key, flow);
+        if reserve::<F, T>(tables, reply_key, flow) {
+            break;
+        }
+        tries += 1;
+        if tries == PORT_TRIES {
+            return decision::drop(Reason::PortsExhausted);
+        }
+        reply_key.dport = candidate(opening.sport, start.wrapping_add(tries));
+    }
+    // The opener's entry is the mirror of the reply's.
+    flow.src = opening.src;
+    flow.dst = opening.dst;
+    flow.sport = reply_key.dport;
+    flow.dport = opening.dport;
+    flow.ifindex = opening.ifindex;
+    flow.pair_zone = opening.reply_zone;
+    flow.endpoint = opening.endpoint;
+    flow.dst_mac = opening.dst_mac;
+    flow.src_mac = opening.src_mac;
+    flow.hop = opening.hop;
+    flow.flags = opening.flags;
+    flow.mtu = opening.mtu;
+    settle(key, flow);
+    if !tables.put_flow(key, flow) {
+        tables.remove_flow(reply_key);
+        return decision::drop(Reason::FlowsExhausted);
+    }
+    decision::OPEN
+}
+
+/// Takes a tuple for a flow's replies, unless a live flow or a socket of the host has it.
+#[inline(always)]
+fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool {
+    if key.zone == ZONE_OUTSIDE && flow.hop == hop::ENDPOINT && tables.host_connected(key) {
+        return false;
+    }
+    if let Some(holder) = tables.flow(key) {
+        if flow.seen.wrapping_sub(holder.seen) < timeout_seconds(key.proto, holder.state) * tables.second() {
+            return false;
+        }
+        tables.remove_flow(key);
+    }
+    tables.add_flow(key, flow)
+}
+
+/// Works out what an entry does to checksums, and whether it does anything. What stays as it is makes a difference of
+/// 0, not of 0xffff.
+#[inline(always)]
+fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) {
+    let same_addresses = flow.src == key.src && flow.dst == key.dst;
+    let same_ports = flow.sport == key.sport && flow.dport == key.dport;
+    flow.addr_delta = if same_addresses {
+        0
+    } else {
+        difference(key.src.sum() + key.dst.sum(), flow.src.sum() + flow.dst.sum())
+    };
+    flow.port_delta = if same_ports {
+        0
+    } else {
+        difference(ports(key.sport, key.dport), ports(flow.sport, flow.dport))
+    };
+    if same_addresses && same_ports {
+        flow.flags &= !flag::NAT;
+    } else {
+        flow.flags |= flag::NAT;
+    }
+}
+
+/// The sum of two ports as they lie in a packet.
+#[inline(always)]
+fn ports(sport: u16, dport: u16) -> u32 {
+    sport.to_be() as u32 + dport.to_be() as u32
+}
+
+/// A port of the same class as the wanted one: below 1024, or above (RFC 4787 REQ-3).
+#[inline(always)]
+fn candidate(wanted: u16, draw: u32) -> u16 {
+    if wanted < 1024 { (512 + (draw & 511)) as u16 } else { (1024 + draw % (65536 - 1024)) as u16 }
+}

@@ -1,0 +1,170 @@
+//! From bytes to a tuple.
+
+use bytemuck::{Pod, Zeroable};
+use portlane_common::flow::FlowKey;
+
+use crate::{
+    header::{ETHERNET, Ip, TCP, UDP},
+    packet::{Net, Packet},
+};
+
+/// TCP flag FIN.
+pub const FIN: u8 = 0x01;
+/// TCP flag SYN.
+pub const SYN: u8 = 0x02;
+/// TCP flag RST.
+pub const RST: u8 = 0x04;
+/// TCP flag ACK.
+pub const ACK: u8 = 0x10;
+
+/// What a packet carries, as far as NAT can follow: [`Parsed::kind`].
+pub mod kind {
+    /// Cut short, or contradicting itself.
+    pub const MALFORMED: u8 = 0;
+    /// TCP.
+    pub const TCP: u8 = 1;
+    /// UDP.
+    pub const UDP: u8 = 2;
+    /// An ICMP or ICMPv6 echo request or reply.
+    pub const ECHO: u8 = 3;
+    /// Any other protocol or ICMP message.
+    pub const OTHER: u8 = 4;
+    /// A fragment.
+    pub const FRAGMENT: u8 = 5;
+}
+
+/// A packet's headers. Every field is always set: the verifier wants it so.
+#[derive(Clone, Copy)]
+pub struct Parsed<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, or identifier of an echo request.
+    pub sport: u16,
+    /// Destination port, or identifier of an echo reply.
+    pub dport: u16,
+    /// IP protocol.
+    pub proto: u8,
+    /// One of [`kind`].
+    pub kind: u8,
+    /// TCP flags; 0 for the rest.
+    pub tcp: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// ICMP type; 0 for the rest.
+    pub icmp: u8,
+    /// Where the L4 header begins.
+    pub l4: usize,
+    /// Bytes of the IP and L4 headers.
+    pub headers: u32,
+}
+
+/// RFC 9293, as far as the urgent pointer.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Tcp {
+    sport: u16,
+    dport: u16,
+    sequence: [u16; 4],
+    offset: u8,
+    flags: u8,
+    window: u16,
+    checksum: u16,
+    urgent: u16,
+}
+
+/// RFC 768; the first eight bytes of ICMP echo have the same shape.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Udp {
+    sport: u16,
+    dport: u16,
+    length: u16,
+    checksum: u16,
+}
+
+impl<A: Copy> Parsed<A> {
+    /// The tuple, as seen in `zone`.
+    #[inline(always)]
+    pub fn key(&self, zone: u32) -> FlowKey<A> {
+        FlowKey {
+            src: self.src,
+            dst: self.dst,
+            sport: self.sport,
+            dport: self.dport,
+            zone,
+            proto: self.proto,
+            pad: [0; 3],
+        }
+    }
+
+    /// Whether flows can follow what the packet carries.
+    #[inline(always)]
+    pub fn trackable(&self) -> bool {
+        matches!(self.kind, kind::TCP | kind::UDP | kind::ECHO)
+    }
+}
+
+/// Reads the IP header; `None` if it is cut short or contradicts itself.
+#[inline(always)]
+pub fn ip<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
+    // IPv4 options take up to 40 bytes more than the fixed header.
+    packet.pull((ETHERNET + F::HEADER_LEN + 40 + size_of::<Tcp>()) as u32);
+    F::read(packet)
+}
+
+/// Reads what follows the IP header.
+#[inline(always)]
+pub fn l4<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
+    let mut parsed = Parsed {
+        src: ip.src,
+        dst: ip.dst,
+        sport: 0,
+        dport: 0,
+        proto: ip.proto,
+        kind: kind::MALFORMED,
+        tcp: 0,
+        ttl: ip.ttl,
+        icmp: 0,
+        l4: ip.l4,
+        headers: 0,
+    };
+    let ip_header = (ip.l4 - ETHERNET) as u32;
+    if ip.fragment {
+        parsed.kind = kind::FRAGMENT;
+    } else if ip.proto == TCP {
+        if let Some(tcp) = packet.read::<Tcp>(ip.l4) {
+            parsed.kind = kind::TCP;
+            parsed.sport = u16::from_be(tcp.sport);
+            parsed.dport = u16::from_be(tcp.dport);
+            parsed.tcp = tcp.flags;
+            parsed.headers = ip_header + ((tcp.offset >> 4) as u32) * 4;
+        }
+    } else if ip.proto == UDP {
+        if let Some(udp) = packet.read::<Udp>(ip.l4) {
+            parsed.kind = kind::UDP;
+            parsed.sport = u16::from_be(udp.sport);
+            parsed.dport = u16::from_be(udp.dport);
+            parsed.headers = ip_header + 8;
+        }
+    } else if ip.proto == F::ICMP {
+        if let Some(icmp) = packet.read::<Udp>(ip.l4) {
+            let [icmp_type, code] = icmp.sport.to_ne_bytes();
+            parsed.icmp = icmp_type;
+            parsed.headers = ip_header + 8;
+            parsed.kind = kind::ECHO;
+            if code == 0 && icmp_type == F::ECHO_REQUEST {
+                parsed.sport = u16::from_be(icmp.length);
+            } else if code == 0 && icmp_type == F::ECHO_REPLY {
+                parsed.dport = u16::from_be(icmp.length);
+            } else {
+                parsed.kind = kind::OTHER;
+            }
+        }
+    } else {
+        parsed.kind = kind::OTHER;
+        parsed.headers = ip_header;
+    }
+    parsed
+}
