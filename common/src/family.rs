@@ -56,7 +56,8 @@ pub struct V6;
 
 /// An IPv4 address. Aligned to a word, so that the packet path moves it with one instruction.
 #[repr(C, align(4))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "the same equality, by words instead of octets")]
 pub struct Addr4 {
     /// In network order, as written: `[172, 17, 0, 2]`.
     pub octets: [u8; 4],
@@ -64,10 +65,19 @@ pub struct Addr4 {
 
 /// An IPv6 address. Aligned to a word, so that the packet path moves it with four instructions.
 #[repr(C, align(4))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "the same equality, by words instead of octets")]
 pub struct Addr6 {
     /// In network order.
     pub octets: [u8; 16],
+}
+
+impl PartialEq for Addr4 {
+    /// By words: octet by octet costs a BPF program 16 stack slots.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        bytemuck::cast::<_, u32>(*self) == bytemuck::cast::<_, u32>(*other)
+    }
 }
 
 impl Family for V4 {
@@ -83,6 +93,14 @@ impl Family for V4 {
     #[inline(always)]
     fn pick<'a>(v4: &'a Addr4, _v6: &'a Addr6) -> &'a Addr4 {
         v4
+    }
+}
+
+impl PartialEq for Addr6 {
+    /// By words: octet by octet costs a BPF program 16 stack slots.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        bytemuck::cast::<_, [u32; 4]>(*self) == bytemuck::cast::<_, [u32; 4]>(*other)
     }
 }
 

@@ -128,8 +128,7 @@ impl Header for V4 {
         let header = ((ip.version_ihl & 0xf) as usize) * 4;
         let total = u16::from_be(ip.total_length) as u32;
         // A total length of 0 is an IPv4 BIG TCP train (Linux 6.3).
-        let contradicts =
-            total != 0 && (total < header as u32 || total + ETHERNET as u32 > packet.length());
+        let contradicts = total != 0 && (total < header as u32 || total + ETHERNET as u32 > packet.length());
         if ip.version_ihl >> 4 != 4 || header < Self::HEADER_LEN || contradicts {
             return None;
         }

@@ -68,6 +68,8 @@ pub trait Shared {
     fn second(&self) -> u64;
     /// A random number.
     fn random(&self) -> u32;
+    /// Calls `step` with 0, 1, … until it answers true, at most `times` times; whether it did.
+    fn repeat<C: FnMut(u32) -> bool>(&self, times: u32, step: C) -> bool;
     /// The endpoint behind a veth.
     fn veth(&self, ifindex: u32) -> Option<&Veth>;
     /// The uplink with this index.

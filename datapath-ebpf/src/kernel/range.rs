@@ -13,15 +13,6 @@ pub trait Ranges {
     fn holds(&mut self, class: u8, block: u16, port: u16) -> bool;
 }
 
-/// What the steps share.
-#[repr(C)]
-struct Search<K> {
-    key: K,
-    classes: u32,
-    port: u16,
-    found: u16,
-}
-
 /// The key of the range that holds `port`, among the classes in use.
 #[inline(always)]
 pub fn find<K: Ranges + Copy>(mut key: K, classes: u32, port: u16) -> Option<K> {
@@ -32,26 +23,41 @@ pub fn find<K: Ranges + Copy>(mut key: K, classes: u32, port: u16) -> Option<K> 
     if classes >> 1 == 0 {
         return None;
     }
-    let mut search = Search { key, classes, port, found: 0 };
-    let step: unsafe extern "C" fn(u64, *mut Search<K>) -> i64 = step::<K>;
-    // SAFETY: the callback has the signature that the helper calls, and its context outlives the call.
-    unsafe { generated::bpf_loop(u32::from(CLASSES - 1), step as *mut c_void, (&raw mut search).cast(), 0) };
-    if search.found != 0 { Some(search.key) } else { None }
+    let found = repeat(u32::from(CLASSES - 1), |index| {
+        let class = (index as u8 & 15) + 1;
+        if classes >> class & 1 == 0 {
+            return false;
+        }
+        let block = block_of(port, class);
+        key.holds(class, block, port)
+            || key.holds(class, block.wrapping_add(1), port)
+            || key.holds(class, block.wrapping_sub(1), port)
+    });
+    if found { Some(key) } else { None }
 }
 
-/// One class: 0 goes on, 1 ends the search.
-unsafe extern "C" fn step<K: Ranges>(index: u64, search: *mut Search<K>) -> i64 {
-    // SAFETY: the context that `find` handed in.
-    let search = unsafe { &mut *search };
-    let class = (index as u8 & 15) + 1;
-    if search.classes >> class & 1 == 0 {
-        return 0;
-    }
-    let port = search.port;
-    let block = block_of(port, class);
-    let found = search.key.holds(class, block, port)
-        || search.key.holds(class, block.wrapping_add(1), port)
-        || search.key.holds(class, block.wrapping_sub(1), port);
-    search.found = u16::from(found);
-    i64::from(found)
+/// A closure, and whether it answered true.
+#[repr(C)]
+struct Loop<C> {
+    step: C,
+    done: u64,
+}
+
+/// Calls `step` with 0, 1, … until it answers true, at most `times` times; whether it did.
+#[inline(always)]
+pub fn repeat<C: FnMut(u32) -> bool>(times: u32, step: C) -> bool {
+    let mut state = Loop { step, done: 0 };
+    let callback: unsafe extern "C" fn(u64, *mut Loop<C>) -> i64 = once::<C>;
+    // SAFETY: the callback has the signature that the helper calls, and its context outlives the call.
+    unsafe { generated::bpf_loop(times, callback as *mut c_void, (&raw mut state).cast(), 0) };
+    state.done != 0
+}
+
+/// One call: 0 goes on, 1 ends the loop.
+unsafe extern "C" fn once<C: FnMut(u32) -> bool>(index: u64, state: *mut Loop<C>) -> i64 {
+    // SAFETY: the context that `repeat` handed in.
+    let state = unsafe { &mut *state };
+    let done = (state.step)(index as u32);
+    state.done = u64::from(done);
+    i64::from(done)
 }

@@ -88,6 +88,11 @@ impl Shared for Maps {
     }
 
     #[inline(always)]
+    fn repeat<C: FnMut(u32) -> bool>(&self, times: u32, step: C) -> bool {
+        range::repeat(times, step)
+    }
+
+    #[inline(always)]
     fn veth(&self, ifindex: u32) -> Option<&Veth> {
         // SAFETY: entries are replaced by user space as a whole; a reader sees plain data, old or new.
         unsafe { maps::VETH.get(ifindex) }

@@ -112,8 +112,7 @@ impl Packet for Skb {
             }
         }
         // SAFETY: as above.
-        ports == 0
-            || unsafe { generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(ports), optional) } == 0
+        ports == 0 || unsafe { generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(ports), optional) } == 0
     }
 }
 
@@ -137,9 +136,7 @@ fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
                 generated::bpf_redirect_peer(verdict.ifindex, 0) as i32
             }
             verdict::UPLINK => generated::bpf_redirect(verdict.ifindex, 0) as i32,
-            verdict::NEIGHBOUR => {
-                generated::bpf_redirect_neigh(verdict.ifindex, core::ptr::null_mut(), 0, 0) as i32
-            }
+            verdict::NEIGHBOUR => generated::bpf_redirect_neigh(verdict.ifindex, core::ptr::null_mut(), 0, 0) as i32,
             _ => TC_ACT_SHOT,
         }
     }

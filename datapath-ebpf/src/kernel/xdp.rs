@@ -18,8 +18,7 @@ use super::{
     tables::{self, Maps},
 };
 use crate::{
-    header,
-    hook,
+    header, hook,
     packet::Packet,
     verdict::{self, Verdict},
 };
@@ -122,8 +121,7 @@ pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
 /// Counts, reports and spells a verdict.
 #[inline(always)]
 fn act(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
-    let verdict =
-        if verdict.action == verdict::ENDPOINT { Verdict::drop(Reason::Malformed) } else { verdict };
+    let verdict = if verdict.action == verdict::ENDPOINT { Verdict::drop(Reason::Malformed) } else { verdict };
     if verdict.reason != 0 {
         tables::count_reason(Hook::FromUplinkXdp, verdict.reason, packet.length());
         debug!(context, "from_uplink_xdp: action {} for reason {}", verdict.action, verdict.reason);

@@ -139,7 +139,7 @@ impl<A: Address> Opening<A> {
 
 /// The slow path: has `decide` say what becomes of a packet without a flow, and opens the flow that it describes.
 ///
-/// The two run one after the other, not one inside the other: together they would not fit the stack.
+/// The steps run one after the other, not one inside the other: together they would not fit the stack.
 #[inline(always)]
 pub fn begin<F: Net, T: Tables<F>>(
     tables: &T,
@@ -149,13 +149,19 @@ pub fn begin<F: Net, T: Tables<F>>(
     tables.with_scratch(|scratch| {
         scratch.key = *key;
         let decision = decide(scratch);
-        if decision == decision::OPEN { open::<F, T>(tables, scratch) } else { decision }
+        if decision != decision::OPEN {
+            return decision;
+        }
+        if !reserve_wanted::<F, T>(tables, scratch) && !reserve_other::<F, T>(tables, scratch) {
+            return decision::drop(Reason::PortsExhausted);
+        }
+        store_opener::<F, T>(tables, scratch)
     })
 }
 
-/// Stores both entries of the flow described in `scratch`; the number of a [`decision`].
+/// Builds the replies' entry and stores it under the port that is wanted; false if that one is taken.
 #[inline(never)]
-fn open<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
+fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
     let Scratch { flow, key, reply_key, opening } = scratch;
     // Field by field: a value built on the stack first would cost 132 of its 512 bytes.
     reply_key.src = opening.dst;
@@ -183,19 +189,26 @@ fn open<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32
     flow.pad = 0;
     flow.mtu = opening.reply_mtu;
     flow.pad2 = 0;
+    settle(reply_key, flow);
+    reserve::<F, T>(tables, reply_key, flow)
+}
+
+/// Stores the replies' entry under another port; false if none of the bounded number of tries met a free one.
+#[inline(never)]
+fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
     let start = tables.random();
-    let mut tries = 0u32;
-    loop {
+    tables.repeat(PORT_TRIES, |n| {
+        let Scratch { flow, reply_key, opening, .. } = &mut *scratch;
+        reply_key.dport = candidate(opening.sport, start.wrapping_add(n));
         settle(reply_key, flow);
-        if reserve::<F, T>(tables, reply_key, flow) {
-            break;
-        }
-        tries += 1;
-        if tries == PORT_TRIES {
-            return decision::drop(Reason::PortsExhausted);
-        }
-        reply_key.dport = candidate(opening.sport, start.wrapping_add(tries));
-    }
+        reserve::<F, T>(tables, reply_key, flow)
+    })
+}
+
+/// Turns the replies' entry into the opener's and stores it; the number of a [`decision`].
+#[inline(never)]
+fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
+    let Scratch { flow, key, reply_key, opening } = scratch;
     // The opener's entry is the mirror of the reply's.
     flow.src = opening.src;
     flow.dst = opening.dst;
@@ -238,16 +251,10 @@ fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow
 fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) {
     let same_addresses = flow.src == key.src && flow.dst == key.dst;
     let same_ports = flow.sport == key.sport && flow.dport == key.dport;
-    flow.addr_delta = if same_addresses {
-        0
-    } else {
-        difference(key.src.sum() + key.dst.sum(), flow.src.sum() + flow.dst.sum())
-    };
-    flow.port_delta = if same_ports {
-        0
-    } else {
-        difference(ports(key.sport, key.dport), ports(flow.sport, flow.dport))
-    };
+    flow.addr_delta =
+        if same_addresses { 0 } else { difference(key.src.sum() + key.dst.sum(), flow.src.sum() + flow.dst.sum()) };
+    flow.port_delta =
+        if same_ports { 0 } else { difference(ports(key.sport, key.dport), ports(flow.sport, flow.dport)) };
     if same_addresses && same_ports {
         flow.flags &= !flag::NAT;
     } else {
