@@ -132,6 +132,10 @@ fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, vet
     let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true) else {
         return decision::PASS;
     };
+    // The answer to a connection of the host, whose source port happens to lie in a published range.
+    if tables.host_connected(key) {
+        return decision::PASS;
+    }
     let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
     opening.begin(key);
     opening.to_published(published);
