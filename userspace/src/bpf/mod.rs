@@ -1,1 +1,28 @@
-//! bpf
+//! The driver of the kernel's side: programs, their attachments, and the maps.
+//!
+//! [`Datapath::open`] finds what is pinned, or loads it; everything else is a method of [`Datapath`]. Observing and
+//! changing are separate, every change is idempotent, and nothing depends on a process of ours staying alive.
+//!
+//! Invariant: what is attached or filled here is only what a plan asked for; this layer decides nothing.
+
+mod attach;
+mod clsact;
+mod counters;
+mod error;
+pub mod layout;
+mod load;
+mod log_record;
+mod logs;
+mod pins;
+mod probe;
+mod table;
+mod tables;
+mod uninstall;
+
+pub use attach::mounted_cgroup;
+pub use error::BpfError;
+pub use load::{Datapath, LoadSettings, ProgramReport};
+pub use logs::{LogReader, start as read_logs};
+pub use probe::{Missing, probe};
+pub use table::Table;
+pub use uninstall::remove;

@@ -1,1 +1,33 @@
-//! model
+//! What the user asked for, what follows from it, and how to get there: pure values.
+//!
+//! A request changes a [`State`] ([`network`], [`container`], [`publish`]); [`desired`] derives what the host and the
+//! maps must hold; [`plan`] compares that with what they do hold. Nothing here reads or writes anything: the store,
+//! the host and the kernel are seen only as arguments.
+//!
+//! Invariant: no I/O crate, no clock, no randomness; a seed is an argument.
+
+pub mod container;
+pub mod desired;
+pub mod error;
+mod hash;
+pub mod hosts;
+pub mod ipam;
+pub mod network;
+pub mod plan;
+pub mod publish;
+pub mod spec;
+pub mod state;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use container::{ContainerRequest, LinkRequest};
+pub use desired::{Attachment, Bridge, Desired, EndpointLink, HostFacts, UplinkFact, desired};
+pub use error::ModelError;
+pub use network::NetworkRequest;
+pub use plan::{Observed, ObservedLinks, Owned, Step};
+pub use publish::HostView;
+pub use spec::PublishRequest;
+pub use state::{Container, DefaultNetwork, Link, Network, PortSpec, Proto, Publish, State, Status};
+pub use tables::{Row, Tables};

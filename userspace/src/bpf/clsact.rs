@@ -1,0 +1,197 @@
+//! tc programs as clsact filters, for kernels before 6.6.
+//!
+//! A filter is ours if it has our priority, our handle and our program's name. The qdisc is left behind on detaching:
+//! others may use it, and empty it costs next to nothing.
+
+use std::{io, path::Path};
+
+use aya::programs::{
+    ProgramError, SchedClassifier, TcAttachType,
+    links::Link,
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, socket,
+};
+use portlane_common::reason::Hook;
+
+/// Target of the symbolic link that stands in `links` for a filter.
+pub const RECORD: &str = "clsact";
+
+/// Behind filters that others put first, before the kernel's automatic ones (49152 and down).
+const PRIORITY: u16 = 20_000;
+const HANDLE: TcHandle = TcHandle::new(0, 1);
+
+const RTM_NEWTFILTER: u16 = 44;
+const RTM_GETTFILTER: u16 = 46;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_ID: u16 = 11;
+const NLMSG_HEADER: usize = 16;
+const TCMSG: usize = 20;
+
+/// A filter of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The program that it runs.
+    pub program: u32,
+}
+
+/// Whether the hook can be a filter: all but XDP.
+pub const fn serves(hook: Hook) -> bool {
+    direction(hook).is_some()
+}
+
+/// Adds the filter, or puts the program behind it if it is there.
+pub fn attach(program: &Path, interface: &str, hook: Hook) -> io::Result<()> {
+    let direction = direction(hook).ok_or(io::ErrorKind::InvalidInput)?;
+    match qdisc_add_clsact(interface).map_err(tc_error) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let mut program = SchedClassifier::from_pin(program).map_err(program_error)?;
+    let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle: HANDLE, classid: None });
+    let link = match program.attach_with_options(interface, direction, options).map_err(program_error) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let filter = SchedClassifierLink::attached(interface, direction, PRIORITY, HANDLE, None)?;
+            program.attach_to_link(filter).map_err(program_error)?
+        }
+        result => result?,
+    };
+    // Dropped, the link would take the filter off.
+    std::mem::forget(program.take_link(link).map_err(program_error)?);
+    Ok(())
+}
+
+/// Puts another program behind the filter, between two packets.
+pub fn replace(program: &Path, interface: &str, hook: Hook) -> io::Result<()> {
+    attach(program, interface, hook)
+}
+
+/// Removes the filter, if it is there.
+pub fn detach(ifindex: u32, interface: &str, hook: Hook) -> io::Result<()> {
+    let Some(direction) = direction(hook) else { return Ok(()) };
+    if find(ifindex, hook)?.is_none() {
+        return Ok(());
+    }
+    let filter = SchedClassifierLink::attached(interface, direction, PRIORITY, HANDLE, None)?;
+    filter.detach().map_err(program_error)
+}
+
+/// Our filter of this hook on an interface.
+pub fn find(ifindex: u32, hook: Hook) -> io::Result<Option<Filter>> {
+    // TC_H_CLSACT with TC_H_MIN_INGRESS or TC_H_MIN_EGRESS.
+    let parent: u32 = match direction(hook) {
+        Some(TcAttachType::Ingress) => 0xffff_fff2,
+        Some(TcAttachType::Egress) => 0xffff_fff3,
+        _ => return Ok(None),
+    };
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    let kernel = NetlinkAddr::new(0, 0);
+    bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &kernel)?;
+    sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &request(ifindex, parent), &kernel, MsgFlags::empty())?;
+    let mut buffer = vec![0; 65_536];
+    let mut found = None;
+    loop {
+        let received = recv(std::os::fd::AsRawFd::as_raw_fd(&socket), &mut buffer, MsgFlags::empty())?;
+        let mut rest = &buffer[..received];
+        while let Some((kind, body, after)) = message(rest) {
+            match kind {
+                NLMSG_DONE => return Ok(found),
+                NLMSG_ERROR => {
+                    let number = i32::from_ne_bytes(*body.first_chunk().ok_or(io::ErrorKind::InvalidData)?);
+                    return Err(io::Error::from_raw_os_error(-number));
+                }
+                RTM_NEWTFILTER => found = found.or(ours(body, hook)),
+                _ => {}
+            }
+            rest = after;
+        }
+        if received == 0 {
+            return Ok(found);
+        }
+    }
+}
+
+/// RTM_GETTFILTER: `struct nlmsghdr`, `struct tcmsg`.
+fn request(ifindex: u32, parent: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(NLMSG_HEADER + TCMSG);
+    bytes.extend(((NLMSG_HEADER + TCMSG) as u32).to_ne_bytes());
+    bytes.extend(RTM_GETTFILTER.to_ne_bytes());
+    bytes.extend(DUMP.to_ne_bytes());
+    // Sequence number and port; family; index; handle; parent; information.
+    for word in [1, 0, 0, ifindex, 0, parent, 0] {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// The first message's type and body, and what follows it.
+fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
+    let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let body = bytes.get(NLMSG_HEADER..length)?;
+    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// The filter in an RTM_NEWTFILTER, if it is ours.
+fn ours(body: &[u8], hook: Hook) -> Option<Filter> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*body.get(at..)?.first_chunk()?));
+    let (handle, priority) = (word(8)?, word(16)? >> 16);
+    if handle != u32::from(HANDLE) || priority != u32::from(PRIORITY) {
+        return None;
+    }
+    let options = attribute(body.get(TCMSG..)?, TCA_OPTIONS)?;
+    let name = attribute(options, TCA_BPF_NAME)?.strip_suffix(&[0])?;
+    let program = u32::from_ne_bytes(*attribute(options, TCA_BPF_ID)?.first_chunk()?);
+    (name == hook.name().as_bytes()).then_some(Filter { program })
+}
+
+/// The value of the first attribute of a kind.
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    /// Nested and byte-order flags.
+    const FLAGS: u16 = 0xc000;
+    loop {
+        let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
+        let kind = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?) & !FLAGS;
+        let value = bytes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+const fn direction(hook: Hook) -> Option<TcAttachType> {
+    match hook {
+        Hook::FromContainer | Hook::FromUplink => Some(TcAttachType::Ingress),
+        Hook::ToContainer | Hook::ToUplink => Some(TcAttachType::Egress),
+        Hook::FromUplinkXdp => None,
+    }
+}
+
+fn program_error(error: ProgramError) -> io::Error {
+    match error {
+        ProgramError::TcError(error) => tc_error(error),
+        ProgramError::NetlinkError(error) => number(error.raw_os_error(), error),
+        ProgramError::SyscallError(error) => error.io_error,
+        error => io::Error::other(error),
+    }
+}
+
+fn tc_error(error: TcError) -> io::Error {
+    match error {
+        TcError::NetlinkError(error) => number(error.raw_os_error(), error),
+        TcError::IoError(error) => error,
+        TcError::AlreadyAttached => io::ErrorKind::AlreadyExists.into(),
+        error => io::Error::other(error),
+    }
+}
+
+fn number(number: Option<i32>, error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    number.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
+}

@@ -1,0 +1,75 @@
+//! What the programs count, summed over the CPUs, and the flows that they remember.
+
+use std::collections::BTreeMap;
+
+use portlane_common::{
+    counter::{Counter, Traffic},
+    family::{Addr4, Addr6},
+    flow::{Flow, FlowKey},
+    reason::{Hook, REASONS, Reason},
+};
+
+use super::{error::Result, layout, load::Datapath};
+
+impl Datapath {
+    /// What was refused or handed to the host's stack, and where; what never happened is left out.
+    pub fn reasons(&self) -> Result<Vec<(Hook, Reason, Counter)>> {
+        let table = self.table(&layout::REASON)?;
+        let mut counted = Vec::new();
+        for hook in Hook::ALL {
+            for &reason in Reason::ALL {
+                let counter = sum(table.per_cpu(hook as u32 * REASONS + reason as u32)?);
+                if counter != Counter::default() {
+                    counted.push((hook, reason, counter));
+                }
+            }
+        }
+        Ok(counted)
+    }
+
+    /// What an endpoint received and sent.
+    pub fn endpoint_traffic(&self, endpoint: u32) -> Result<Traffic> {
+        Ok(sum_traffic(self.table(&layout::TRAFFIC)?.per_cpu(endpoint)?))
+    }
+
+    /// What passed a publish entry.
+    pub fn publish_traffic(&self, publish: u32) -> Result<Traffic> {
+        Ok(sum_traffic(self.table(&layout::PUB_TRAFFIC)?.per_cpu(publish)?))
+    }
+
+    /// Begins an endpoint's counters at zero: its number may have been another's.
+    pub fn reset_endpoint_traffic(&self, endpoint: u32) -> Result<()> {
+        self.table(&layout::TRAFFIC)?.clear(endpoint)
+    }
+
+    /// Begins a publish entry's counters at zero.
+    pub fn reset_publish_traffic(&self, publish: u32) -> Result<()> {
+        self.table(&layout::PUB_TRAFFIC)?.clear(publish)
+    }
+
+    /// The IPv4 flows, those that have timed out included.
+    pub fn flows4(&self) -> Result<BTreeMap<FlowKey<Addr4>, Flow<Addr4>>> {
+        self.table(&layout::FLOW4)?.read_all()
+    }
+
+    /// The IPv6 flows, those that have timed out included.
+    pub fn flows6(&self) -> Result<BTreeMap<FlowKey<Addr6>, Flow<Addr6>>> {
+        self.table(&layout::FLOW6)?.read_all()
+    }
+}
+
+fn sum(cpus: Vec<Counter>) -> Counter {
+    cpus.into_iter().fold(Counter::default(), |sum, cpu| Counter {
+        packets: sum.packets.wrapping_add(cpu.packets),
+        bytes: sum.bytes.wrapping_add(cpu.bytes),
+    })
+}
+
+fn sum_traffic(cpus: Vec<Traffic>) -> Traffic {
+    cpus.into_iter().fold(Traffic::default(), |sum, cpu| Traffic {
+        rx_packets: sum.rx_packets.wrapping_add(cpu.rx_packets),
+        rx_bytes: sum.rx_bytes.wrapping_add(cpu.rx_bytes),
+        tx_packets: sum.tx_packets.wrapping_add(cpu.tx_packets),
+        tx_bytes: sum.tx_bytes.wrapping_add(cpu.tx_bytes),
+    })
+}

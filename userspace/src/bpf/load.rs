@@ -1,0 +1,241 @@
+//! Programs and maps: loaded once, pinned, and found again by every later command.
+
+use std::{
+    fs,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    EbpfLoader, include_bytes_aligned,
+    programs::{Program, ProgramError, ProgramInfo},
+    util::nr_cpus,
+};
+use bytemuck::Pod;
+use nix::time::{ClockId, clock_getres};
+use portlane_common::config::{SCHEMA, global, map};
+
+use super::{
+    attach,
+    error::{BpfError, Result},
+    layout::{Layout, SHAPES},
+    pins::{self, Pins},
+    table::Table,
+};
+use crate::linux::bpf_syscall::{self, Map};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portlane-datapath"));
+
+/// aya-log's ring buffer.
+pub(super) const LOG_MAP: &str = "AYA_LOGS";
+
+/// What the programs are loaded with. Other settings than the loaded programs' have them replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadSettings {
+    /// Cookie of the host's network namespace, the only one whose sockets the socket programs touch.
+    pub netns_cookie: u64,
+    /// aya-log's level, 0 (off) to 5 (trace).
+    pub log_level: u8,
+    /// Cgroup whose processes the socket programs serve; `None` for the root of the mounted cgroup2 hierarchy.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// portlane's programs and maps in the kernel.
+#[derive(Debug)]
+pub struct Datapath {
+    pub(super) pins: Pins,
+    pub(super) cgroup: Option<PathBuf>,
+    cpus: usize,
+}
+
+/// A program as the kernel holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramReport {
+    /// Name.
+    pub name: String,
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Instructions that the verifier walked through; 0 before Linux 5.16, which does not tell.
+    pub verified_insns: u32,
+    /// Bytes of machine code; 0 where the kernel interprets.
+    pub jited_bytes: u32,
+}
+
+impl Datapath {
+    /// Finds the programs and maps pinned below `bpffs`, or loads them if they are missing, incomplete, or made from
+    /// another object or other settings. Attached programs are then replaced between two packets, and maps of an
+    /// unchanged shape keep their content.
+    pub fn open(bpffs: &Path, settings: LoadSettings) -> Result<Self> {
+        let version = version(&settings);
+        let datapath = Self::new(bpffs, settings.cgroup.clone())?;
+        if datapath.pins.version().as_ref() != Some(&version) {
+            datapath.pins.create()?;
+            let _lock = datapath.pins.lock()?;
+            if datapath.pins.version().as_ref() != Some(&version) {
+                datapath.load(&settings, &version)?;
+            }
+        }
+        Ok(datapath)
+    }
+
+    /// Finds what is pinned below `bpffs`, with whatever settings it was loaded, for commands that only look.
+    pub fn existing(bpffs: &Path) -> Result<Option<Self>> {
+        let datapath = Self::new(bpffs, None)?;
+        let known = datapath.pins.version().is_some_and(|version| version.ends_with(&schema_suffix()));
+        Ok(known.then_some(datapath))
+    }
+
+    fn new(bpffs: &Path, cgroup: Option<PathBuf>) -> Result<Self> {
+        let cpus = nr_cpus().map_err(|(path, error)| BpfError::pin("read", path)(error))?;
+        Ok(Self { pins: Pins::new(bpffs), cgroup, cpus })
+    }
+
+    /// The folder of the pins.
+    pub fn bpffs(&self) -> &Path {
+        self.pins.root()
+    }
+
+    /// Opens a map.
+    pub fn table<K: Pod, V: Pod>(&self, layout: &Layout<K, V>) -> Result<Table<K, V>> {
+        let path = self.pins.map(layout.shape.name);
+        let map = Map::open(&path, self.cpus).map_err(BpfError::pin("opened", path))?;
+        if !layout.shape.fits(map.info()) {
+            return Err(BpfError::NotLoaded { path: self.bpffs().to_owned() });
+        }
+        Ok(Table::new(map, layout.shape))
+    }
+
+    /// The loaded programs.
+    pub fn programs(&self) -> Result<Vec<ProgramReport>> {
+        let report = |name: String| {
+            let info = ProgramInfo::from_pin(self.pins.program(&name)).map_err(|e| BpfError::program(&name, e))?;
+            Ok(ProgramReport {
+                id: info.id(),
+                verified_insns: info.verified_instruction_count().unwrap_or(0),
+                jited_bytes: info.size_jitted(),
+                name,
+            })
+        };
+        pins::programs().into_iter().map(report).collect()
+    }
+
+    /// Every step leaves the version removed until all are done, so that an interrupted load is begun anew.
+    fn load(&self, settings: &LoadSettings, version: &str) -> Result<()> {
+        self.pins.clear_version()?;
+        self.remove_misfits()?;
+        let jiffies: u64 = jiffies_per_second()?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(global::JIFFIES_PER_SECOND, &jiffies, true)
+            .override_global(global::NETNS_COOKIE, &settings.netns_cookie, true)
+            .override_global(global::AYA_LOG_LEVEL, &settings.log_level, false);
+        for name in map::ALL.into_iter().chain([LOG_MAP]) {
+            loader.map_pin_path(name, self.pins.map(name));
+        }
+        let mut object = loader.load(OBJECT).map_err(BpfError::loading)?;
+        self.check_shapes()?;
+        for name in pins::programs() {
+            let program = object.program_mut(&name).ok_or_else(|| BpfError::Object(format!("it has no {name}")))?;
+            load_program(program).map_err(|error| BpfError::program(&name, error))?;
+            let fd = program.fd().map_err(|error| BpfError::program(&name, error))?;
+            self.pin_program(&name, fd)?;
+        }
+        attach::replace_all(&self.pins)?;
+        self.pins.set_version(version)
+    }
+
+    /// Unpins maps of another shape than this program's, and whatever is no program of it.
+    fn remove_misfits(&self) -> Result<()> {
+        for shape in SHAPES {
+            let path = self.pins.map(shape.name);
+            if Map::open(&path, self.cpus).is_ok_and(|map| !shape.fits(map.info())) {
+                pins::remove(&path)?;
+            }
+        }
+        let known = pins::programs();
+        for name in pins::names(&self.pins.progs())?.difference(&known) {
+            pins::remove(&self.pins.program(name))?;
+        }
+        Ok(())
+    }
+
+    fn check_shapes(&self) -> Result<()> {
+        for shape in SHAPES {
+            let path = self.pins.map(shape.name);
+            let map = Map::open(&path, self.cpus).map_err(|_| BpfError::Object(format!("it has no {}", shape.name)))?;
+            if !shape.fits(map.info()) {
+                let info = map.info();
+                pins::remove(&path)?;
+                return Err(BpfError::Object(format!("its {} is {info:?} and must be {shape:?}", shape.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The pin leads to the former program or to this one, never nowhere.
+    fn pin_program(&self, name: &str, program: &impl AsFd) -> Result<()> {
+        let (path, beside) = (self.pins.program(name), self.pins.program(&format!("{name}_next")));
+        pins::remove(&beside)?;
+        bpf_syscall::obj_pin(program.as_fd(), &beside).map_err(BpfError::pin("created", &beside))?;
+        fs::rename(&beside, &path).map_err(BpfError::pin("created", path))
+    }
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Ticks of `bpf_jiffies64` a second: the coarse clocks advance by one tick at a time.
+fn jiffies_per_second() -> Result<u64> {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|error| BpfError::Object(format!("the kernel does not tell its tick: {error}")))?;
+    Ok(1_000_000_000 / tick.tv_nsec().cast_unsigned().max(1))
+}
+
+/// What programs and maps are made from.
+fn version(settings: &LoadSettings) -> String {
+    let LoadSettings { netns_cookie, log_level, .. } = settings;
+    format!("object {:016x}, network namespace {netns_cookie}, log level {log_level}{}", hash(OBJECT), schema_suffix())
+}
+
+fn schema_suffix() -> String {
+    format!(", schema {SCHEMA}")
+}
+
+/// FNV-1a by words: tells builds apart, in a tenth of a millisecond.
+fn hash(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let rest = rest.iter().fold(bytes.len() as u64, |word, byte| word << 8 ^ u64::from(*byte));
+    let words = words.iter().map(|word| u64::from_ne_bytes(*word)).chain([rest]);
+    words.fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+        (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_changed_byte_changes_the_hash() {
+        let bytes: Vec<u8> = (0..100).collect();
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_ne!(hash(&bytes), hash(&other), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn settings_are_part_of_the_version() {
+        let settings = LoadSettings::default();
+        assert_ne!(version(&settings), version(&LoadSettings { log_level: 1, ..settings.clone() }));
+        assert_ne!(version(&settings), version(&LoadSettings { netns_cookie: 1, ..settings.clone() }));
+        assert!(version(&settings).ends_with(&schema_suffix()));
+    }
+}

@@ -1,0 +1,103 @@
+//! What the running kernel lacks, for `portlane status`.
+
+use std::{fmt, fs, io, path::Path};
+
+use nix::sys::utsname::uname;
+
+use super::{attach::mounted_cgroup, pins::Pins};
+use crate::linux::bpf_syscall;
+
+/// The oldest kernel that portlane is tested on.
+const OLDEST: (u32, u32) = (5, 10);
+/// tcx links came with this one; before, clsact filters are used.
+const TCX: (u32, u32) = (6, 6);
+
+/// Something that the kernel lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What, and what for.
+    pub feature: &'static str,
+    /// What to do about it.
+    pub remedy: String,
+    /// Whether portlane works without it, though not as well.
+    pub optional: bool,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.feature, self.remedy)
+    }
+}
+
+/// Looks for what portlane needs; changes nothing.
+pub fn probe(bpffs: &Path) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    let mut lacks =
+        |feature, remedy: &str, optional| missing.push(Missing { feature, remedy: remedy.to_owned(), optional });
+    let release = release();
+    if release < OLDEST {
+        lacks("a kernel that is new enough", "portlane needs Linux 5.10 or later", false);
+    }
+    match bpf_syscall::obj_get(Path::new("/")).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::Unsupported) => lacks("eBPF", "boot a kernel with CONFIG_BPF_SYSCALL=y", false),
+        Err(io::ErrorKind::PermissionDenied) if !nix::unistd::geteuid().is_root() => {
+            lacks("permission to use eBPF", "run portlane as root (CAP_BPF and CAP_NET_ADMIN)", false);
+        }
+        _ => {}
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        lacks("BTF, so bpftool shows maps as bytes", "boot a kernel with CONFIG_DEBUG_INFO_BTF=y", true);
+    }
+    if !Pins::new(bpffs).on_bpffs() {
+        lacks("a BPF file system", "run `mount -t bpf bpf /sys/fs/bpf`, or say where one is with --bpffs", false);
+    }
+    if mounted_cgroup().is_none() {
+        let remedy = "run `mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified`";
+        lacks("a mounted cgroup2 file system, for host processes that use published ports", remedy, false);
+    }
+    if release < TCX && has_module("cls_bpf") == Some(false) {
+        lacks("tc programs", "boot a kernel with CONFIG_NET_CLS_BPF, or Linux 6.6 or later", false);
+    }
+    if release < TCX && has_module("sch_ingress") == Some(false) {
+        lacks("the clsact qdisc", "boot a kernel with CONFIG_NET_SCH_INGRESS, or Linux 6.6 or later", false);
+    }
+    if fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").is_ok_and(|on| on.trim() == "0") {
+        lacks("compiled eBPF: the kernel interprets it", "run `sysctl -w net.core.bpf_jit_enable=1`", true);
+    }
+    missing
+}
+
+/// Version of the running kernel; (0, 0) if it has none that can be read.
+fn release() -> (u32, u32) {
+    uname().map_or((0, 0), |name| parse(&name.release().to_string_lossy()))
+}
+
+fn parse(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether the kernel has a module, built in or beside it; `None` if that cannot be told.
+fn has_module(name: &str) -> Option<bool> {
+    if Path::new("/sys/module").join(name).exists() {
+        return Some(true);
+    }
+    let release = uname().ok()?.release().to_string_lossy().into_owned();
+    let folder = Path::new("/lib/modules").join(release);
+    let list = |file| fs::read_to_string(folder.join(file)).ok();
+    let (built_in, beside) = (list("modules.builtin")?, list("modules.dep")?);
+    Some([built_in, beside].iter().any(|list| list.contains(&format!("/{name}.ko"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_are_read_with_and_without_a_tail() {
+        assert_eq!(parse("6.18.44-fc-v657"), (6, 18));
+        assert_eq!(parse("5.10.0-30-cloud-amd64"), (5, 10));
+        assert_eq!(parse("7.2"), (7, 2));
+        assert!(parse("7.2") > OLDEST && parse("5.9.1") < OLDEST);
+    }
+}

@@ -1,0 +1,83 @@
+//! The control maps: what they hold, and changing one row.
+
+use std::collections::BTreeMap;
+
+use bytemuck::Pod;
+use portlane_common::config::Config;
+
+use super::{
+    error::Result,
+    layout::{self, Layout},
+    load::Datapath,
+};
+use crate::model::{Row, Tables};
+
+impl Datapath {
+    /// What the control maps hold.
+    pub fn tables(&self) -> Result<Tables> {
+        let mut generation = BTreeMap::new();
+        self.table(&layout::GENERATION)?.for_each(|publish, value| {
+            if value != 0 {
+                generation.insert(publish, value);
+            }
+        })?;
+        Ok(Tables {
+            uplink: self.table(&layout::UPLINK)?.read_all()?,
+            host4: self.table(&layout::HOST4)?.read_all()?,
+            host6: self.table(&layout::HOST6)?.read_all()?,
+            endpoint4: self.table(&layout::ENDPOINT4)?.read_all()?,
+            endpoint6: self.table(&layout::ENDPOINT6)?.read_all()?,
+            veth: self.table(&layout::VETH)?.read_all()?,
+            policy: self.table(&layout::POLICY)?.read_all()?,
+            generation,
+            publish4: self.table(&layout::PUBLISH4)?.read_all()?,
+            publish6: self.table(&layout::PUBLISH6)?.read_all()?,
+            config: self.table(&layout::CONFIG)?.get(&0)?.unwrap_or_default(),
+        })
+    }
+
+    /// Writes a row.
+    pub fn put(&self, row: &Row) -> Result<()> {
+        match row {
+            Row::Uplink(key, value) => self.put_in(&layout::UPLINK, key, value),
+            Row::Host4(key, value) => self.put_in(&layout::HOST4, key, value),
+            Row::Host6(key, value) => self.put_in(&layout::HOST6, key, value),
+            Row::Endpoint4(key, value) => self.put_in(&layout::ENDPOINT4, key, value),
+            Row::Endpoint6(key, value) => self.put_in(&layout::ENDPOINT6, key, value),
+            Row::Veth(key, value) => self.put_in(&layout::VETH, key, value),
+            Row::Policy(key, value) => self.put_in(&layout::POLICY, key, value),
+            Row::Generation(key, value) => self.put_in(&layout::GENERATION, key, value),
+            Row::Publish4(key, value) => self.put_in(&layout::PUBLISH4, key, value),
+            Row::Publish6(key, value) => self.put_in(&layout::PUBLISH6, key, value),
+        }
+    }
+
+    /// Deletes a row by its key; does nothing if there is none. An array's entry becomes zero.
+    pub fn delete(&self, row: &Row) -> Result<()> {
+        match row {
+            Row::Uplink(key, _) => self.delete_from(&layout::UPLINK, key),
+            Row::Host4(key, _) => self.delete_from(&layout::HOST4, key),
+            Row::Host6(key, _) => self.delete_from(&layout::HOST6, key),
+            Row::Endpoint4(key, _) => self.delete_from(&layout::ENDPOINT4, key),
+            Row::Endpoint6(key, _) => self.delete_from(&layout::ENDPOINT6, key),
+            Row::Veth(key, _) => self.delete_from(&layout::VETH, key),
+            Row::Policy(key, _) => self.delete_from(&layout::POLICY, key),
+            Row::Generation(key, _) => self.put_in(&layout::GENERATION, key, &0),
+            Row::Publish4(key, _) => self.delete_from(&layout::PUBLISH4, key),
+            Row::Publish6(key, _) => self.delete_from(&layout::PUBLISH6, key),
+        }
+    }
+
+    /// Writes `pl_config`.
+    pub fn put_config(&self, config: &Config) -> Result<()> {
+        self.put_in(&layout::CONFIG, &0, config)
+    }
+
+    fn put_in<K: Pod, V: Pod>(&self, layout: &Layout<K, V>, key: &K, value: &V) -> Result<()> {
+        self.table(layout)?.put(key, value)
+    }
+
+    fn delete_from<K: Pod, V: Pod>(&self, layout: &Layout<K, V>, key: &K) -> Result<()> {
+        self.table(layout)?.delete(key).map(drop)
+    }
+}

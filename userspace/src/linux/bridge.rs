@@ -1,0 +1,94 @@
+//! A network's bridge: made, or set right.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage},
+    link::{InfoKind, LinkMessage},
+};
+use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec};
+
+use super::{Attempt, Host, LinuxError, netlink::IfThere, observe, sysctl};
+use crate::model::Bridge;
+
+impl Host {
+    /// Makes the bridge, or gives an existing one the MAC, MTU and addresses, and brings it up. Addresses that somebody
+    /// else gave it stay.
+    ///
+    /// # Errors
+    /// The kernel refuses, or there is another interface of that name.
+    pub async fn create_bridge(&self, bridge: &Bridge) -> Result<(), LinuxError> {
+        let attempt = || format!("set up {bridge}");
+        let index = match self.link(&bridge.name).await.attempt(attempt)? {
+            Some(link) => existing(&link, bridge)?,
+            None => {
+                let add = RouteNetlinkMessage::NewLink(new(bridge));
+                self.send(add, IfThere::Refuse).await.attempt(attempt)?;
+                let made = self.link(&bridge.name).await.attempt(attempt)?;
+                made.map(|link| link.header.index).ok_or(nix::errno::Errno::ENODEV).attempt(attempt)?
+            }
+        };
+        settings(bridge)?;
+        let up = LinkUnspec::new_with_index(index).address(bridge.mac.to_vec()).mtu(bridge.mtu).up().build();
+        let up = self.send(RouteNetlinkMessage::NewLink(up), IfThere::Change);
+        let addr4 = address(index, bridge.addr4.0.into(), bridge.addr4.1);
+        let addr4 = self.send(RouteNetlinkMessage::NewAddress(addr4), IfThere::Replace);
+        let addr6 = bridge.addr6.map(|(addr6, length)| {
+            self.send(RouteNetlinkMessage::NewAddress(address(index, addr6.into(), length)), IfThere::Replace)
+        });
+        up.await.attempt(attempt)?;
+        addr4.await.attempt(attempt)?;
+        match addr6 {
+            Some(addr6) => addr6.await.attempt(attempt),
+            None => Ok(()),
+        }
+    }
+}
+
+fn new(bridge: &Bridge) -> LinkMessage {
+    LinkMessageBuilder::<LinkBridge>::new(&bridge.name).address(bridge.mac.to_vec()).mtu(bridge.mtu).build()
+}
+
+fn existing(link: &LinkMessage, bridge: &Bridge) -> Result<u32, LinuxError> {
+    match observe::kind(link) {
+        Some(InfoKind::Bridge) => Ok(link.header.index),
+        kind => Err(LinuxError::Unusable {
+            attempt: format!("set up {bridge}"),
+            problem: format!(
+                "an interface of that name is there and is {}: rename it, or give the network another name",
+                kind.map_or_else(|| "hardware".to_owned(), |kind| format!("a {kind}"))
+            ),
+        }),
+    }
+}
+
+/// The containers' router: it forwards, listens to no other router, and never waits to see whether somebody else has
+/// its address.
+fn settings(bridge: &Bridge) -> Result<(), LinuxError> {
+    let name = &bridge.name;
+    sysctl::set(&format!("net/ipv4/conf/{name}/forwarding"), "1")?;
+    let conf = format!("net/ipv6/conf/{name}");
+    if bridge.addr6.is_some() {
+        sysctl::set(&format!("{conf}/disable_ipv6"), "0")?;
+    }
+    for (setting, value) in [("forwarding", "1"), ("accept_ra", "0"), ("accept_dad", "0")] {
+        sysctl::set_if_present(&format!("{conf}/{setting}"), value)?;
+    }
+    Ok(())
+}
+
+/// An address that is there at once: portlane gave it out, so nobody else has it (IFA_F_NODAD).
+pub(super) fn address(index: u32, address: IpAddr, prefix_length: u8) -> AddressMessage {
+    match address {
+        IpAddr::V4(address) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_length).build()
+        }
+        IpAddr::V6(address) => {
+            let mut message =
+                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(address, prefix_length).build();
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Permanent));
+            message
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A container's veth pair: made whole, or not at all.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::future::try_join_all;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoData, InfoKind, InfoVeth, LinkMessage},
+    route::RouteMessage,
+};
+use nix::{errno::Errno, net::if_::if_nametoindex};
+use rtnetlink::{
+    LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    sys::Socket,
+};
+use std::os::fd::AsRawFd;
+
+use super::{
+    Attempt, Host, LinuxError,
+    bridge::address,
+    netlink::{self, IfThere},
+    netns, observe, sysctl,
+};
+use crate::model::EndpointLink;
+
+/// The container's interface.
+const INSIDE: &str = "eth0";
+/// Index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of the kernel).
+const LOOPBACK: u32 = 1;
+
+impl Host {
+    /// Makes the namespace if need be, and in it `eth0` with its addresses and routes, on the bridge.
+    ///
+    /// Putting the host's end on the bridge is the last act: a veth that is on its bridge is complete and is left
+    /// alone; one that is not is deleted and made anew.
+    ///
+    /// # Errors
+    /// The bridge is not there, there is another interface of that name, or the kernel refuses. A pair that could not
+    /// be completed is deleted again.
+    pub async fn create_endpoint(&self, link: &EndpointLink) -> Result<(), LinuxError> {
+        let attempt = || format!("make {link}");
+        let bridge = self.link(&link.bridge).await.attempt(attempt)?.ok_or(Errno::ENODEV);
+        let bridge = bridge.attempt(|| format!("make {link}: bridge {}", link.bridge))?.header.index;
+        if let Some(found) = self.link(&link.veth).await.attempt(attempt)? {
+            if observe::kind(&found) != Some(InfoKind::Veth) {
+                let problem = format!("an interface {} is there that is no veth: rename it", link.veth);
+                return Err(LinuxError::Unusable { attempt: attempt(), problem });
+            }
+            if observe::master(&found) == Some(bridge) && netns::exists(&link.netns) {
+                return Ok(());
+            }
+            self.delete_link(&link.veth).await?;
+        }
+        let result = self.create_pair(link, bridge).await;
+        if result.is_err() {
+            // Best effort; the error that is reported is the first one.
+            drop(self.delete_link(&link.veth).await);
+        }
+        result
+    }
+
+    async fn create_pair(&self, link: &EndpointLink, bridge: u32) -> Result<(), LinuxError> {
+        let attempt = || format!("make {link}");
+        if !link.netns.contains('/') {
+            netns::create(&link.netns)?;
+        }
+        let netns = std::fs::File::open(netns::path(&link.netns)).attempt(attempt)?;
+        let add = RouteNetlinkMessage::NewLink(pair(link, netns.as_raw_fd()));
+        self.send(add, IfThere::Refuse).await.attempt(attempt)?;
+        // Only tc programs see the host's end: it takes no part in IPv6, not even with a link-local address.
+        sysctl::set_if_present(&format!("net/ipv6/conf/{}/disable_ipv6", link.veth), "1")?;
+
+        let (eth0, socket) = netns::within(&link.netns, || prepare(link))??;
+        let inside = Self::over(socket);
+        let answers: Vec<_> = inner(link, eth0).into_iter().map(|(message, there)| inside.send(message, there)).collect();
+        try_join_all(answers).await.attempt(attempt)?;
+
+        let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).up().build();
+        self.send(RouteNetlinkMessage::NewLink(outside), IfThere::Change).await.attempt(attempt)
+    }
+}
+
+/// Both ends in one request, the container's in its namespace from the start: no other name is ever taken on the host.
+fn pair(link: &EndpointLink, netns: i32) -> LinkMessage {
+    let peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(INSIDE)
+        .address(link.mac.to_vec())
+        .mtu(link.mtu)
+        .setns_by_fd(netns)
+        .build();
+    LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .name(link.veth.clone())
+        .mtu(link.mtu)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build()
+}
+
+/// Runs in the namespace, while `eth0` is down. Returns its index, and a socket to speak of it.
+fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
+    // As in Docker: who has no IPv6 address on the network has no link-local one there either.
+    let disable = if link.addr6.is_some() { "0" } else { "1" };
+    let conf = [
+        ("disable_ipv6", disable),
+        ("accept_ra", "0"),
+        // portlane gave the addresses out: none need be tried first.
+        ("accept_dad", "0"),
+        // EUI-64, so that the link-local address follows from the MAC.
+        ("addr_gen_mode", "0"),
+    ];
+    for (setting, value) in conf {
+        sysctl::set_if_present(&format!("net/ipv6/conf/{INSIDE}/{setting}"), value)?;
+    }
+    // As in Docker: `ping` works for any user without capabilities.
+    sysctl::set_if_present("net/ipv4/ping_group_range", "0 2147483647")?;
+    let attempt = || format!("find {INSIDE} in {}", link.netns);
+    Ok((if_nametoindex(INSIDE).attempt(attempt)?, netlink::socket().attempt(attempt)?))
+}
+
+/// What is asked of the container's namespace, in order: routes need their interface up and their gateway on it.
+fn inner(link: &EndpointLink, eth0: u32) -> Vec<(RouteNetlinkMessage, IfThere)> {
+    let up = |index| (RouteNetlinkMessage::NewLink(LinkUnspec::new_with_index(index).up().build()), IfThere::Change);
+    let addr = |addr: IpAddr, length| {
+        (RouteNetlinkMessage::NewAddress(address(eth0, addr, length)), IfThere::Replace)
+    };
+    let route = |message: RouteMessage| (RouteNetlinkMessage::NewRoute(message), IfThere::Replace);
+    let mut requests = vec![up(LOOPBACK), addr(link.addr4.0.into(), link.addr4.1)];
+    requests.extend(link.addr6.map(|(addr6, length)| addr(addr6.into(), length)));
+    requests.push(up(eth0));
+    requests.extend(link.gateway4.map(|gateway| {
+        route(RouteMessageBuilder::<Ipv4Addr>::new().output_interface(eth0).gateway(gateway).build())
+    }));
+    requests.extend(link.gateway6.map(|gateway| {
+        route(RouteMessageBuilder::<Ipv6Addr>::new().output_interface(eth0).gateway(gateway).build())
+    }));
+    requests
+}

@@ -1,0 +1,134 @@
+//! The routing netlink socket of a network namespace: one request, one answer.
+#![expect(unsafe_code, reason = "an async netlink socket is made of a raw descriptor")]
+
+use std::{
+    io,
+    os::fd::{FromRawFd, IntoRawFd},
+};
+
+use futures_util::{StreamExt, TryStreamExt};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkExtentMask, LinkMessage},
+};
+use rtnetlink::{
+    Handle, LinkUnspec,
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE},
+};
+
+use super::{Attempt, IntoIo, LinuxError, netns};
+
+/// The interfaces, addresses and routes of a network namespace.
+#[derive(Clone, Debug)]
+pub struct Host {
+    handle: Handle,
+}
+
+/// What a request that adds something does about one that is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum IfThere {
+    /// `EEXIST`.
+    Refuse,
+    /// Sets it right.
+    Replace,
+    /// Nothing is added: there must be one, which is changed.
+    Change,
+}
+
+impl Host {
+    /// The network namespace that portlane runs in. Needs a tokio runtime around it, with I/O enabled.
+    ///
+    /// # Errors
+    /// The kernel gives no netlink socket.
+    pub fn open() -> Result<Self, LinuxError> {
+        let attempt = || "open a netlink socket".to_owned();
+        let (connection, handle, _) = rtnetlink::new_connection().attempt(attempt)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Another network namespace, given by name or path.
+    ///
+    /// # Errors
+    /// There is no such namespace, or the kernel gives no netlink socket.
+    pub fn open_within(netns: &str) -> Result<Self, LinuxError> {
+        let socket = netns::within(netns, socket)?.attempt(|| format!("open a netlink socket in {netns}"))?;
+        Ok(Self::over(socket))
+    }
+
+    /// Speaks through a socket that was opened in the namespace: from there on it can be used from anywhere.
+    pub(super) fn over(socket: Socket) -> Self {
+        // SAFETY: the descriptor was the socket's alone, and belongs to the new one alone from here on.
+        let socket = unsafe { TokioSocket::from_raw_fd(socket.into_raw_fd()) };
+        let (connection, handle, _) = rtnetlink::from_socket(socket);
+        tokio::spawn(connection);
+        Self { handle }
+    }
+
+    /// Deletes an interface, if it is there; of a veth pair, both ends.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn delete_link(&self, name: &str) -> Result<(), LinuxError> {
+        let message = LinkUnspec::new_with_name(name).build();
+        match self.handle.link().del_with_message(message).execute().await.map_err(IntoIo::into_io) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            result => result.attempt(|| format!("delete interface {name}")),
+        }
+    }
+
+    /// The interface of this name, if there is one.
+    pub(super) async fn link(&self, name: &str) -> io::Result<Option<LinkMessage>> {
+        let found = self.handle.link().get().match_name(name).execute().try_next().await;
+        match found.map_err(IntoIo::into_io) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Every interface, without its statistics.
+    pub(super) async fn links(&self) -> io::Result<Vec<LinkMessage>> {
+        let mut request = self.handle.link().get();
+        request.message_mut().attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        request.execute().try_collect().await.map_err(IntoIo::into_io)
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Sends a request at once, and returns what its answer will be: requests sent one after another are carried out
+    /// in that order, and their answers may be waited for together.
+    pub(super) fn send(
+        &self,
+        message: RouteNetlinkMessage,
+        if_there: IfThere,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST
+            | NLM_F_ACK
+            | match if_there {
+                IfThere::Refuse => NLM_F_CREATE | NLM_F_EXCL,
+                IfThere::Replace => NLM_F_CREATE | NLM_F_REPLACE,
+                IfThere::Change => 0,
+            };
+        let answers = self.handle.clone().request(request);
+        async move {
+            let mut answers = answers.map_err(IntoIo::into_io)?;
+            while let Some(answer) = answers.next().await {
+                if let NetlinkPayload::Error(message) = answer.payload
+                    && message.code.is_some()
+                {
+                    return Err(message.to_io());
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A netlink socket of the calling thread's namespace.
+pub(super) fn socket() -> io::Result<Socket> {
+    Socket::new(NETLINK_ROUTE)
+}

@@ -1,0 +1,288 @@
+//! What is on the host: interfaces, addresses and routes, in the model's words.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::{
+    AddressFamily,
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+};
+
+use super::{Attempt, Host, LinuxError, netns};
+use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact};
+
+/// Interfaces and addresses at one moment.
+#[derive(Debug, Default)]
+struct Snapshot {
+    interfaces: BTreeMap<u32, Interface>,
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug)]
+struct Interface {
+    name: String,
+    flags: LinkFlags,
+    kind: Option<InfoKind>,
+    master: Option<u32>,
+    mtu: u32,
+    mac: [u8; 6],
+}
+
+#[derive(Debug)]
+struct Address {
+    ifindex: u32,
+    address: IpAddr,
+    prefix_length: u8,
+    scope: AddressScope,
+    flags: AddressFlags,
+}
+
+impl Host {
+    /// Bridges, veths and named namespaces, whoever made them.
+    ///
+    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn observe(&self) -> Result<ObservedLinks, LinuxError> {
+        Ok(self.snapshot().await?.links(netns::list()?))
+    }
+
+    /// Uplinks, addresses and interface indices. What is named in `owned` is no uplink.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn facts(&self, owned: &Owned) -> Result<HostFacts, LinuxError> {
+        Ok(self.snapshot().await?.facts(owned))
+    }
+
+    /// [`Host::observe`] and [`Host::facts`] of one moment.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn look(&self, owned: &Owned) -> Result<(ObservedLinks, HostFacts), LinuxError> {
+        let snapshot = self.snapshot().await?;
+        let facts = snapshot.facts(owned);
+        Ok((snapshot.links(netns::list()?), facts))
+    }
+
+    /// Destinations of the main routing table, those of the interfaces named in `owned` left out: what a subnet had
+    /// better not overlap. The default route, multicast and link-local destinations say nothing of that.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn routes(&self, owned: &Owned) -> Result<Vec<IpNet>, LinuxError> {
+        let ours: BTreeSet<u32> =
+            self.snapshot().await?.interfaces.into_iter().filter(|(_, i)| owns(owned, &i.name)).map(|(i, _)| i).collect();
+        let mut routes = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            let found: Vec<RouteMessage> =
+                self.handle().route().get(request).execute().try_collect().await.attempt(|| "list routes".to_owned())?;
+            routes.extend(found.iter().filter_map(|route| destination(route, &ours)));
+        }
+        Ok(routes.into_iter().collect())
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, LinuxError> {
+        let links = self.links().await.attempt(|| "list interfaces".to_owned())?;
+        let addresses: Vec<AddressMessage> =
+            self.handle().address().get().execute().try_collect().await.attempt(|| "list addresses".to_owned())?;
+        Ok(Snapshot {
+            interfaces: links.iter().map(|link| (link.header.index, Interface::of(link))).collect(),
+            addresses: addresses.iter().filter_map(Address::of).collect(),
+        })
+    }
+}
+
+impl Snapshot {
+    fn links(&self, netns: BTreeSet<String>) -> ObservedLinks {
+        let of_kind = |kind| self.interfaces.iter().filter(move |(_, interface)| interface.kind == Some(kind));
+        let bridges = of_kind(InfoKind::Bridge).map(|(index, interface)| (interface.name.clone(), self.bridge(*index, interface)));
+        let veths = of_kind(InfoKind::Veth).map(|(_, interface)| {
+            let master = interface.master.and_then(|master| self.interfaces.get(&master));
+            (interface.name.clone(), master.map(|master| master.name.clone()))
+        });
+        ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), netns }
+    }
+
+    fn bridge(&self, index: u32, interface: &Interface) -> Bridge {
+        let addresses = || self.addresses.iter().filter(move |address| address.ifindex == index);
+        let v4 = addresses().find_map(|address| match address.address {
+            IpAddr::V4(v4) => Some((v4, address.prefix_length)),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = addresses().find_map(|address| match address.address {
+            IpAddr::V6(v6) if !v6.is_unicast_link_local() => Some((v6, address.prefix_length)),
+            _ => None,
+        });
+        Bridge {
+            name: interface.name.clone(),
+            mac: interface.mac,
+            addr4: v4.unwrap_or((Ipv4Addr::UNSPECIFIED, 0)),
+            addr6: v6,
+            mtu: if interface.flags.contains(LinkFlags::Up) { interface.mtu } else { 0 },
+        }
+    }
+
+    fn facts(&self, owned: &Owned) -> HostFacts {
+        let uplinks = self.interfaces.iter().filter(|(_, interface)| self.is_uplink(interface, owned));
+        let addresses = self.addresses.iter().filter(|address| !address.address.is_loopback());
+        HostFacts {
+            uplinks: uplinks.map(|(index, interface)| self.uplink(*index, interface)).collect(),
+            addresses: addresses.map(|address| (address.address, address.ifindex)).collect(),
+            ifindex: self.interfaces.iter().map(|(index, interface)| (interface.name.clone(), *index)).collect(),
+        }
+    }
+
+    /// A bridge or bond is an uplink, its ports are not; of a VRF it is the other way round, for there the ports see
+    /// the packets.
+    fn is_uplink(&self, interface: &Interface, owned: &Owned) -> bool {
+        let vrf = |interface: &Interface| interface.kind == Some(InfoKind::Vrf);
+        let master = interface.master.and_then(|master| self.interfaces.get(&master));
+        !interface.flags.contains(LinkFlags::Loopback)
+            && !owns(owned, &interface.name)
+            && !vrf(interface)
+            && master.is_none_or(vrf)
+    }
+
+    fn uplink(&self, index: u32, interface: &Interface) -> UplinkFact {
+        let addresses = || self.addresses.iter().filter(move |address| address.ifindex == index);
+        UplinkFact {
+            name: interface.name.clone(),
+            ifindex: index,
+            mtu: interface.mtu,
+            addr4: addresses().filter_map(Address::source4).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
+            addr6: addresses().filter_map(Address::source6).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
+        }
+    }
+}
+
+fn owns(owned: &Owned, name: &str) -> bool {
+    owned.bridges.contains(name) || owned.veths.contains(name)
+}
+
+impl Interface {
+    fn of(link: &LinkMessage) -> Self {
+        let mut interface = Self {
+            name: String::new(),
+            flags: link.header.flags,
+            kind: kind(link),
+            master: master(link),
+            mtu: 0,
+            mac: [0; 6],
+        };
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+                LinkAttribute::Address(mac) => interface.mac = mac.as_slice().try_into().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        interface
+    }
+}
+
+/// What made an interface: none for hardware.
+pub(super) fn kind(link: &LinkMessage) -> Option<InfoKind> {
+    let infos = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    })?;
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.clone()),
+        _ => None,
+    })
+}
+
+/// Index of the bridge, bond or VRF that an interface is a port of.
+pub(super) fn master(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) if *index != 0 => Some(*index),
+        _ => None,
+    })
+}
+
+impl Address {
+    fn of(message: &AddressMessage) -> Option<Self> {
+        // Of a point-to-point interface, IFA_LOCAL is the host's address and IFA_ADDRESS the peer's; of others, IPv6
+        // has IFA_ADDRESS alone.
+        let attributes = &message.attributes;
+        let local = attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
+        let address = local.or_else(|| {
+            attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
+        })?;
+        let flags = attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+        Some(Self {
+            ifindex: message.header.index,
+            address,
+            prefix_length: message.header.prefix_len,
+            scope: message.header.scope,
+            flags: flags.unwrap_or_else(|| AddressFlags::from_bits_retain(message.header.flags.bits().into())),
+        })
+    }
+
+    /// As the source of masqueraded packets: the interface's first address, primary ones before secondary ones.
+    fn source4(&self) -> Option<(bool, Ipv4Addr)> {
+        let IpAddr::V4(address) = self.address else { return None };
+        let usable = matches!(self.scope, AddressScope::Universe | AddressScope::Site) && !address.is_loopback();
+        usable.then_some((self.flags.contains(AddressFlags::Secondary), address))
+    }
+
+    /// As the source of masqueraded packets: what lasts before what passes, global before unique local addresses.
+    fn source6(&self) -> Option<((bool, bool, bool), Ipv6Addr)> {
+        let IpAddr::V6(address) = self.address else { return None };
+        let useless = AddressFlags::Tentative | AddressFlags::Dadfailed;
+        let usable = self.scope == AddressScope::Universe
+            && !address.is_unicast_link_local()
+            && !address.is_loopback()
+            && (!self.flags.intersects(useless) || self.flags.contains(AddressFlags::Optimistic));
+        // IFA_F_SECONDARY of an IPv6 address says that it is temporary (RFC 8981).
+        let rank = (
+            self.flags.contains(AddressFlags::Deprecated),
+            self.flags.contains(AddressFlags::Secondary),
+            address.is_unique_local(),
+        );
+        usable.then_some((rank, address))
+    }
+}
+
+fn destination(route: &RouteMessage, ours: &BTreeSet<u32>) -> Option<IpNet> {
+    let table = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    let main = table.unwrap_or_else(|| route.header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN);
+    let is_ours = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Oif(index) if ours.contains(index));
+    if !main || route.header.kind == RouteType::Multicast || route.attributes.iter().any(is_ours) {
+        return None;
+    }
+    let address = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+        _ => None,
+    })?;
+    let local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_multicast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    };
+    let length = route.header.destination_prefix_length;
+    if local || length == 0 { None } else { IpNet::new(address, length).ok() }
+}

@@ -1,0 +1,177 @@
+//! Processes, by number and time of birth: a number alone may have been given to another process since.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::fd::AsFd,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{Attempt, LinuxError, netns, syscall};
+
+/// How long a process may take to go after SIGKILL: it may be waiting for a disk, which no signal interrupts.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+/// Rounds in which what is in a namespace is killed: each may find what the ones of the round before forked.
+const KILL_ROUNDS: u32 = 10;
+
+/// When a process began, in clock ticks since boot; none if there is no such process, or it has ended and its parent has
+/// not heard of it yet.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    (!matches!(stat.state, 'Z' | 'X')).then_some(stat.start_time)
+}
+
+/// Whether the process that began at `start_time` runs.
+pub fn alive(pid: u32, start_time: u64) -> bool {
+    self::start_time(pid) == Some(start_time)
+}
+
+/// Ends a process: SIGTERM, and SIGKILL to who is still there after `grace`. Returns once it is gone; at once if it was.
+///
+/// # Errors
+/// The kernel refuses, or the process is still there 5 seconds after SIGKILL.
+pub fn terminate(pid: u32, start_time: u64, grace: Duration) -> Result<(), LinuxError> {
+    let attempt = || format!("stop process {pid}");
+    let process = match syscall::pidfd_open(pid) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        process => process.attempt(attempt)?,
+    };
+    // Once there is a descriptor, the number cannot change hands unseen.
+    if !alive(pid, start_time) {
+        return Ok(());
+    }
+    for (signal, wait) in [(libc::SIGTERM, grace), (libc::SIGKILL, KILLED_WITHIN)] {
+        match syscall::pidfd_send_signal(process.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            sent => sent.attempt(attempt)?,
+        }
+        let [gone] = syscall::poll([process.as_fd()], Some(wait)).attempt(attempt)?;
+        if gone {
+            return Ok(());
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::TimedOut)).attempt(attempt)
+}
+
+/// Processes in a network namespace, given by name or path.
+///
+/// # Errors
+/// There is no such namespace, or `/proc` cannot be read.
+pub fn pids_in_netns(netns: &str) -> Result<Vec<u32>, LinuxError> {
+    let attempt = || format!("look for processes in network namespace {netns}");
+    let wanted = netns::identity(&netns::path(netns)).attempt(attempt)?;
+    // Best effort on each: processes go while they are looked at.
+    let is_in = |pid: &u32| netns::identity(Path::new(&format!("/proc/{pid}/ns/net"))).is_ok_and(|found| found == wanted);
+    Ok(all().attempt(attempt)?.filter(is_in).collect())
+}
+
+/// Kills everything in a network namespace: what a container's process leaves behind. Returns once all of it is gone.
+///
+/// # Errors
+/// There is no such namespace, it is the one that portlane itself is in, or something in it is not to be killed.
+pub fn kill_netns(netns: &str) -> Result<(), LinuxError> {
+    let attempt = || format!("kill what is in network namespace {netns}");
+    let own = netns::identity(Path::new("/proc/thread-self/ns/net")).attempt(attempt)?;
+    if netns::identity(&netns::path(netns)).attempt(attempt)? == own {
+        let problem = "that is the host's: name a container's".to_owned();
+        return Err(LinuxError::Unusable { attempt: attempt(), problem });
+    }
+    let deadline = Instant::now() + KILLED_WITHIN;
+    for _ in 0..KILL_ROUNDS {
+        let pids = pids_in_netns(netns)?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        let mut killed = Vec::new();
+        for pid in pids {
+            let Ok(process) = syscall::pidfd_open(pid) else { continue };
+            // The number may have changed hands since; what the descriptor stands for must be in there.
+            if !pids_in(netns, pid) {
+                continue;
+            }
+            match syscall::pidfd_send_signal(process.as_fd(), libc::SIGKILL) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                sent => sent.attempt(attempt)?,
+            }
+            killed.push(process);
+        }
+        for process in killed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            syscall::poll([process.as_fd()], Some(left)).attempt(attempt)?;
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::TimedOut)).attempt(attempt)
+}
+
+fn pids_in(netns: &str, pid: u32) -> bool {
+    let wanted = netns::identity(&netns::path(netns)).ok();
+    wanted.is_some() && netns::identity(Path::new(&format!("/proc/{pid}/ns/net"))).ok() == wanted
+}
+
+/// Who has each open socket, by the socket's number: `nginx (pid 123)`. Best effort: processes go while they are looked
+/// at, and some may not be looked into.
+pub(super) fn socket_holders() -> HashMap<u64, String> {
+    let mut holders = HashMap::new();
+    for pid in all().into_iter().flatten() {
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let sockets = open.flatten().filter_map(|fd| {
+            let target = fs::read_link(fd.path()).ok()?;
+            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+        });
+        let mut name = None;
+        for inode in sockets {
+            let name = name.get_or_insert_with(|| format!("{} (pid {pid})", command_name(pid)));
+            holders.entry(inode).or_insert_with(|| name.clone());
+        }
+    }
+    holders
+}
+
+fn command_name(pid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if name.trim_end().is_empty() { "a process".to_owned() } else { name.trim_end().to_owned() }
+}
+
+fn all() -> io::Result<impl Iterator<Item = u32>> {
+    Ok(fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    start_time: u64,
+}
+
+/// `pid (comm) state ppid …`: the name may hold spaces and brackets, so what counts is the last bracket.
+fn parse_stat(stat: &str) -> Option<Stat> {
+    /// Field 22 of proc_pid_stat(5), counted from the state, which is field 3.
+    const START_TIME: usize = 22 - 3;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some(Stat { state, start_time: fields.nth(START_TIME - 1)?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_its_successor_whatever_its_name_is() {
+        let rest = "S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200 18446744073709551615";
+        let expected = Some(Stat { state: 'S', start_time: 987_654 });
+        for name in ["bash", "tmux: server", "a) R 1 (b", ""] {
+            assert_eq!(parse_stat(&format!("42 ({name}) {rest}\n")), expected, "{name}");
+        }
+        assert_eq!(parse_stat("42 (bash) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_not_one_born_at_another_time() {
+        let pid = std::process::id();
+        let born = start_time(pid).expect("this process runs");
+        assert!(alive(pid, born));
+        assert!(!alive(pid, born + 1));
+    }
+}

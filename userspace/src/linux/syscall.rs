@@ -1,0 +1,60 @@
+//! System calls that no safe library has.
+#![expect(unsafe_code, reason = "pidfds, poll and SO_NETNS_COOKIE have no safe wrapper among our dependencies")]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+/// Socket option (Linux 5.14), for which libc has no name.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// A descriptor that stands for a process, whatever becomes of its number.
+pub(super) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers, touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+    let fd = libc::c_int::try_from(check(fd)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel gave us this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a signal; `ESRCH` if the process is gone.
+pub(super) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed and means that of kill(2).
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) }).map(drop)
+}
+
+/// Waits until one of the descriptors can be read (a pidfd: until its process is gone); which ones can.
+pub(super) fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Option<Duration>) -> io::Result<[bool; N]> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut polled = fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the last millisecond is slept and not spun through.
+        let timeout = left.map_or(-1, |left| i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+        // SAFETY: the array outlives the call and has as many elements as the call is told.
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout) };
+        match check(ready.into()) {
+            Ok(_) => return Ok(polled.map(|fd| fd.revents != 0)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The kernel's number of the network namespace that a socket is in; never used twice.
+pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    let (value, length) = (std::ptr::from_mut(&mut cookie).cast(), std::ptr::from_mut(&mut length));
+    // SAFETY: value and length outlive the call, and the length is the value's.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, length) };
+    check(result.into())?;
+    Ok(cookie)
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

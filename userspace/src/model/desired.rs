@@ -1,0 +1,355 @@
+//! What the host and the maps must hold for the state to be in force.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use portlane_common::{
+    config::{Config, MAX_POLICIES, SCHEMA},
+    endpoint::{Endpoint, Veth, veth},
+    family::{Addr4, Addr6, Address},
+    network::{HostAddr, Uplink},
+    policy::{Policy, PolicyKey},
+    publish::{Publish, PublishKey},
+    reason::Hook,
+    span::Span,
+};
+
+use super::{
+    state::{self, Container, Mac, Network, Proto, State},
+    tables::Tables,
+};
+
+/// What the host is found to be: the part of the desired state that nobody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Interfaces that face a network.
+    pub uplinks: Vec<UplinkFact>,
+    /// The host's addresses and the interfaces that hold them, bridges included.
+    pub addresses: Vec<(IpAddr, u32)>,
+    /// Index of every interface, by name.
+    pub ifindex: BTreeMap<String, u32>,
+}
+
+/// An interface that faces a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UplinkFact {
+    /// Interface name.
+    pub name: String,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Bytes.
+    pub mtu: u32,
+    /// What masqueraded packets leave with.
+    pub addr4: Option<Ipv4Addr>,
+    /// What masqueraded packets leave with: a global or unique local address.
+    pub addr6: Option<Ipv6Addr>,
+}
+
+/// What the host and the maps must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// One for each network.
+    pub bridges: Vec<Bridge>,
+    /// Network namespaces, by name: one for each live container that has one of its own.
+    pub netns: BTreeSet<String>,
+    /// One for each live container on a bridge network.
+    pub endpoints: Vec<EndpointLink>,
+    /// Content of the control maps. Rows that need an interface's index are there once the interface is.
+    pub tables: Tables,
+    /// Programs on interfaces. Those of a veth are there once the veth is.
+    pub attach: BTreeSet<Attachment>,
+}
+
+/// A network's bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Interface name.
+    pub name: String,
+    /// MAC.
+    pub mac: [u8; 6],
+    /// Gateway address and prefix length.
+    pub addr4: (Ipv4Addr, u8),
+    /// Gateway address and prefix length.
+    pub addr6: Option<(Ipv6Addr, u8)>,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+/// A container's veth pair: `veth` in the host on `bridge`, `eth0` in `netns`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointLink {
+    /// Name under `/run/netns`.
+    pub netns: String,
+    /// Interface name of the host's end.
+    pub veth: String,
+    /// Interface name of the bridge that it is put on.
+    pub bridge: String,
+    /// MAC of `eth0`.
+    pub mac: [u8; 6],
+    /// Address of `eth0` and prefix length.
+    pub addr4: (Ipv4Addr, u8),
+    /// Address of `eth0` and prefix length.
+    pub addr6: Option<(Ipv6Addr, u8)>,
+    /// Default route; none on an internal network.
+    pub gateway4: Option<Ipv4Addr>,
+    /// Default route; none on an internal network.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+/// A program on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attachment {
+    /// Interface name.
+    pub interface: String,
+    /// The program, and where on the interface it sits.
+    pub hook: Hook,
+}
+
+/// What the host and the maps must hold for `state` to be in force on a host of which `facts` are true.
+pub fn desired(state: &State, facts: &HostFacts) -> Desired {
+    let placed: Vec<Placed<'_>> = state
+        .live()
+        .filter(|container| container.is_bridged())
+        .filter_map(|container| Some(Placed { container, network: state.networks.get(&container.network)? }))
+        .collect();
+    Desired {
+        bridges: state.networks.values().map(bridge).collect(),
+        netns: state.live().filter(|c| !c.netns.is_empty()).map(|c| c.netns.clone()).collect(),
+        endpoints: placed.iter().map(Placed::link).collect(),
+        tables: tables(state, &placed, facts),
+        attach: attachments(&placed, facts),
+    }
+}
+
+/// A container and the network that it is on.
+struct Placed<'a> {
+    container: &'a Container,
+    network: &'a Network,
+}
+
+fn bridge(network: &Network) -> Bridge {
+    Bridge {
+        name: network.bridge.clone(),
+        mac: network.bridge_mac,
+        addr4: (network.gateway4, network.subnet4.prefix_len()),
+        addr6: network.gateway6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix_len())),
+        mtu: network.mtu,
+    }
+}
+
+impl Placed<'_> {
+    fn link(&self) -> EndpointLink {
+        let Self { container, network } = self;
+        EndpointLink {
+            netns: container.netns.clone(),
+            veth: container.veth.clone(),
+            bridge: network.bridge.clone(),
+            mac: container.mac,
+            addr4: (container.addr4, network.subnet4.prefix_len()),
+            addr6: container.addr6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix_len())),
+            gateway4: (!network.internal).then_some(network.gateway4),
+            gateway6: network.gateway6.filter(|_| !network.internal && container.addr6.is_some()),
+            mtu: network.mtu,
+        }
+    }
+
+    fn endpoint(&self, ifindex: u32) -> Endpoint {
+        Endpoint {
+            id: self.container.endpoint,
+            network: self.network.id,
+            ifindex,
+            mac: self.container.mac,
+            gateway_mac: self.network.bridge_mac,
+        }
+    }
+
+    fn veth(&self, bridge: u32) -> Veth {
+        let Self { container, network } = self;
+        let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+        Veth {
+            endpoint: container.endpoint,
+            network: network.id,
+            bridge,
+            addr4: container.addr4.into(),
+            addr6: container.addr6.map_or(Addr6::ANY, Into::into),
+            mac: container.mac,
+            gateway_mac: network.bridge_mac,
+            flags: flag(!network.icc, veth::ICC_OFF)
+                | flag(network.masquerade, veth::MASQUERADE)
+                | flag(network.internal, veth::INTERNAL),
+            pad: [0; 3],
+        }
+    }
+}
+
+fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
+    let mut tables = Tables { policy: policies(state), ..Tables::default() };
+    for (address, ifindex) in facts.addresses.iter().filter(|(address, _)| !address.is_loopback()) {
+        let host = HostAddr { ifindex: *ifindex };
+        match *address {
+            IpAddr::V4(address) => {
+                tables.host4.entry(address.into()).or_insert(host);
+            }
+            IpAddr::V6(address) if Addr6::from(address).is_link_local() => {}
+            IpAddr::V6(address) => {
+                tables.host6.entry(address.into()).or_insert(host);
+            }
+        }
+    }
+    // A bridge that is about to go may have the address too: the one that stays is meant.
+    for network in state.networks.values() {
+        if let Some(ifindex) = facts.ifindex.get(&network.bridge).copied() {
+            tables.host4.insert(network.gateway4.into(), HostAddr { ifindex });
+            tables.host6.extend(network.gateway6.map(|address| (address.into(), HostAddr { ifindex })));
+        }
+    }
+    for uplink in &facts.uplinks {
+        let row = Uplink {
+            addr4: uplink.addr4.map_or(Addr4::ANY, Into::into),
+            addr6: uplink.addr6.map_or(Addr6::ANY, Into::into),
+            mtu: uplink.mtu,
+            pad: 0,
+        };
+        tables.uplink.insert(uplink.ifindex, row);
+    }
+    for place in placed {
+        let container = place.container;
+        let index = |name: &str| facts.ifindex.get(name).copied();
+        if let (Some(ifindex), Some(bridge)) = (index(&container.veth), index(&place.network.bridge)) {
+            tables.veth.insert(ifindex, place.veth(bridge));
+            tables.endpoint4.insert(container.addr4.into(), place.endpoint(ifindex));
+            if let Some(address) = container.addr6 {
+                tables.endpoint6.insert(address.into(), place.endpoint(ifindex));
+            }
+        }
+        for publish in &container.publishes {
+            publish_rows(container, publish, &mut tables);
+        }
+    }
+    tables.config = config(&tables);
+    tables
+}
+
+fn publish_rows(container: &Container, publish: &state::Publish, tables: &mut Tables) {
+    tables.generation.insert(publish.id, publish.generation);
+    if !matches!(publish.host_addr, Some(IpAddr::V6(_))) {
+        let host = match publish.host_addr {
+            Some(IpAddr::V4(address)) => address.into(),
+            _ => Addr4::ANY,
+        };
+        let (key, value) = publish_row(publish, host, container.addr4.into());
+        tables.publish4.insert(key, value);
+    }
+    if let (Some(address), false) = (container.addr6, matches!(publish.host_addr, Some(IpAddr::V4(_)))) {
+        let host = match publish.host_addr {
+            Some(IpAddr::V6(address)) => address.into(),
+            _ => Addr6::ANY,
+        };
+        let (key, value) = publish_row(publish, host, address.into());
+        tables.publish6.insert(key, value);
+    }
+}
+
+fn publish_row<A>(publish: &state::Publish, host: A, container: A) -> (PublishKey<A>, Publish<A>) {
+    let Span { first, last } = publish.host;
+    let value = Publish {
+        addr: container,
+        first,
+        last,
+        target: publish.container_first,
+        pad: 0,
+        id: publish.id,
+        generation: publish.generation,
+    };
+    (PublishKey::new(host, publish.proto.number(), publish.host), value)
+}
+
+/// What links open on networks whose containers otherwise do not reach each other.
+fn policies(state: &State) -> BTreeMap<PolicyKey, Policy> {
+    let mut rows = BTreeMap::new();
+    for from in state.live().filter(|c| c.is_bridged() && state.networks.get(&c.network).is_some_and(|n| !n.icc)) {
+        let targets = from.links.iter().filter_map(|link| state.containers.get(&link.target));
+        for to in targets.filter(|to| to.is_live() && to.network == from.network) {
+            for proto in [Proto::Tcp, Proto::Udp] {
+                let open = to.open_ports().filter(|port| port.proto == proto).map(|port| port.span);
+                for span in merged(open.collect()) {
+                    let key = PolicyKey::new(from.endpoint, to.endpoint, proto.number(), span);
+                    rows.insert(key, Policy { first: span.first, last: span.last });
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// Whether links open more than the table holds.
+pub(super) fn exceeds_policies(state: &State) -> bool {
+    policies(state).len() > MAX_POLICIES as usize
+}
+
+/// The same ports in as few ranges as can be: the keys of a table are unique only if its ranges do not overlap.
+fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match merged.last_mut() {
+            Some(previous) if u32::from(span.first) <= u32::from(previous.last) + 1 => {
+                previous.last = previous.last.max(span.last);
+            }
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+fn config(tables: &Tables) -> Config {
+    let bits = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
+    let (four, six) = (tables.publish4.keys().map(|key| key.class), tables.publish6.keys().map(|key| key.class));
+    Config {
+        schema: SCHEMA,
+        publish_classes: bits(&mut four.chain(six)),
+        policy_classes: bits(&mut tables.policy.keys().map(|key| key.class)),
+        pad: 0,
+    }
+}
+
+fn attachments(placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
+    let veths = placed.iter().map(|place| &place.container.veth).filter(|veth| facts.ifindex.contains_key(*veth));
+    let containers = veths.map(|veth| (veth, [Hook::FromContainer, Hook::ToContainer]));
+    let uplinks = facts.uplinks.iter().map(|uplink| (&uplink.name, [Hook::FromUplink, Hook::ToUplink]));
+    containers
+        .chain(uplinks)
+        .flat_map(|(interface, hooks)| hooks.map(|hook| Attachment { interface: interface.clone(), hook }))
+        .collect()
+}
+
+impl fmt::Display for Bridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bridge {} ({}, {}/{}", self.name, Mac(self.mac), self.addr4.0, self.addr4.1)?;
+        if let Some((address, length)) = self.addr6 {
+            write!(f, ", {address}/{length}")?;
+        }
+        write!(f, ", MTU {})", self.mtu)
+    }
+}
+
+impl fmt::Display for EndpointLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {} for eth0 of {} ({}", self.veth, self.bridge, self.netns, self.addr4.0)?;
+        if let Some((address, _)) = self.addr6 {
+            write!(f, ", {address}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.hook.name(), self.interface)
+    }
+}

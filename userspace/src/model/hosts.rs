@@ -1,0 +1,101 @@
+//! What a container reads about names: `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname`, as Docker writes them.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use super::state::{Container, State};
+
+/// The lines that come first in `/etc/hosts`.
+const LOCAL: [(&str, &str); 6] = [
+    ("127.0.0.1", "localhost"),
+    ("::1", "localhost ip6-localhost ip6-loopback"),
+    ("fe00::0", "ip6-localnet"),
+    ("ff00::0", "ip6-mcastprefix"),
+    ("ff02::1", "ip6-allnodes"),
+    ("ff02::2", "ip6-allrouters"),
+];
+
+/// Name servers for containers whose host has none that they can reach.
+const FALLBACK: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(8, 8, 4, 4)];
+
+/// `/etc/hosts`: the local names, `--add-host`, the links, and the container itself.
+pub fn hosts(state: &State, container: &Container) -> String {
+    let mut text = String::new();
+    let mut line = |address: &dyn std::fmt::Display, names: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{address}\t{names}");
+    };
+    for (address, names) in LOCAL {
+        line(&address, names);
+    }
+    for (name, address) in &container.extra_hosts {
+        line(address, name);
+    }
+    for link in &container.links {
+        let Some(target) = state.containers.get(&link.target).filter(|target| target.is_live()) else { continue };
+        let names = aliases(&link.alias, target);
+        line(&target.addr4, &names);
+        if let Some(address) = target.addr6.filter(|_| container.addr6.is_some()) {
+            line(&address, &names);
+        }
+    }
+    if container.is_bridged() {
+        line(&container.addr4, &container.hostname);
+        if let Some(address) = container.addr6 {
+            line(&address, &container.hostname);
+        }
+    }
+    text
+}
+
+/// `/etc/hostname`.
+pub fn hostname(container: &Container) -> String {
+    format!("{}\n", container.hostname)
+}
+
+/// `/etc/resolv.conf`, made from the host's: servers at the host's loopback addresses do not answer a container, and
+/// IPv6 ones only one that has IPv6.
+pub fn resolv_conf(host: &str, container: &Container) -> String {
+    let asked_search = !container.dns_search.is_empty();
+    let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.addr6.is_some());
+    let mut text = String::new();
+    let mut servers: Vec<String> = container.dns.iter().map(ToString::to_string).collect();
+    let asked_servers = !servers.is_empty();
+    for line in host.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("nameserver") if asked_servers => {}
+            Some("nameserver") => {
+                let address = words.next().unwrap_or_default();
+                // An IPv6 server's zone names an interface of the host.
+                servers.extend(address.parse().ok().filter(reachable).map(|server: IpAddr| server.to_string()));
+            }
+            Some("search" | "domain") if asked_search => {}
+            _ => text.extend([line, "\n"]),
+        }
+    }
+    if servers.is_empty() {
+        servers.extend(FALLBACK.map(|server| server.to_string()));
+    }
+    // `.` alone means no search domain at all.
+    if asked_search && container.dns_search != ["."] {
+        text.extend(["search ", &container.dns_search.join(" "), "\n"]);
+    }
+    for server in servers {
+        text.extend(["nameserver ", &server, "\n"]);
+    }
+    text
+}
+
+/// The alias, the linked container's host name, and its name: each once.
+fn aliases(alias: &str, target: &Container) -> String {
+    let mut names = vec![alias];
+    for name in [target.hostname.as_str(), target.name.as_str()] {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(" ")
+}

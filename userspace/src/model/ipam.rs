@@ -1,0 +1,260 @@
+//! Numbers, addresses, subnets and MACs: which one is next.
+
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{
+    error::ModelError,
+    hash::{hash, mix},
+};
+
+/// Docker's default pools: the length of a network's prefix, and where it is cut from.
+const POOLS: [(u8, Ipv4Addr, u8); 16] = [
+    sixteen(17),
+    sixteen(18),
+    sixteen(19),
+    sixteen(20),
+    sixteen(21),
+    sixteen(22),
+    sixteen(23),
+    sixteen(24),
+    sixteen(25),
+    sixteen(26),
+    sixteen(27),
+    sixteen(28),
+    sixteen(29),
+    sixteen(30),
+    sixteen(31),
+    (20, Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+
+const fn sixteen(second: u8) -> (u8, Ipv4Addr, u8) {
+    (16, Ipv4Addr::new(172, second, 0, 0), 16)
+}
+
+/// Length of the prefix of a network's IPv6 addresses, where none was asked for.
+const PREFIX6: u8 = 64;
+
+/// The lowest number from 1 that is below `limit` and not taken.
+pub fn lowest_free(taken: &BTreeSet<u32>, limit: u32) -> Option<u32> {
+    (1..limit).find(|number| !taken.contains(number))
+}
+
+/// The lowest address of the subnet that a container can have: not the network's, the broadcast or a taken one.
+pub fn next4(subnet: Ipv4Net, gateway: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    hosts4(subnet).map(Ipv4Addr::from_bits).find(|address| *address != gateway && !taken.contains(address))
+}
+
+/// The address of the subnet with the host number of `addr4`, or the lowest free one if that one is taken.
+pub fn next6(
+    subnet: Ipv6Net,
+    gateway: Ipv6Addr,
+    taken: &BTreeSet<Ipv6Addr>,
+    subnet4: Ipv4Net,
+    addr4: Ipv4Addr,
+) -> Option<Ipv6Addr> {
+    let free = |address: &Ipv6Addr| check6(subnet, *address) && *address != gateway && !taken.contains(address);
+    let base = subnet.network().to_bits();
+    let hosts = |number: &u128| base.checked_add(*number).map(Ipv6Addr::from_bits);
+    // As many numbers as can be taken, and the gateway's: one of them is free, or there is none.
+    let numbers = 1..=taken.len() as u128 + 2;
+    [same_host6(subnet, subnet4, addr4)].into_iter().chain(numbers.filter_map(|number| hosts(&number))).find(free)
+}
+
+/// The address of `subnet` with the host number that `addr4` has in `subnet4`.
+pub fn same_host6(subnet: Ipv6Net, subnet4: Ipv4Net, addr4: Ipv4Addr) -> Ipv6Addr {
+    let number = addr4.to_bits() & subnet4.hostmask().to_bits();
+    Ipv6Addr::from_bits(subnet.network().to_bits() | (u128::from(number) & subnet.hostmask().to_bits()))
+}
+
+/// Whether a host can have the address in the subnet.
+pub fn check4(subnet: Ipv4Net, address: Ipv4Addr) -> bool {
+    hosts4(subnet).contains(&address.to_bits())
+}
+
+/// Whether a host can have the address in the subnet; the first one is every router's (RFC 4291 §2.6.1).
+pub fn check6(subnet: Ipv6Net, address: Ipv6Addr) -> bool {
+    subnet.contains(&address) && address != subnet.network()
+}
+
+/// Whether a network can be made of the subnet: unicast, and with room for a gateway and a container.
+pub fn check_subnet4(subnet: Ipv4Net) -> bool {
+    let first = subnet.network();
+    subnet.prefix_len() <= 30
+        && subnet.prefix_len() >= 8
+        && !first.is_loopback()
+        && !matches!(first.octets()[0], 0 | 224..)
+}
+
+/// As [`check_subnet4`].
+pub fn check_subnet6(subnet: Ipv6Net) -> bool {
+    let first = subnet.network();
+    let link_local = first.segments()[0] & 0xffc0 == 0xfe80;
+    (16..=126).contains(&subnet.prefix_len()) && !first.is_multicast() && !link_local && first.segments()[0] != 0
+}
+
+fn hosts4(subnet: Ipv4Net) -> std::ops::Range<u32> {
+    subnet.network().to_bits() + 1..subnet.broadcast().to_bits()
+}
+
+/// Docker's MAC for an address: `02:42` and the address.
+pub const fn mac_of(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// A bridge's MAC, the same whenever a network of this name is made.
+pub fn bridge_mac(name: &str) -> [u8; 6] {
+    let [a, b, c, d, ..] = hash(&[b"bridge mac", name.as_bytes()]).to_be_bytes();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// Interface name of the bridge of a network with this name: `pl-` and eight hexadecimal digits.
+pub fn bridge_name(name: &str) -> String {
+    format!("pl-{:08x}", hash(&[b"bridge", name.as_bytes()]) >> 32)
+}
+
+/// The first of Docker's default pools that overlaps nothing in use.
+///
+/// # Errors
+/// [`ModelError::NoFreeSubnet`].
+pub fn free_subnet4(used: &[IpNet]) -> Result<Ipv4Net, ModelError> {
+    POOLS
+        .iter()
+        .flat_map(|(length, base, pool)| Ipv4Net::new(*base, *pool).and_then(|pool| pool.subnets(*length)))
+        .flatten()
+        .find(|subnet| used.iter().all(|other| !overlaps((*subnet).into(), *other)))
+        .ok_or(ModelError::NoFreeSubnet)
+}
+
+/// A unique local prefix (RFC 4193 §3.1): the host's seed gives its global identifier, the name its subnet.
+pub fn free_subnet6(name: &str, seed: u64, used: &[IpNet]) -> Ipv6Net {
+    let global = u128::from(mix(seed) >> 24);
+    let first = hash(&[b"subnet", name.as_bytes()]);
+    let candidate = |step: u64| {
+        let subnet = u128::from(first.wrapping_add(step) & 0xffff);
+        let bits = 0xfd << 120 | global << 80 | subnet << 64;
+        Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), PREFIX6)
+    };
+    (0..=0xffff)
+        .map(candidate)
+        .find(|subnet| used.iter().all(|other| !overlaps((*subnet).into(), *other)))
+        .unwrap_or_else(|| candidate(0))
+}
+
+/// Whether two subnets share an address; a default route overlaps nothing.
+pub fn overlaps(one: IpNet, other: IpNet) -> bool {
+    one.prefix_len() != 0 && other.prefix_len() != 0 && (one.contains(&other) || other.contains(&one))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net4(text: &str) -> Ipv4Net {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_next_address_is_the_lowest_that_a_host_can_have() {
+        fn check(subnet: &str, gateway: &str, taken: &[&str], expected: Option<&str>) {
+            let taken = taken.iter().map(|a| a.parse().unwrap()).collect();
+            let found = next4(net4(subnet), gateway.parse().unwrap(), &taken);
+            assert_eq!(found, expected.map(|a| a.parse().unwrap()), "{subnet} {gateway} {taken:?}");
+        }
+        check("172.17.0.0/16", "172.17.0.1", &[], Some("172.17.0.2"));
+        check("172.17.0.0/16", "172.17.0.1", &["172.17.0.2", "172.17.0.4"], Some("172.17.0.3"));
+        check("172.17.0.0/16", "172.17.0.2", &[], Some("172.17.0.1"));
+        check("10.0.0.8/30", "10.0.0.9", &[], Some("10.0.0.10"));
+        check("10.0.0.8/30", "10.0.0.9", &["10.0.0.10"], None);
+    }
+
+    #[test]
+    fn an_ipv6_address_has_the_host_number_of_the_ipv4_one() {
+        fn check(subnet: &str, gateway: &str, taken: &[&str], addr4: &str, expected: Option<&str>) {
+            let taken = taken.iter().map(|a| a.parse().unwrap()).collect();
+            let subnet: Ipv6Net = subnet.parse().unwrap();
+            let addr4 = addr4.parse().unwrap();
+            let found = next6(subnet, gateway.parse().unwrap(), &taken, net4("172.17.0.0/16"), addr4);
+            assert_eq!(found, expected.map(|a| a.parse().unwrap()), "{subnet} {gateway} {taken:?}");
+        }
+        check("fd00::/64", "fd00::1", &[], "172.17.0.2", Some("fd00::2"));
+        check("fd00::/64", "fd00::1", &[], "172.17.3.4", Some("fd00::304"));
+        check("fd00::/64", "fd00::2", &[], "172.17.0.2", Some("fd00::1"));
+        check("fd00::/64", "fd00::1", &["fd00::2"], "172.17.0.2", Some("fd00::3"));
+        check("fd00::/120", "fd00::1", &[], "172.17.3.0", Some("fd00::2"));
+        check("fd00::/126", "fd00::1", &["fd00::2", "fd00::3"], "172.17.0.2", None);
+    }
+
+    #[test]
+    fn a_free_subnet_is_the_first_pool_that_nobody_uses() {
+        fn check(used: &[&str], expected: Option<&str>) {
+            let used: Vec<IpNet> = used.iter().map(|n| n.parse().unwrap()).collect();
+            assert_eq!(free_subnet4(&used).ok(), expected.map(net4), "{used:?}");
+        }
+        check(&[], Some("172.17.0.0/16"));
+        check(&["0.0.0.0/0", "10.0.0.0/8", "::/0"], Some("172.17.0.0/16"));
+        check(&["172.17.0.0/16", "172.18.5.1/32"], Some("172.19.0.0/16"));
+        check(&["172.16.0.0/12"], Some("192.168.0.0/20"));
+        check(&["172.16.0.0/12", "192.168.1.0/24"], Some("192.168.16.0/20"));
+        check(&["172.16.0.0/12", "192.168.0.0/16"], None);
+    }
+
+    #[test]
+    fn names_and_macs_are_dockers() {
+        assert_eq!(mac_of(Ipv4Addr::new(172, 17, 0, 2)), [0x02, 0x42, 0xac, 0x11, 0x00, 0x02]);
+        assert_eq!(bridge_mac("portlane0")[..2], [0x02, 0x42]);
+        assert_eq!(bridge_name("web").len(), 11);
+        // Written down: a later version must find the bridges of an earlier one.
+        assert_eq!(bridge_name("web"), bridge_name("web"));
+        assert_ne!(bridge_name("web"), bridge_name("db"));
+    }
+
+    #[test]
+    fn a_prefix_is_the_hosts_own_and_the_networks_own() {
+        let one = free_subnet6("web", 7, &[]);
+        assert_eq!(one.addr().octets()[0], 0xfd);
+        assert_eq!(one.prefix_len(), 64);
+        assert_ne!(one, free_subnet6("db", 7, &[]));
+        assert_ne!(one, free_subnet6("web", 8, &[]));
+        assert_ne!(one, free_subnet6("web", 7, &[one.into()]));
+        assert_eq!(one.addr().octets()[..6], free_subnet6("db", 7, &[]).addr().octets()[..6]);
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_are_hosts_of_the_subnet_and_never_given_twice(bits: u32, length in 20u8..=30, number in 1usize..40) {
+            let subnet = Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), length).trunc();
+            let gateway = Ipv4Addr::from_bits(subnet.network().to_bits() + 1);
+            let mut taken = BTreeSet::new();
+            let room = subnet.hosts().count() - 1;
+            for _ in 0..number.min(room) {
+                let address = next4(subnet, gateway, &taken).expect("there is room");
+                prop_assert!(check4(subnet, address));
+                prop_assert_ne!(address, gateway);
+                prop_assert!(taken.insert(address));
+            }
+            if taken.len() == room {
+                prop_assert_eq!(next4(subnet, gateway, &taken), None);
+            }
+        }
+
+        #[test]
+        fn a_free_subnet_overlaps_nothing(used in prop::collection::vec((any::<u16>(), 8u8..=32), 0..20)) {
+            let used: Vec<IpNet> = used
+                .into_iter()
+                .map(|(bits, length)| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(0xac10_0000 + (u32::from(bits) << 4)), length)))
+                .collect();
+            if let Ok(subnet) = free_subnet4(&used) {
+                prop_assert!(used.iter().all(|other| !overlaps(subnet.into(), *other)));
+                prop_assert!(check_subnet4(subnet));
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Making networks and taking them away.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{
+    error::{ModelError, outside},
+    ipam,
+    state::{DEFAULT_MTU, DEFAULT_NETWORK, Network, State, network_key},
+};
+
+/// The least MTU for IPv4 (RFC 791), in bytes.
+const LEAST_MTU4: u32 = 68;
+/// The least MTU for IPv6 (RFC 8200 §5), in bytes.
+const LEAST_MTU6: u32 = 1280;
+
+/// `portlane network create`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRequest {
+    /// As the user will call it.
+    pub name: String,
+    /// A free pool if none.
+    pub subnet4: Option<Ipv4Net>,
+    /// The subnet's first host if none.
+    pub gateway4: Option<Ipv4Addr>,
+    /// Whether containers get IPv6 addresses; also true if `subnet6` is given.
+    pub ipv6: bool,
+    /// Derived from the host's seed and the name if none.
+    pub subnet6: Option<Ipv6Net>,
+    /// The address with the IPv4 gateway's host number if none.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Whether containers reach each other without a link.
+    pub icc: bool,
+    /// Whether what leaves the host takes the host's address.
+    pub masquerade: bool,
+    /// Whether the network reaches nothing outside.
+    pub internal: bool,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+impl NetworkRequest {
+    /// A network for which nothing but its name was asked.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            subnet4: None,
+            gateway4: None,
+            ipv6: false,
+            subnet6: None,
+            gateway6: None,
+            icc: true,
+            masquerade: true,
+            internal: false,
+            mtu: DEFAULT_MTU,
+        }
+    }
+}
+
+/// Makes a network whose subnet overlaps no other network's, and takes over none of `used`: the host's addresses and
+/// routes.
+///
+/// # Errors
+/// A name that is taken, reserved or malformed; a subnet that overlaps, is too small, or is not left; a gateway
+/// outside it; an MTU out of range. The state is unchanged then.
+pub fn add_network(state: &mut State, request: NetworkRequest, used: &[IpNet]) -> Result<(), ModelError> {
+    let name = &request.name;
+    if [DEFAULT_NETWORK, "bridge", "default", "host", "none", "container"].contains(&name.as_str()) {
+        return Err(ModelError::ReservedName { name: name.clone() });
+    }
+    check_name(name)?;
+    let bridge = ipam::bridge_name(name);
+    insert(state, request, bridge, used)
+}
+
+/// The name under which the network is kept; the default network is made if it is meant and not there.
+///
+/// # Errors
+/// [`ModelError::NoSuchNetwork`]; for the default network, as [`add_network`].
+pub fn ensure_network(state: &mut State, name: &str, used: &[IpNet]) -> Result<String, ModelError> {
+    let key = network_key(name);
+    if key == DEFAULT_NETWORK && !state.networks.contains_key(key) {
+        let settings = &state.default_network;
+        let request = NetworkRequest {
+            subnet4: settings.bip.map(|bip| bip.trunc()),
+            gateway4: settings.bip.map(|bip| bip.addr()).filter(|address| Some(*address) != network_of(settings.bip)),
+            ipv6: settings.ipv6,
+            subnet6: settings.subnet6.filter(|_| settings.ipv6),
+            icc: settings.icc,
+            masquerade: settings.masquerade,
+            mtu: settings.mtu,
+            ..NetworkRequest::named(key)
+        };
+        insert(state, request, DEFAULT_NETWORK.to_owned(), used)?;
+    }
+    state.network(name).map(|network| network.name.clone())
+}
+
+/// Takes a network away that no container uses.
+///
+/// # Errors
+/// [`ModelError::NoSuchNetwork`], [`ModelError::NetworkInUse`].
+pub fn remove_network(state: &mut State, name: &str) -> Result<Network, ModelError> {
+    let key = state.network(name)?.name.clone();
+    let users: Vec<String> = state.live_on(&key).map(|container| container.name.clone()).collect();
+    if !users.is_empty() {
+        return Err(ModelError::NetworkInUse { name: key, users });
+    }
+    state.networks.remove(&key).ok_or(ModelError::NoSuchNetwork { name: key })
+}
+
+/// Names that containers and networks can have; Docker's rule.
+pub(super) fn check_name(name: &str) -> Result<(), ModelError> {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && name.bytes().all(inner) {
+        Ok(())
+    } else {
+        Err(ModelError::BadName { name: name.to_owned() })
+    }
+}
+
+fn network_of(net: Option<Ipv4Net>) -> Option<Ipv4Addr> {
+    net.map(|net| net.network())
+}
+
+fn insert(state: &mut State, request: NetworkRequest, bridge: String, used: &[IpNet]) -> Result<(), ModelError> {
+    let name = &request.name;
+    // Two names whose bridges would have one name are one in four thousand million; the second one is told so.
+    if state.networks.values().any(|network| network.name == *name || network.bridge == bridge) {
+        return Err(ModelError::NetworkExists { name: name.clone() });
+    }
+    let taken: Vec<IpNet> = used.iter().copied().chain(state.networks.values().flat_map(subnets)).collect();
+    let subnet4 = match request.subnet4 {
+        Some(subnet) => {
+            checked_subnet(state, subnet.trunc().into(), used, ipam::check_subnet4(subnet)).map(|()| subnet.trunc())?
+        }
+        None => ipam::free_subnet4(&taken)?,
+    };
+    let gateway4 = request.gateway4.unwrap_or_else(|| Ipv4Addr::from_bits(subnet4.network().to_bits() + 1));
+    if !ipam::check4(subnet4, gateway4) {
+        return Err(outside(gateway4, subnet4, name));
+    }
+    let subnet6 = match request.subnet6 {
+        Some(subnet) => checked_subnet(state, subnet.trunc().into(), used, ipam::check_subnet6(subnet))
+            .map(|()| Some(subnet.trunc()))?,
+        None => request.ipv6.then(|| ipam::free_subnet6(name, state.seed, &taken)),
+    };
+    let gateway6 = match (subnet6, request.gateway6) {
+        (Some(subnet), None) => Some(gateway_of(subnet, subnet4, gateway4)),
+        (Some(subnet), Some(gateway)) if !ipam::check6(subnet, gateway) => {
+            let (address, subnet) = (gateway.into(), subnet.into());
+            return Err(ModelError::OutsideSubnet { address, subnet, network: name.clone() });
+        }
+        (None, Some(gateway)) => {
+            return Err(ModelError::NoIpv6 { network: name.clone(), what: format!("the gateway {gateway}") });
+        }
+        (_, gateway) => gateway,
+    };
+    let least = if subnet6.is_some() { LEAST_MTU6 } else { LEAST_MTU4 };
+    if !(least..=65_535).contains(&request.mtu) {
+        return Err(ModelError::BadMtu { mtu: request.mtu, least });
+    }
+    let numbers = state.networks.values().map(|network| network.id).collect();
+    let network = Network {
+        id: ipam::lowest_free(&numbers, u32::MAX).unwrap_or(u32::MAX),
+        name: name.clone(),
+        bridge_mac: ipam::bridge_mac(name),
+        bridge,
+        subnet4,
+        gateway4,
+        subnet6,
+        gateway6,
+        icc: request.icc,
+        masquerade: request.masquerade,
+        internal: request.internal,
+        mtu: request.mtu,
+    };
+    state.networks.insert(request.name, network);
+    Ok(())
+}
+
+/// The IPv6 address with the host number of the IPv4 gateway, or the first host where that number does not fit.
+fn gateway_of(subnet: Ipv6Net, subnet4: Ipv4Net, gateway4: Ipv4Addr) -> Ipv6Addr {
+    let address = ipam::same_host6(subnet, subnet4, gateway4);
+    if ipam::check6(subnet, address) { address } else { Ipv6Addr::from_bits(subnet.network().to_bits() + 1) }
+}
+
+fn subnets(network: &Network) -> impl Iterator<Item = IpNet> {
+    [Some(network.subnet4.into()), network.subnet6.map(Into::into)].into_iter().flatten()
+}
+
+/// A subnet that the user named may lie inside one that the host has a route to, but not swallow one.
+fn checked_subnet(state: &State, subnet: IpNet, used: &[IpNet], usable: bool) -> Result<(), ModelError> {
+    if !usable {
+        return Err(ModelError::BadSubnet { subnet });
+    }
+    let networks =
+        state.networks.values().flat_map(|n| subnets(n).map(move |net| (net, format!("network `{}`", n.name))));
+    let overlapping = networks.into_iter().find(|(other, _)| ipam::overlaps(subnet, *other));
+    let swallowed = used.iter().find(|other| other.prefix_len() != 0 && subnet.contains(*other));
+    match overlapping.or(swallowed.map(|other| (*other, "the host".to_owned()))) {
+        Some((other, holder)) => Err(ModelError::SubnetOverlaps { subnet, other, holder }),
+        None => Ok(()),
+    }
+}

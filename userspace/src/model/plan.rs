@@ -1,0 +1,211 @@
+//! The steps from what is there to what must be there.
+//!
+//! A plan is made in two rounds, because the tables hold indices of interfaces: [`links`] makes the interfaces; then,
+//! with the host and [`super::desired`] looked at again, [`tables`] does the rest and takes away what is left over.
+//! Steps are in an order in which traffic that passes before and after also passes in between.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use portlane_common::config::Config;
+
+use super::{
+    desired::{Attachment, Bridge, Desired, EndpointLink},
+    state::State,
+    tables::{Row, Tables},
+};
+
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Interfaces and namespaces.
+    pub links: ObservedLinks,
+    /// Content of the control maps. A generation of 0 is no row.
+    pub tables: Tables,
+    /// Our programs on interfaces.
+    pub attach: BTreeSet<Attachment>,
+}
+
+/// Interfaces and namespaces that are there, whoever made them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedLinks {
+    /// Bridges, by name.
+    pub bridges: BTreeMap<String, Bridge>,
+    /// Host ends of veth pairs, by name, and the bridge that they are on.
+    pub veths: BTreeMap<String, Option<String>>,
+    /// Names under `/run/netns`.
+    pub netns: BTreeSet<String>,
+}
+
+/// Names of what is portlane's: nothing else is ever taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// Bridges.
+    pub bridges: BTreeSet<String>,
+    /// Host ends of veth pairs.
+    pub veths: BTreeSet<String>,
+    /// Names under `/run/netns`.
+    pub netns: BTreeSet<String>,
+}
+
+/// One idempotent act of a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Make a bridge, or set an existing one right.
+    Bridge(Bridge),
+    /// Make a named network namespace.
+    Netns(String),
+    /// Make a veth pair, its addresses and routes.
+    Endpoint(EndpointLink),
+    /// Write `pl_config`.
+    Config(Config),
+    /// Write one entry of a map.
+    Put(Row),
+    /// Put a program on an interface.
+    Attach(Attachment),
+    /// Delete one entry of a map (of `pl_generation`: write 0); the row is as it was found.
+    Delete(Row),
+    /// Take a program off an interface.
+    Detach(Attachment),
+    /// Delete a veth pair by its host end.
+    DeleteVeth(String),
+    /// Delete a named network namespace.
+    DeleteNetns(String),
+    /// Delete a bridge.
+    DeleteBridge(String),
+}
+
+impl Owned {
+    /// What is named in any of these states: the ones before and after a change.
+    pub fn by<'a>(states: impl IntoIterator<Item = &'a State>) -> Self {
+        let mut owned = Self::default();
+        for state in states {
+            owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
+            for container in state.containers.values() {
+                owned.veths.extend(Some(&container.veth).filter(|name| !name.is_empty()).cloned());
+                owned.netns.extend(Some(&container.netns).filter(|name| !name.is_empty()).cloned());
+            }
+        }
+        owned
+    }
+
+    /// Whether the veth is one that portlane may delete.
+    fn veth(&self, name: &str) -> bool {
+        self.veths.contains(name)
+            && name
+                .strip_prefix("veth")
+                .is_some_and(|rest| rest.len() == 7 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+
+    /// Whether the namespace is one that portlane may delete.
+    fn netns(&self, name: &str) -> bool {
+        self.netns.contains(name) && name.starts_with("pl-")
+    }
+}
+
+/// First round: makes the bridges, namespaces and veth pairs that are not there, or not as they must be.
+pub fn links(desired: &Desired, observed: &ObservedLinks) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let bridges = desired.bridges.iter().filter(|bridge| observed.bridges.get(&bridge.name) != Some(bridge));
+    steps.extend(bridges.cloned().map(Step::Bridge));
+    steps.extend(desired.netns.difference(&observed.netns).cloned().map(Step::Netns));
+    for link in &desired.endpoints {
+        match observed.veths.get(&link.veth) {
+            Some(Some(bridge)) if *bridge == link.bridge && observed.netns.contains(&link.netns) => continue,
+            // Half made, on another bridge, or with its other end in a namespace that nobody can name: made anew.
+            Some(_) => steps.push(Step::DeleteVeth(link.veth.clone())),
+            None => {}
+        }
+        steps.push(Step::Endpoint(link.clone()));
+    }
+    steps
+}
+
+/// Second round: fills the tables, puts the programs on, and takes away what is left over.
+pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step> {
+    let left_over = LeftOver::of(desired, &observed.links, owned);
+    let (puts, deletes) = left_over.without_addresses(desired).difference(&observed.tables);
+    let (before, after) = (observed.tables.config, desired.tables.config);
+    // While old and new ranges are both there, both must be found.
+    let both = Config {
+        publish_classes: before.publish_classes | after.publish_classes,
+        policy_classes: before.policy_classes | after.policy_classes,
+        ..after
+    };
+    let mut steps = Vec::new();
+    steps.extend((both != before).then_some(Step::Config(both)));
+    steps.extend(puts.into_iter().map(Step::Put));
+    steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
+    steps.extend(deletes.into_iter().map(Step::Delete));
+    steps.extend(observed.attach.difference(&desired.attach).cloned().map(Step::Detach));
+    steps.extend(left_over.steps());
+    steps.extend((after != both).then_some(Step::Config(after)));
+    steps
+}
+
+/// Interfaces and namespaces that are portlane's and that nothing needs.
+struct LeftOver<'a> {
+    veths: Vec<&'a String>,
+    netns: Vec<&'a String>,
+    bridges: Vec<&'a Bridge>,
+}
+
+impl<'a> LeftOver<'a> {
+    fn of(desired: &Desired, observed: &'a ObservedLinks, owned: &Owned) -> Self {
+        let veths: BTreeSet<&String> = desired.endpoints.iter().map(|link| &link.veth).collect();
+        let bridges: BTreeSet<&String> = desired.bridges.iter().map(|bridge| &bridge.name).collect();
+        let bridge = |name: &String| !bridges.contains(name) && owned.bridges.contains(name);
+        Self {
+            veths: observed.veths.keys().filter(|name| !veths.contains(name) && owned.veth(name)).collect(),
+            netns: observed.netns.iter().filter(|name| !desired.netns.contains(*name) && owned.netns(name)).collect(),
+            bridges: observed.bridges.values().filter(|found| bridge(&found.name)).collect(),
+        }
+    }
+
+    /// The host was looked at while it had these bridges: their addresses are about to be its no more.
+    fn without_addresses(&self, desired: &Desired) -> Tables {
+        let mut tables = desired.tables.clone();
+        for gone in &self.bridges {
+            if !desired.bridges.iter().any(|kept| kept.addr4.0 == gone.addr4.0) {
+                tables.host4.remove(&gone.addr4.0.into());
+            }
+            if let Some((address, _)) = gone.addr6
+                && !desired.bridges.iter().any(|kept| kept.addr6.is_some_and(|(other, _)| other == address))
+            {
+                tables.host6.remove(&address.into());
+            }
+        }
+        tables
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let veths = self.veths.iter().map(|name| Step::DeleteVeth((*name).clone()));
+        let netns = self.netns.iter().map(|name| Step::DeleteNetns((*name).clone()));
+        let bridges = self.bridges.iter().map(|bridge| Step::DeleteBridge(bridge.name.clone()));
+        veths.chain(netns).chain(bridges).collect()
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bridge(bridge) => write!(f, "set up {bridge}"),
+            Self::Netns(name) => write!(f, "make network namespace {name}"),
+            Self::Endpoint(link) => write!(f, "make {link}"),
+            Self::Config(config) => write!(
+                f,
+                "set the range classes to {:#x} for published ports, {:#x} for links",
+                config.publish_classes, config.policy_classes
+            ),
+            Self::Put(row) => write!(f, "write to {}: {row}", row.map()),
+            Self::Attach(attachment) => write!(f, "attach {attachment}"),
+            Self::Delete(row) => write!(f, "delete from {}: {row}", row.map()),
+            Self::Detach(attachment) => write!(f, "detach {attachment}"),
+            Self::DeleteVeth(name) => write!(f, "delete interface {name}"),
+            Self::DeleteNetns(name) => write!(f, "delete network namespace {name}"),
+            Self::DeleteBridge(name) => write!(f, "delete bridge {name}"),
+        }
+    }
+}

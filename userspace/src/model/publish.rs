@@ -1,0 +1,271 @@
+//! Publishing ports of a running container, and taking that back.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+use portlane_common::{config::MAX_PUBLISHES, family::Addr6, family::Address, span::Span};
+
+use super::{
+    error::ModelError,
+    hash::mix,
+    ipam,
+    spec::PublishRequest,
+    state::{Container, Ports, Proto, Publish, State},
+};
+
+/// What a change must know of the host.
+#[derive(Clone, Copy)]
+pub struct HostView<'a> {
+    /// Subnets that the host has addresses or routes in, those of portlane's own bridges left out.
+    pub used: &'a [IpNet],
+    /// Who on the host listens on a port in a way that a publish on this address (none: on all) would take it over.
+    pub listening: &'a dyn Fn(Proto, Option<IpAddr>, u16) -> Option<String>,
+    /// Where dynamic ports come from: the host's `ip_local_port_range`.
+    pub ephemeral: Span,
+    /// Which of the free dynamic ports is taken: any number, another one each time.
+    pub seed: u64,
+}
+
+/// A host with nothing on it, and Linux's own range of dynamic ports.
+impl Default for HostView<'_> {
+    fn default() -> Self {
+        Self { used: &[], listening: &|_, _, _| None, ephemeral: Span { first: 32_768, last: 60_999 }, seed: 0 }
+    }
+}
+
+impl fmt::Debug for HostView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostView").field("used", &self.used).field("ephemeral", &self.ephemeral).finish_non_exhaustive()
+    }
+}
+
+/// Publishes ports of a running container; returns the entries, with the dynamic ports that were chosen.
+///
+/// # Errors
+/// The container does not run or is on no bridge network; a port is published or listened on already, or none is
+/// left; an address has no meaning here; the table is full. The state is unchanged then.
+pub fn publish(
+    state: &mut State,
+    name: &str,
+    requests: &[PublishRequest],
+    view: &HostView<'_>,
+) -> Result<Vec<Publish>, ModelError> {
+    let container = state.container(name)?;
+    if !container.is_live() {
+        return Err(ModelError::NotRunning { name: container.name.clone() });
+    }
+    let added = entries(state, container, requests, view)?;
+    let id = container.id.clone();
+    state.next_generation = following(state.next_generation, added.len());
+    if let Some(container) = state.containers.get_mut(&id) {
+        container.publishes.extend(&added);
+    }
+    if super::desired::exceeds_policies(state) {
+        if let Some(container) = state.containers.get_mut(&id) {
+            container.publishes.truncate(container.publishes.len() - added.len());
+        }
+        return Err(ModelError::PoliciesFull);
+    }
+    Ok(added)
+}
+
+/// Takes publish entries back: those that a request of the same words would make. A request for a container port
+/// alone, with no host port or address, means all entries that lead there.
+///
+/// # Errors
+/// [`ModelError::NoSuchContainer`], [`ModelError::NotPublished`]; the state is unchanged then.
+pub fn unpublish(state: &mut State, name: &str, requests: &[PublishRequest]) -> Result<Vec<Publish>, ModelError> {
+    let container = state.container_mut(name)?;
+    let matches = |publish: &Publish, request: &PublishRequest| {
+        publish.proto == request.proto
+            && publish.container_span() == request.container
+            && match request.host {
+                Some(host) => publish.host == host && publish.host_addr == request.host_addr,
+                None => request.host_addr.is_none() || publish.host_addr == request.host_addr,
+            }
+    };
+    for request in requests {
+        if !container.publishes.iter().any(|publish| matches(publish, request)) {
+            return Err(ModelError::NotPublished { name: container.name.clone(), what: request.to_string() });
+        }
+    }
+    let (gone, kept) = container.publishes.iter().partition(|p| requests.iter().any(|request| matches(p, request)));
+    container.publishes = kept;
+    Ok(gone)
+}
+
+/// `count` ports in a row of which none is taken; `seed` decides where the search begins.
+pub fn choose(range: Span, taken: &dyn Fn(u16) -> bool, count: u32, seed: u64) -> Option<Span> {
+    let starts = range.ports().checked_sub(count)? + 1;
+    let port = |offset: u32| (u32::from(range.first) + offset) as u16;
+    let origin = (mix(seed) % u64::from(starts)) as u32;
+    for (mut start, end) in [(origin, starts), (0, origin)] {
+        while start < end && count > 0 {
+            match (start..start + count).rev().find(|offset| taken(port(*offset))) {
+                None => return Some(Span { first: port(start), last: port(start + count - 1) }),
+                Some(offset) => start = offset + 1,
+            }
+        }
+    }
+    None
+}
+
+/// The entry that holds ports of the range on one of the addresses, and whose it is. Entries on a specific address
+/// and on every address do not get in each other's way: the specific one wins.
+pub fn conflict(state: &State, proto: Proto, host_addr: Option<IpAddr>, host: Span) -> Option<(&Container, &Publish)> {
+    state.publishes().find(|(_, publish)| collides(publish, proto, host_addr, host))
+}
+
+/// Refuses addresses that the host does not have; loopback and unspecified ones it always has.
+///
+/// # Errors
+/// [`ModelError::NotHostAddress`].
+pub fn check_addresses(requests: &[PublishRequest], addresses: &[(IpAddr, u32)]) -> Result<(), ModelError> {
+    let ours = |address: &IpAddr| {
+        address.is_unspecified() || address.is_loopback() || addresses.iter().any(|(other, _)| other == address)
+    };
+    match requests.iter().filter_map(|request| request.host_addr).find(|address| !ours(address)) {
+        Some(address) => Err(ModelError::NotHostAddress { address }),
+        None => Ok(()),
+    }
+}
+
+/// The entries that the requests make for a container, which may not be part of the state yet.
+pub(super) fn entries(
+    state: &State,
+    container: &Container,
+    requests: &[PublishRequest],
+    view: &HostView<'_>,
+) -> Result<Vec<Publish>, ModelError> {
+    if !requests.is_empty() && !container.is_bridged() {
+        let network = container.network.clone();
+        return Err(ModelError::NeedsBridge { network, what: "published ports" });
+    }
+    let mut added: Vec<Publish> = Vec::with_capacity(requests.len());
+    let mut numbers: BTreeSet<u32> = state.publishes().map(|(_, publish)| publish.id).collect();
+    for (index, request) in requests.iter().enumerate() {
+        check_host_address(container, request.host_addr)?;
+        let host = host_ports(state, container, &added, request, index, view)?;
+        let id = ipam::lowest_free(&numbers, MAX_PUBLISHES).ok_or(ModelError::PublishesFull)?;
+        numbers.insert(id);
+        added.push(Publish {
+            id,
+            generation: following(state.next_generation, index),
+            proto: request.proto,
+            host_addr: request.host_addr,
+            host,
+            container_first: request.container.first,
+        });
+    }
+    Ok(added)
+}
+
+/// The generation `count` entries after `generation`: never 0, which means no entry.
+pub(super) fn following(generation: u32, count: usize) -> u32 {
+    (0..count).fold(generation, |generation, _| generation.checked_add(1).unwrap_or(1))
+}
+
+fn check_host_address(container: &Container, address: Option<IpAddr>) -> Result<(), ModelError> {
+    match address {
+        Some(address) if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+            Err(ModelError::BadHostAddress { address })
+        }
+        Some(IpAddr::V6(six)) if Addr6::from(six).is_link_local() => {
+            Err(ModelError::BadHostAddress { address: six.into() })
+        }
+        Some(IpAddr::V6(six)) if container.addr6.is_none() => {
+            Err(ModelError::NoIpv6 { network: container.network.clone(), what: format!("the port published on {six}") })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn host_ports(
+    state: &State,
+    container: &Container,
+    added: &[Publish],
+    request: &PublishRequest,
+    index: usize,
+    view: &HostView<'_>,
+) -> Result<Span, ModelError> {
+    let PublishRequest { proto, host_addr, .. } = *request;
+    let count = request.container.ports();
+    match request.host {
+        Some(host) if host.ports() == count => {
+            let theirs = conflict(state, proto, host_addr, host).map(|(holder, held)| (&holder.name, held));
+            let own = added.iter().find(|p| collides(p, proto, host_addr, host)).map(|held| (&container.name, held));
+            if let Some((holder, held)) = theirs.or(own) {
+                return Err(ModelError::PortPublished {
+                    held: common(held.host, host),
+                    proto,
+                    holder: holder.clone(),
+                    name: container.name.clone(),
+                    wanted: host,
+                });
+            }
+            let listened = |port| (view.listening)(proto, host_addr, port).map(|holder| (port, holder));
+            match (host.first..=host.last).find_map(listened) {
+                Some((port, holder)) => Err(ModelError::PortListened { port, proto, holder }),
+                None => Ok(host),
+            }
+        }
+        asked => {
+            // A dynamic port is free on every address: whoever reads its number off need not know the address too.
+            let published: Vec<Span> = state
+                .publishes()
+                .map(|(_, publish)| publish)
+                .chain(added)
+                .filter(|publish| publish.proto == proto)
+                .map(|publish| publish.host)
+                .collect();
+            let taken = |port: u16| {
+                published.iter().any(|span| span.contains(port)) || (view.listening)(proto, host_addr, port).is_some()
+            };
+            let range = asked.unwrap_or(view.ephemeral);
+            let found = match asked {
+                Some(range) => (range.first..=range.last).find(|p| !taken(*p)).map(|p| Span { first: p, last: p }),
+                None => choose(range, &taken, count, view.seed.wrapping_add(index as u64)),
+            };
+            found.ok_or(ModelError::NoFreePort { count, proto, range })
+        }
+    }
+}
+
+fn collides(publish: &Publish, proto: Proto, host_addr: Option<IpAddr>, host: Span) -> bool {
+    publish.proto == proto
+        && publish.host.overlaps(host)
+        && scope(publish.host_addr).iter().flatten().any(|one| scope(host_addr).iter().flatten().any(|two| one == two))
+}
+
+/// The addresses under which an entry is filed.
+fn scope(host_addr: Option<IpAddr>) -> [Option<IpAddr>; 2] {
+    match host_addr {
+        None => [Some(Ipv4Addr::UNSPECIFIED.into()), Some(Ipv6Addr::UNSPECIFIED.into())],
+        Some(address) => [Some(address), None],
+    }
+}
+
+fn common(one: Span, other: Span) -> Span {
+    Span { first: one.first.max(other.first), last: one.last.min(other.last) }
+}
+
+/// As `-p` takes it.
+impl fmt::Display for PublishRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_addr {
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            None => {}
+        }
+        match self.host {
+            Some(host) => write!(f, "{}:", Ports(host))?,
+            None if self.host_addr.is_some() => f.write_str(":")?,
+            None => {}
+        }
+        write!(f, "{}/{}", Ports(self.container), self.proto)
+    }
+}

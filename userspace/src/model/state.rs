@@ -1,0 +1,351 @@
+//! What the user asked for, as it is stored.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use portlane_common::span::Span;
+use serde::{Deserialize, Serialize};
+
+pub use super::words::{Mac, Ports};
+use super::{
+    error::ModelError,
+    words::{mac_text, span_text},
+};
+
+/// Version of [`State`] as it is stored.
+pub const SCHEMA: u32 = 1;
+/// The default network, and the interface of its bridge.
+pub const DEFAULT_NETWORK: &str = "portlane0";
+/// Largest IP packet of a network for which nothing else was asked, in bytes.
+pub const DEFAULT_MTU: u32 = 1500;
+/// Digits of a container's identifier that people see.
+pub const SHORT_ID: usize = 12;
+
+/// Everything that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Drawn once for a host: what its IPv6 prefixes are derived from.
+    pub seed: u64,
+    /// How the default network is made on its first use.
+    pub default_network: DefaultNetwork,
+    /// By name.
+    pub networks: BTreeMap<String, Network>,
+    /// By full identifier.
+    pub containers: BTreeMap<String, Container>,
+    /// Generation of the next publish entry; never 0.
+    pub next_generation: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            seed: 0,
+            default_network: DefaultNetwork::default(),
+            networks: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            next_generation: 1,
+        }
+    }
+}
+
+/// Settings of the default network (`daemon.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DefaultNetwork {
+    /// Docker's `bip`: the gateway's address with the prefix length of the subnet; a free pool if none.
+    pub bip: Option<Ipv4Net>,
+    /// Whether its containers get IPv6 addresses.
+    pub ipv6: bool,
+    /// Docker's `fixed-cidr-v6`; derived from the host's seed if none.
+    pub subnet6: Option<Ipv6Net>,
+    /// Whether its containers reach each other.
+    pub icc: bool,
+    /// Docker's `ip-masq`.
+    pub masquerade: bool,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+impl Default for DefaultNetwork {
+    fn default() -> Self {
+        Self { bip: None, ipv6: false, subnet6: None, icc: true, masquerade: true, mtu: DEFAULT_MTU }
+    }
+}
+
+/// A bridge network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The lowest number that was free, from 1.
+    pub id: u32,
+    /// As the user calls it.
+    pub name: String,
+    /// Interface name of the bridge.
+    pub bridge: String,
+    /// Where its containers' IPv4 addresses come from.
+    pub subnet4: Ipv4Net,
+    /// The bridge's IPv4 address.
+    pub gateway4: Ipv4Addr,
+    /// Where its containers' IPv6 addresses come from.
+    pub subnet6: Option<Ipv6Net>,
+    /// The bridge's IPv6 address; present exactly if `subnet6` is.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The bridge's MAC.
+    #[serde(with = "mac_text")]
+    pub bridge_mac: [u8; 6],
+    /// Whether its containers reach each other without a link.
+    pub icc: bool,
+    /// Whether what leaves the host takes the host's address.
+    pub masquerade: bool,
+    /// Whether it reaches nothing outside.
+    pub internal: bool,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+/// A container, whatever its network is: one of the networks, `host`, `none`, or `container:<full id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// As the user calls it.
+    pub name: String,
+    /// The lowest number that was free, from 1; 0 if the container is on no bridge network.
+    pub endpoint: u32,
+    /// Name of its network, `host`, `none`, or `container:<full id>`.
+    pub network: String,
+    /// Unspecified if it is on no bridge network.
+    pub addr4: Ipv4Addr,
+    /// Its IPv6 address, if its network has any.
+    pub addr6: Option<Ipv6Addr>,
+    /// MAC of its `eth0`.
+    #[serde(with = "mac_text")]
+    pub mac: [u8; 6],
+    /// Interface name of the host's end; empty if it is on no bridge network.
+    pub veth: String,
+    /// Name under `/run/netns`; empty if it shares the host's or cannot be entered by name.
+    pub netns: String,
+    /// What `hostname` says inside.
+    pub hostname: String,
+    /// Name servers instead of the host's.
+    pub dns: Vec<IpAddr>,
+    /// Search domains instead of the host's.
+    pub dns_search: Vec<String>,
+    /// Lines of `/etc/hosts` that the user added.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// Containers that it knows by an alias, and whose ports are open to it.
+    pub links: Vec<Link>,
+    /// Ports that links to it open.
+    pub exposed: Vec<PortSpec>,
+    /// Ports of the host that lead to it.
+    pub publishes: Vec<Publish>,
+    /// What it runs.
+    pub command: Vec<String>,
+    /// Whether it runs.
+    pub status: Status,
+    /// Whether it goes away when it ends.
+    pub auto_remove: bool,
+}
+
+/// A container's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Its network is being made; it does not run yet.
+    Creating,
+    /// Its first process runs.
+    Running {
+        /// The process.
+        pid: u32,
+        /// Its start time in clock ticks since boot: the number alone may be somebody else's by then.
+        start_time: u64,
+    },
+    /// Its first process ended: it holds no address and no port any more.
+    Exited {
+        /// Exit status, 128 + the signal's number if a signal ended it; none if nobody was there to see it.
+        code: Option<i32>,
+    },
+}
+
+/// Transport protocols that can be published and exposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port or a range of them, of one protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// Protocol.
+    pub proto: Proto,
+    /// Ports.
+    #[serde(with = "span_text")]
+    pub span: Span,
+}
+
+/// A container known to another by an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Full identifier of the container linked to.
+    pub target: String,
+    /// What the linking container calls it.
+    pub alias: String,
+}
+
+/// Ports of the host that lead to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// The lowest number that was free, from 1: the index of its counters.
+    pub id: u32,
+    /// Unlike that of any earlier entry with the same number.
+    pub generation: u32,
+    /// Protocol.
+    pub proto: Proto,
+    /// None: every address of the host, in each family that the container has. Unspecified: every one of that family.
+    pub host_addr: Option<IpAddr>,
+    /// Ports of the host.
+    #[serde(with = "span_text")]
+    pub host: Span,
+    /// Container port behind the first host port; the following ones follow.
+    pub container_first: u16,
+}
+
+impl State {
+    /// The container with this name, identifier, or unambiguous beginning of one.
+    ///
+    /// # Errors
+    /// [`ModelError::NoSuchContainer`], [`ModelError::AmbiguousContainer`].
+    pub fn container(&self, name: &str) -> Result<&Container, ModelError> {
+        if let Some(found) = self.containers.get(name).or_else(|| self.containers.values().find(|c| c.name == name)) {
+            return Ok(found);
+        }
+        let mut begins = self.containers.values().filter(|c| !name.is_empty() && c.id.starts_with(name));
+        match (begins.next(), begins.next()) {
+            (Some(found), None) => Ok(found),
+            (Some(_), Some(_)) => Err(ModelError::AmbiguousContainer { name: name.to_owned() }),
+            (None, _) => Err(ModelError::NoSuchContainer { name: name.to_owned() }),
+        }
+    }
+
+    /// As [`Self::container`], to change it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn container_mut(&mut self, name: &str) -> Result<&mut Container, ModelError> {
+        let id = self.container(name)?.id.clone();
+        self.containers.get_mut(&id).ok_or_else(|| ModelError::NoSuchContainer { name: name.to_owned() })
+    }
+
+    /// The network with this name; `bridge` and `default` are the default network.
+    ///
+    /// # Errors
+    /// [`ModelError::NoSuchNetwork`].
+    pub fn network(&self, name: &str) -> Result<&Network, ModelError> {
+        self.networks.get(network_key(name)).ok_or_else(|| ModelError::NoSuchNetwork { name: name.to_owned() })
+    }
+
+    /// Containers that hold an address and their ports.
+    pub fn live(&self) -> impl Iterator<Item = &Container> {
+        self.containers.values().filter(|container| container.is_live())
+    }
+
+    /// Containers that hold an address of this network.
+    pub fn live_on<'a>(&'a self, network: &'a str) -> impl Iterator<Item = &'a Container> {
+        self.live().filter(move |container| container.network == network)
+    }
+
+    /// Publish entries that are in force, and whose they are.
+    pub fn publishes(&self) -> impl Iterator<Item = (&Container, &Publish)> {
+        self.live().flat_map(|container| container.publishes.iter().map(move |publish| (container, publish)))
+    }
+}
+
+/// The name under which a network is kept.
+pub fn network_key(name: &str) -> &str {
+    match name {
+        "bridge" | "default" => DEFAULT_NETWORK,
+        other => other,
+    }
+}
+
+impl Container {
+    /// What people see of the identifier.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..SHORT_ID).unwrap_or(&self.id)
+    }
+
+    /// Whether it holds an address and its ports: it is being made, or runs.
+    pub const fn is_live(&self) -> bool {
+        !matches!(self.status, Status::Exited { .. })
+    }
+
+    /// Whether it is on a bridge network, and not on `host`, `none` or another container's.
+    pub const fn is_bridged(&self) -> bool {
+        self.endpoint != 0
+    }
+
+    /// Container ports that a link to it opens: exposed ones, and those behind published ones.
+    pub fn open_ports(&self) -> impl Iterator<Item = PortSpec> {
+        let published = self.publishes.iter().map(|p| PortSpec { proto: p.proto, span: p.container_span() });
+        self.exposed.iter().copied().chain(published)
+    }
+}
+
+impl Publish {
+    /// The container's ports.
+    pub const fn container_span(&self) -> Span {
+        Span { first: self.container_first, last: self.container_first + (self.host.last - self.host.first) }
+    }
+
+    /// The container port behind a host port; none if the entry does not hold it.
+    pub fn container_port(&self, host_port: u16) -> Option<u16> {
+        self.host.contains(host_port).then(|| self.container_first + (host_port - self.host.first))
+    }
+}
+
+impl Proto {
+    /// IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ports(self.span), self.proto)
+    }
+}
+
+/// `0.0.0.0:10080->80/tcp`, as `docker ps` writes it.
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_addr {
+            None => write!(f, "*:")?,
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+        }
+        write!(f, "{}->{}/{}", Ports(self.host), Ports(self.container_span()), self.proto)
+    }
+}

@@ -1,0 +1,165 @@
+//! The desired content of every control map, and one row of any of them.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use portlane_common::{
+    config::{Config, map},
+    endpoint::{Endpoint, Veth},
+    family::{Addr4, Addr6, Address},
+    network::{HostAddr, Uplink},
+    policy::{Policy, PolicyKey},
+    publish::{Publish, PublishKey},
+    span::Span,
+};
+
+use super::state::{Mac, Ports};
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $field:ident $variant:ident($key:ty, $value:ty) = $map:expr;)+) => {
+        /// What the control maps hold, or must hold.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Tables {
+            $($(#[$doc])* pub $field: BTreeMap<$key, $value>,)+
+            /// `pl_config`.
+            pub config: Config,
+        }
+
+        /// One entry of one map, `pl_config` aside.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Row {
+            $($(#[$doc])* $variant($key, $value),)+
+        }
+
+        impl Row {
+            /// The map that it belongs to.
+            pub const fn map(&self) -> &'static str {
+                match self { $(Self::$variant(..) => $map,)+ }
+            }
+        }
+
+        impl fmt::Display for Row {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Self::$variant(key, value) => value.describe(key, f),)+ }
+            }
+        }
+
+        impl Tables {
+            /// Rows to put, so that nothing refers to what is not there yet, and rows to delete, the other way round.
+            pub fn difference(&self, observed: &Self) -> (Vec<Row>, Vec<Row>) {
+                let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+                $({
+                    let (put, delete) = difference(&self.$field, &observed.$field);
+                    puts.extend(put.map(|(key, value)| Row::$variant(*key, *value)));
+                    deletes.extend(delete.map(|(key, value)| Row::$variant(*key, *value)));
+                })+
+                deletes.reverse();
+                (puts, deletes)
+            }
+
+            /// Adds a row, or changes it.
+            pub fn put(&mut self, row: Row) {
+                match row { $(Row::$variant(key, value) => { self.$field.insert(key, value); })+ }
+            }
+
+            /// Takes the row with this key away.
+            pub fn delete(&mut self, row: &Row) {
+                match row { $(Row::$variant(key, _) => { self.$field.remove(key); })+ }
+            }
+        }
+    };
+}
+
+tables! {
+    /// By interface index.
+    uplink Uplink(u32, Uplink) = map::UPLINK;
+    /// The host's IPv4 addresses.
+    host4 Host4(Addr4, HostAddr) = map::HOST4;
+    /// The host's IPv6 addresses.
+    host6 Host6(Addr6, HostAddr) = map::HOST6;
+    /// By container address, IPv4.
+    endpoint4 Endpoint4(Addr4, Endpoint) = map::ENDPOINT4;
+    /// By container address, IPv6.
+    endpoint6 Endpoint6(Addr6, Endpoint) = map::ENDPOINT6;
+    /// By interface index.
+    veth Veth(u32, Veth) = map::VETH;
+    /// What links open.
+    policy Policy(PolicyKey, Policy) = map::POLICY;
+    /// Generation of each publish entry in force; the map is an array, where "none" is 0.
+    generation Generation(u32, u32) = map::GENERATION;
+    /// Published ports, IPv4.
+    publish4 Publish4(PublishKey<Addr4>, Publish<Addr4>) = map::PUBLISH4;
+    /// Published ports, IPv6.
+    publish6 Publish6(PublishKey<Addr6>, Publish<Addr6>) = map::PUBLISH6;
+}
+
+/// Entries of `desired` that `observed` lacks or has otherwise, and entries of `observed` that `desired` lacks.
+pub fn difference<'a, K: Ord, V: PartialEq>(
+    desired: &'a BTreeMap<K, V>,
+    observed: &'a BTreeMap<K, V>,
+) -> (impl Iterator<Item = (&'a K, &'a V)>, impl Iterator<Item = (&'a K, &'a V)>) {
+    let put = desired.iter().filter(|(key, value)| observed.get(key) != Some(value));
+    let delete = observed.iter().filter(|(key, _)| !desired.contains_key(key));
+    (put, delete)
+}
+
+/// A row in words.
+trait Describe<K> {
+    fn describe(&self, key: &K, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+impl Describe<u32> for Uplink {
+    fn describe(&self, key: &u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uplink {key} (IPv4 {}, IPv6 {})", or_none(self.addr4), or_none(self.addr6))
+    }
+}
+
+impl<A: Address + Into<IpAddr>> Describe<A> for HostAddr {
+    fn describe(&self, key: &A, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host address {} of interface {}", (*key).into(), self.ifindex)
+    }
+}
+
+impl<A: Address + Into<IpAddr>> Describe<A> for Endpoint {
+    fn describe(&self, key: &A, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "endpoint {} at {} ({}, interface {})", self.id, (*key).into(), Mac(self.mac), self.ifindex)
+    }
+}
+
+impl Describe<u32> for Veth {
+    fn describe(&self, key: &u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what interface {key} may send, as endpoint {} of network {}", self.endpoint, self.network)
+    }
+}
+
+impl Describe<PolicyKey> for Policy {
+    fn describe(&self, key: &PolicyKey, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports = Ports(Span { first: self.first, last: self.last });
+        write!(f, "endpoint {}'s way to port {ports}/{} of endpoint {}", key.from, proto(key.proto), key.to)
+    }
+}
+
+impl Describe<u32> for u32 {
+    fn describe(&self, key: &u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {self} of publish entry {key}")
+    }
+}
+
+impl<A: Address + Into<IpAddr>> Describe<PublishKey<A>> for Publish<A> {
+    fn describe(&self, key: &PublishKey<A>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, container) = (key.addr.into(), self.addr.into());
+        let (proto, ports) = (proto(key.proto), Ports(self.span()));
+        write!(f, "port {ports}/{proto} of {host} to {container} port {} (publish entry {})", self.target, self.id)
+    }
+}
+
+fn or_none<A: Address + Into<IpAddr>>(address: A) -> String {
+    if address == A::ANY { "none".to_owned() } else { address.into().to_string() }
+}
+
+fn proto(number: u8) -> String {
+    match number {
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        other => format!("protocol {other}"),
+    }
+}

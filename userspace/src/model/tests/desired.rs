@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+
+use portlane_common::{
+    config::SCHEMA,
+    endpoint::veth,
+    family::{Addr4, Addr6, Address},
+    policy::{Policy, PolicyKey},
+    publish::PublishKey,
+    reason::Hook,
+    span::Span,
+};
+
+use super::{add, named, ports, state_with};
+use crate::model::{
+    container::{ContainerRequest, LinkRequest, add_container},
+    desired::{Attachment, Desired, HostFacts, UplinkFact, desired},
+    network::{NetworkRequest, add_network},
+    publish::HostView,
+    spec,
+    state::{State, Status},
+};
+
+/// A host with an uplink of index 2, whose other interfaces are the state's, from 10 on.
+fn facts(state: &State) -> HostFacts {
+    let veths = state.live().filter(|c| c.is_bridged()).map(|c| c.veth.clone());
+    let names = state.networks.values().map(|n| n.bridge.clone()).chain(veths);
+    let uplink = UplinkFact {
+        name: "eth0".into(),
+        ifindex: 2,
+        mtu: 1500,
+        addr4: "192.0.2.1".parse().ok(),
+        addr6: "2001:db8::1".parse().ok(),
+    };
+    let address = |text: &str| (text.parse().unwrap(), 2);
+    HostFacts {
+        uplinks: vec![uplink],
+        addresses: ["192.0.2.1", "169.254.3.3", "127.0.0.1", "2001:db8::1", "fe80::1", "::1"].map(address).into(),
+        ifindex: names.zip(10..).collect(),
+    }
+}
+
+fn of(state: &State) -> Desired {
+    desired(state, &facts(state))
+}
+
+#[test]
+fn the_hosts_addresses_and_uplinks_are_known() {
+    let tables = of(&State::default()).tables;
+    let four: Vec<[u8; 4]> = tables.host4.keys().map(|a| a.octets).collect();
+    assert_eq!(four, [[169, 254, 3, 3], [192, 0, 2, 1]]);
+    assert_eq!(tables.host6.len(), 1);
+    assert_eq!(tables.uplink[&2].addr4.octets, [192, 0, 2, 1]);
+    assert_eq!((tables.config.schema, tables.config.publish_classes), (SCHEMA, 0));
+    let attached: Vec<(String, Hook)> =
+        of(&State::default()).attach.into_iter().map(|a| (a.interface, a.hook)).collect();
+    assert_eq!(attached, [("eth0".into(), Hook::FromUplink), ("eth0".into(), Hook::ToUplink)]);
+}
+
+#[test]
+fn a_containers_rows_are_there_once_its_interface_is() {
+    let mut state = state_with(&["b6"]);
+    add(&mut state, "c1", "b6").unwrap();
+    add(&mut state, "n1", "none").unwrap();
+    add(&mut state, "h1", "host").unwrap();
+    let mut seen = facts(&state);
+    let c1 = state.container("c1").unwrap();
+    let found = desired(&state, &seen);
+    let index = seen.ifindex[&c1.veth];
+    let row = found.tables.veth[&index];
+    assert_eq!((row.endpoint, row.network, row.bridge), (1, 1, seen.ifindex[&state.networks["b6"].bridge]));
+    assert_eq!((row.mac, row.gateway_mac, row.flags), (c1.mac, state.networks["b6"].bridge_mac, veth::MASQUERADE));
+    assert_eq!(found.tables.endpoint4[&c1.addr4.into()].ifindex, index);
+    assert_eq!(found.tables.endpoint6[&c1.addr6.unwrap().into()].mac, c1.mac);
+    assert!(found.attach.contains(&Attachment { interface: c1.veth.clone(), hook: Hook::ToContainer }));
+    assert_eq!((found.endpoints.len(), found.netns.len(), found.bridges.len()), (1, 2, 1));
+    let link = &found.endpoints[0];
+    assert_eq!((link.addr4, link.gateway4), ((c1.addr4, 24), Some(state.networks["b6"].gateway4)));
+    assert_eq!((link.addr6.unwrap().1, link.gateway6), (64, state.networks["b6"].gateway6));
+    seen.ifindex.remove(&c1.veth);
+    let early = desired(&state, &seen);
+    assert!(early.tables.veth.is_empty() && early.tables.endpoint4.is_empty() && early.tables.endpoint6.is_empty());
+    assert_eq!((early.attach.len(), early.endpoints.len()), (2, 1));
+    state.container_mut("c1").unwrap().status = Status::Exited { code: Some(0) };
+    let ended = desired(&state, &seen);
+    assert_eq!((ended.endpoints.len(), ended.netns.len(), ended.bridges.len()), (0, 1, 1));
+}
+
+#[test]
+fn an_internal_network_has_no_way_out() {
+    let mut state = State::default();
+    let request =
+        NetworkRequest { internal: true, masquerade: false, icc: false, ipv6: true, ..NetworkRequest::named("i") };
+    add_network(&mut state, request, &[]).unwrap();
+    add(&mut state, "c1", "i").unwrap();
+    let found = of(&state);
+    assert_eq!((found.endpoints[0].gateway4, found.endpoints[0].gateway6), (None, None));
+    assert!(found.tables.veth.values().all(|row| row.flags == veth::ICC_OFF | veth::INTERNAL));
+}
+
+#[test]
+fn a_published_range_is_one_entry_in_each_family() {
+    fn check(network: &str, spec: &str, four: Option<[u8; 4]>, six: Option<&str>) {
+        let mut state = state_with(&["a", "b6"]);
+        add_container(
+            &mut state,
+            ContainerRequest { publishes: ports(&[spec]), ..named("c1", network) },
+            &HostView::default(),
+        )
+        .unwrap();
+        let tables = of(&state).tables;
+        let six = six.map(|text| Addr6::from(text.parse::<std::net::Ipv6Addr>().unwrap()));
+        assert_eq!(tables.publish4.keys().map(|key| key.addr).next(), four.map(Addr4::from), "{spec}");
+        assert_eq!(tables.publish6.keys().map(|key| key.addr).next(), six, "{spec}");
+        assert!(tables.publish4.len() <= 1 && tables.publish6.len() <= 1);
+        assert_eq!(tables.generation, BTreeMap::from([(1, 1)]));
+    }
+    check("a", "80:80", Some([0; 4]), None);
+    check("b6", "80:80", Some([0; 4]), Some("::"));
+    check("b6", "0.0.0.0:80:80", Some([0; 4]), None);
+    check("b6", "[::]:80:80", None, Some("::"));
+    check("b6", "127.0.0.1:80:80", Some([127, 0, 0, 1]), None);
+    check("b6", "[2001:db8::1]:80:80", None, Some("2001:db8::1"));
+    check("a", "40000-55999:40000-55999/udp", Some([0; 4]), None);
+    let mut state = state_with(&["a"]);
+    let publishes = ports(&["40000-55999:30000-45999/udp", "80:8080"]);
+    add_container(&mut state, ContainerRequest { publishes, ..named("c1", "a") }, &HostView::default()).unwrap();
+    let tables = of(&state).tables;
+    let row = tables.publish4[&PublishKey::new(Addr4::ANY, 17, Span { first: 40_000, last: 55_999 })];
+    assert_eq!((row.addr.octets, row.first, row.last, row.target), ([10, 0, 0, 2], 40_000, 55_999, 30_000));
+    assert_eq!((row.id, row.generation), (1, 1));
+    assert_eq!(tables.config.publish_classes, 1 << 13 | 1);
+}
+
+#[test]
+fn links_open_exposed_and_published_ports_where_icc_is_off() {
+    fn check(icc: bool, exposed: &[&str], published: &[&str], expected: &[(u8, u16, u16)]) {
+        let mut state = State::default();
+        add_network(&mut state, NetworkRequest { icc, ..NetworkRequest::named("a") }, &[]).unwrap();
+        let exposed = exposed.iter().map(|text| spec::port(text).unwrap()).collect();
+        let target = ContainerRequest { exposed, publishes: ports(published), ..named("db", "a") };
+        add_container(&mut state, target, &HostView::default()).unwrap();
+        let links = ["db", "x"].map(|alias| LinkRequest { target: "db".into(), alias: alias.into() }).into();
+        add_container(&mut state, ContainerRequest { links, ..named("web", "a") }, &HostView::default()).unwrap();
+        let expected = expected.iter().map(|(proto, first, last)| {
+            let (first, last) = (*first, *last);
+            (PolicyKey::new(2, 1, *proto, Span { first, last }), Policy { first, last })
+        });
+        let tables = of(&state).tables;
+        assert_eq!(tables.policy, expected.collect());
+        let bits = tables.policy.keys().fold(0, |bits, key| bits | 1 << key.class);
+        assert_eq!(tables.config.policy_classes, bits);
+        state.container_mut("db").unwrap().status = Status::Exited { code: None };
+        assert!(of(&state).tables.policy.is_empty());
+    }
+    check(true, &["80"], &[], &[]);
+    check(false, &[], &[], &[]);
+    check(false, &["80", "53/udp"], &[], &[(6, 80, 80), (17, 53, 53)]);
+    check(false, &["80"], &["8080:80"], &[(6, 80, 80)]);
+    check(false, &["80-89", "85-95", "96", "98"], &["1:65535"], &[(6, 80, 96), (6, 98, 98), (6, 65_535, 65_535)]);
+}

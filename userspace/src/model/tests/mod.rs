@@ -1,0 +1,45 @@
+//! What several of the model's tests start from.
+
+mod container;
+mod desired;
+mod hosts;
+mod network;
+mod plan;
+mod publish;
+mod spec;
+
+use super::{
+    container::{ContainerRequest, add_container},
+    error::ModelError,
+    network::{NetworkRequest, add_network},
+    publish::HostView,
+    spec::PublishRequest,
+    state::State,
+};
+
+/// A state with networks of these names, in subnets 10.0.0.0/24, 10.0.1.0/24 and so on.
+fn state_with(networks: &[&str]) -> State {
+    let mut state = State::default();
+    for (number, name) in networks.iter().enumerate() {
+        let subnet4 = format!("10.0.{number}.0/24").parse().ok();
+        let ipv6 = name.ends_with('6');
+        add_network(&mut state, NetworkRequest { subnet4, ipv6, ..NetworkRequest::named(*name) }, &[]).unwrap();
+    }
+    state
+}
+
+/// A request with an identifier made from the name.
+fn named(name: &str, network: &str) -> ContainerRequest {
+    let number = crate::model::hash::hash(&[name.as_bytes()]);
+    let id = format!("{number:016x}").repeat(4);
+    ContainerRequest { id, name: name.to_owned(), network: network.to_owned(), ..ContainerRequest::default() }
+}
+
+fn add(state: &mut State, name: &str, network: &str) -> Result<String, ModelError> {
+    add_container(state, named(name, network), &HostView::default())
+}
+
+/// Published ports, as `-p` takes them.
+fn ports(specs: &[&str]) -> Vec<PublishRequest> {
+    specs.iter().map(|spec| super::spec::publish(spec).unwrap()).collect()
+}

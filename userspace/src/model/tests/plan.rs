@@ -1,0 +1,263 @@
+use std::collections::BTreeMap;
+
+use portlane_common::reason::Hook;
+use proptest::prelude::*;
+
+use super::{add, named, ports, state_with};
+use crate::model::{
+    container::{ContainerRequest, LinkRequest, add_container, remove_container},
+    desired::{Attachment, HostFacts, UplinkFact, desired},
+    network::{NetworkRequest, add_network, remove_network},
+    plan::{self, Observed, Owned, Step},
+    publish::{HostView, publish, unpublish},
+    spec,
+    state::{State, Status},
+};
+
+/// A host, its kernel's maps, and the indices that its interfaces were given.
+#[derive(Clone, Default)]
+struct World {
+    observed: Observed,
+    ifindex: BTreeMap<String, u32>,
+    next: u32,
+}
+
+impl World {
+    /// A host with somebody else's bridge, veth and namespace.
+    fn with_others() -> Self {
+        let mut world = Self { next: 10, ..Self::default() };
+        let mut other = desired(&state_with(&["a"]), &HostFacts::default()).bridges.remove(0);
+        other.name = "docker0".into();
+        world.observed.links.bridges.insert("docker0".into(), other);
+        world.observed.links.veths.insert("veth0123456".into(), Some("docker0".into()));
+        world.observed.links.netns.insert("pl-somebody".into());
+        world
+    }
+
+    fn facts(&self) -> HostFacts {
+        let (addr4, addr6) = ("192.0.2.1".parse().ok(), None);
+        let uplinks = vec![UplinkFact { name: "eth0".into(), ifindex: 2, mtu: 1500, addr4, addr6 }];
+        let bridges = self.observed.links.bridges.values();
+        let addresses = bridges
+            .flat_map(|bridge| {
+                let ifindex = self.ifindex.get(&bridge.name).copied().unwrap_or(3);
+                let six = bridge.addr6.map(|(address, _)| (address.into(), ifindex));
+                [(bridge.addr4.0.into(), ifindex)].into_iter().chain(six)
+            })
+            .collect();
+        HostFacts { uplinks, addresses, ifindex: self.ifindex.clone() }
+    }
+
+    fn link_made(&mut self, name: &str) {
+        self.next += 1;
+        self.ifindex.entry(name.to_owned()).or_insert(self.next);
+    }
+
+    fn link_gone(&mut self, name: &str) {
+        self.ifindex.remove(name);
+        self.observed.attach.retain(|attachment| attachment.interface != name);
+    }
+
+    fn take(&mut self, step: &Step) {
+        let Observed { links, tables, attach } = &mut self.observed;
+        match step.clone() {
+            Step::Bridge(bridge) => {
+                self.link_made(&bridge.name);
+                self.observed.links.bridges.insert(bridge.name.clone(), bridge);
+            }
+            Step::Netns(name) => assert!(links.netns.insert(name)),
+            Step::Endpoint(link) => {
+                assert!(links.netns.contains(&link.netns) && links.bridges.contains_key(&link.bridge), "{link}");
+                assert!(links.veths.insert(link.veth.clone(), Some(link.bridge)).is_none(), "made over another");
+                self.link_made(&link.veth);
+            }
+            Step::Config(config) => tables.config = config,
+            Step::Put(row) => tables.put(row),
+            Step::Attach(attachment) => assert!(attach.insert(attachment)),
+            Step::Delete(row) => tables.delete(&row),
+            Step::Detach(attachment) => assert!(attach.remove(&attachment)),
+            Step::DeleteVeth(name) => {
+                assert!(links.veths.remove(&name).is_some());
+                self.link_gone(&name);
+            }
+            Step::DeleteNetns(name) => assert!(links.netns.remove(&name)),
+            Step::DeleteBridge(name) => {
+                assert!(!links.veths.values().any(|on| on.as_ref() == Some(&name)), "{name} has ports");
+                assert!(links.bridges.remove(&name).is_some());
+                self.link_gone(&name);
+            }
+        }
+    }
+
+    /// Both rounds; returns the steps.
+    fn bring(&mut self, state: &State, owned: &Owned) -> Vec<Step> {
+        let first = plan::links(&desired(state, &self.facts()), &self.observed.links);
+        first.iter().for_each(|step| self.take(step));
+        let second = plan::tables(&desired(state, &self.facts()), &self.observed, owned);
+        second.iter().for_each(|step| self.take(step));
+        [first, second].concat()
+    }
+
+    /// Asserts that the host is as the state wants it, and that what is somebody else's is as it was.
+    fn check(&mut self, state: &State, owned: &Owned) {
+        let wanted = desired(state, &self.facts());
+        assert_eq!(self.observed.tables, wanted.tables);
+        assert_eq!(self.observed.attach, wanted.attach);
+        let mut links = Self::with_others().observed.links;
+        links.bridges.extend(wanted.bridges.iter().map(|bridge| (bridge.name.clone(), bridge.clone())));
+        links.veths.extend(wanted.endpoints.iter().map(|link| (link.veth.clone(), Some(link.bridge.clone()))));
+        links.netns.extend(wanted.netns.clone());
+        assert_eq!(self.observed.links, links);
+        assert_eq!(self.bring(state, owned), [], "a host that is right needs nothing");
+    }
+}
+
+#[test]
+fn a_plan_reads_as_sentences_in_a_safe_order() {
+    let mut state = state_with(&["a"]);
+    let before = state.clone();
+    add_container(
+        &mut state,
+        ContainerRequest { publishes: ports(&["10080:80"]), ..named("c1", "a") },
+        &HostView::default(),
+    )
+    .unwrap();
+    let (mut world, owned) = (World::with_others(), Owned::by([&state]));
+    world.bring(&before, &owned);
+    let sentences = |steps: Vec<Step>| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let c1 = state.container("c1").unwrap();
+    let (veth, netns, bridge) = (&c1.veth, &c1.netns, &state.networks["a"].bridge);
+    let index = world.next + 1;
+    assert_eq!(
+        sentences(world.bring(&state, &owned)),
+        [
+            format!("make network namespace {netns}"),
+            format!("make {veth} on {bridge} for eth0 of {netns} (10.0.0.2)"),
+            "set the range classes to 0x1 for published ports, 0x0 for links".into(),
+            format!("write to pl_endpoint4: endpoint 1 at 10.0.0.2 (02:42:0a:00:00:02, interface {index})"),
+            format!("write to pl_veth: what interface {index} may send, as endpoint 1 of network 1"),
+            "write to pl_generation: generation 1 of publish entry 1".into(),
+            "write to pl_publish4: port 10080/tcp of 0.0.0.0 to 10.0.0.2 port 80 (publish entry 1)".into(),
+            format!("attach from_container on {veth}"),
+            format!("attach to_container on {veth}"),
+        ]
+    );
+    assert_eq!(
+        sentences(world.bring(&before, &owned)),
+        [
+            "delete from pl_publish4: port 10080/tcp of 0.0.0.0 to 10.0.0.2 port 80 (publish entry 1)".to_owned(),
+            "delete from pl_generation: generation 1 of publish entry 1".into(),
+            format!("delete from pl_veth: what interface {index} may send, as endpoint 1 of network 1"),
+            format!("delete from pl_endpoint4: endpoint 1 at 10.0.0.2 (02:42:0a:00:00:02, interface {index})"),
+            format!("detach from_container on {veth}"),
+            format!("detach to_container on {veth}"),
+            format!("delete interface {veth}"),
+            format!("delete network namespace {netns}"),
+            "set the range classes to 0x0 for published ports, 0x0 for links".into(),
+        ]
+    );
+}
+
+#[test]
+fn what_is_half_made_or_was_broken_is_made_anew() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    let (veth, netns) = (state.container("c1").unwrap().veth.clone(), state.container("c1").unwrap().netns.clone());
+    let bridge = state.networks["a"].bridge.clone();
+    let owned = Owned::by([&state]);
+    let mut made = World::with_others();
+    made.bring(&state, &owned);
+    made.check(&state, &owned);
+    let check = |breaks: &dyn Fn(&mut World)| {
+        let mut world = made.clone();
+        breaks(&mut world);
+        assert_ne!(world.bring(&state, &owned), []);
+        world.check(&state, &owned);
+    };
+    check(&|world| drop(world.observed.links.veths.insert(veth.clone(), None)));
+    check(&|world| drop(world.observed.links.veths.insert(veth.clone(), Some("docker0".into()))));
+    check(&|world| assert!(world.observed.links.netns.remove(&netns)));
+    check(&|world| world.take(&Step::DeleteVeth(veth.clone())));
+    check(&|world| world.observed.links.bridges.get_mut(&bridge).unwrap().mtu = 9000);
+    check(&|world| {
+        assert!(world.observed.attach.remove(&Attachment { interface: veth.clone(), hook: Hook::FromContainer }))
+    });
+    check(&|world| world.observed.tables = Default::default());
+    check(&|world| world.observed.tables.config.publish_classes = 0xff);
+    check(&|world| drop(world.observed.tables.generation.insert(7, 7)));
+}
+
+#[test]
+fn what_is_not_portlanes_stays() {
+    let mut world = World::with_others();
+    let everything = Owned {
+        bridges: ["pl-00000000".into()].into(),
+        veths: ["eth0".into(), "vethhost".into()].into(),
+        netns: ["client".into()].into(),
+    };
+    world.observed.links.veths.extend([("eth0".into(), None), ("vethhost".into(), None)]);
+    world.observed.links.netns.insert("client".into());
+    let before = world.observed.links.clone();
+    world.bring(&State::default(), &everything);
+    assert_eq!(world.observed.links, before);
+}
+
+/// Changes a state in a way that `choice` picks; refusals are fine.
+fn change(state: &mut State, choice: (u8, u8, u8)) {
+    let (verb, who, what) = choice;
+    let (name, network) = (format!("c{}", who % 6), format!("n{}", what % 3));
+    let port = format!("{}-{}:{}-{}", 80 + what % 40, 85 + what % 40, 10 + who % 99, 15 + who % 99);
+    let target = format!("c{}", what % 6);
+    let _ = match verb % 8 {
+        0 => add_network(
+            state,
+            NetworkRequest { icc: what & 1 == 0, ipv6: who & 1 == 0, ..NetworkRequest::named(network) },
+            &[],
+        ),
+        1 => remove_network(state, &network).map(drop),
+        2 | 3 => {
+            let exposed = vec![spec::port(&format!("{}-90", 10 + what % 60)).unwrap()];
+            let links = vec![LinkRequest { target: target.clone(), alias: "x".into() }];
+            let links = if verb & 1 == 0 { links } else { Vec::new() };
+            let network = ["n0", "n1", "n2", "bridge", "none", "host"][usize::from(what % 6)];
+            add_container(state, ContainerRequest { exposed, links, ..named(&name, network) }, &HostView::default())
+                .map(drop)
+        }
+        4 => remove_container(state, &name).map(drop),
+        5 | 6 => publish(state, &name, &ports(&[&port, "53/udp"][..1 + usize::from(who & 1)]), &HostView::default())
+            .map(drop),
+        _ if what & 1 == 0 => unpublish(state, &name, &ports(&[&port])).map(drop),
+        _ => state.container_mut(&name).map(|container| container.status = Status::Exited { code: None }),
+    };
+}
+
+proptest! {
+    #[test]
+    fn from_any_state_to_any_other_the_plan_leads_there(
+        before in prop::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+        after in prop::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+        cut: prop::sample::Index,
+    ) {
+        let mut old = State::default();
+        for name in ["n0", "n1", "n2"] {
+            add_network(&mut old, NetworkRequest { icc: name != "n0", ..NetworkRequest::named(name) }, &[]).unwrap();
+        }
+        before.into_iter().for_each(|choice| change(&mut old, choice));
+        let mut new = old.clone();
+        after.into_iter().for_each(|choice| change(&mut new, choice));
+        let owned = Owned::by([&old, &new]);
+        let mut world = World::with_others();
+        world.bring(&old, &owned);
+        world.check(&old, &owned);
+        let mut crashed = world.clone();
+        let steps = world.bring(&new, &owned);
+        world.check(&new, &owned);
+        // A crash after any number of steps: going on, and going back, both lead where they must.
+        steps[..cut.index(steps.len() + 1)].iter().for_each(|step| crashed.take(step));
+        let mut back = crashed.clone();
+        crashed.bring(&new, &owned);
+        crashed.check(&new, &owned);
+        back.bring(&old, &owned);
+        back.check(&old, &owned);
+    }
+}

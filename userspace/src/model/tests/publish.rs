@@ -1,0 +1,142 @@
+use std::net::IpAddr;
+
+use portlane_common::span::Span;
+use proptest::prelude::*;
+
+use super::{add, ports, state_with};
+use crate::model::{
+    error::ModelError,
+    publish::{HostView, check_addresses, choose, publish, unpublish},
+    state::{Proto, Publish, State, Status},
+};
+
+/// A process of the host listens on 22/tcp, on every address.
+fn listening(proto: Proto, _: Option<IpAddr>, port: u16) -> Option<String> {
+    (proto == Proto::Tcp && port == 22).then(|| "sshd (1)".to_owned())
+}
+
+fn view() -> HostView<'static> {
+    HostView { listening: &listening, ephemeral: Span { first: 22, last: 29 }, ..HostView::default() }
+}
+
+fn one(state: &mut State, name: &str, spec: &str) -> Result<Publish, ModelError> {
+    publish(state, name, &ports(&[spec]), &view()).map(|added| added[0])
+}
+
+#[test]
+fn a_port_is_published_once() {
+    let mut state = state_with(&["a", "b6"]);
+    for (name, network) in [("b1", "a"), ("b2", "a"), ("v6", "b6")] {
+        add(&mut state, name, network).unwrap();
+    }
+    let mut check = |name: &str, spec: &str, expected: Result<&str, &str>| {
+        let before = state.clone();
+        match (one(&mut state, name, spec).map(|p| p.to_string()), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{spec}"),
+            (Err(error), Err(part)) => {
+                assert!(error.to_string().contains(part), "{spec}: {error} does not say {part}");
+                assert_eq!(state, before, "a refused request changed the state");
+            }
+            (found, _) => panic!("{name} {spec}: {found:?} instead of {expected:?}"),
+        }
+    };
+    check("b1", "10080:80", Ok("*:10080->80/tcp"));
+    check("b2", "10080:80", Err("port 10080/tcp is already published by b1; b2 cannot also map 10080"));
+    check("b1", "10080:81", Err("port 10080/tcp is already published by b1; b1 cannot also map 10080"));
+    check("b2", "10000-10100:1-101", Err("port 10080/tcp is already published by b1; b2 cannot also map 10000-10100"));
+    check("b2", "0.0.0.0:10080:80", Err("already published by b1"));
+    check("v6", "[::]:10080:80", Err("already published by b1"));
+    check("b2", "10080:80/udp", Ok("*:10080->80/udp"));
+    check("b2", "192.0.2.1:10080:80", Ok("192.0.2.1:10080->80/tcp"));
+    check("b1", "192.0.2.1:10079-10080:1-2", Err("port 10080/tcp is already published by b2"));
+    check("b1", "192.0.2.2:10080:80", Ok("192.0.2.2:10080->80/tcp"));
+    check("b1", "0.0.0.0:9000:80", Ok("0.0.0.0:9000->80/tcp"));
+    check("v6", "[::]:9000:80", Ok("[::]:9000->80/tcp"));
+    check("b2", "9000:80", Err("already published by b1"));
+    check("b2", "[::1]:9001:80", Err("has no IPv6"));
+    check("v6", "[fe80::1]:9001:80", Err("beyond one link"));
+    check("b1", "224.0.0.1:9001:80", Err("beyond one link"));
+    check("b1", "22:22", Err("port 22/tcp is in use on this host by sshd (1)"));
+    check("b1", "40000-55999:40000-55999/udp", Ok("*:40000-55999->40000-55999/udp"));
+    check("ghost", "1:1", Err("no container `ghost`"));
+    state.container_mut("b1").unwrap().status = Status::Exited { code: None };
+    assert_eq!(
+        one(&mut state, "b2", "9000:80").unwrap_err().to_string(),
+        "port 9000/tcp is already published by v6; b2 cannot also map 9000"
+    );
+    assert!(matches!(one(&mut state, "b1", "1:1"), Err(ModelError::NotRunning { .. })));
+    one(&mut state, "b2", "10080:80").unwrap();
+}
+
+#[test]
+fn dynamic_ports_avoid_what_is_taken() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    one(&mut state, "c1", "127.0.0.1:25:25").unwrap();
+    let mut found: Vec<u16> = (0..6).map(|_| one(&mut state, "c1", "80").unwrap().host.first).collect();
+    found.sort_unstable();
+    assert_eq!(found, [23, 24, 26, 27, 28, 29]);
+    let error = one(&mut state, "c1", "80").unwrap_err();
+    assert_eq!(error.to_string(), "no 1 free tcp port(s) in a row are left in 22-29: name a host port");
+    assert_eq!(one(&mut state, "c1", "20-40:80").unwrap().host.first, 20);
+    assert_eq!(one(&mut state, "c1", "20-40:80").unwrap().host.first, 21);
+    assert_eq!(one(&mut state, "c1", "20-40:80").unwrap().host.first, 30);
+    assert_eq!(one(&mut state, "c1", "1-8/udp").unwrap().host, Span { first: 22, last: 29 });
+}
+
+#[test]
+fn entries_are_numbered_from_one_and_generations_never_return() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    let numbers = |added: &[Publish]| added.iter().map(|p| (p.id, p.generation)).collect::<Vec<_>>();
+    let added = publish(&mut state, "c1", &ports(&["1:1", "2:2", "3:3"]), &view()).unwrap();
+    assert_eq!(numbers(&added), [(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(numbers(&unpublish(&mut state, "c1", &ports(&["2:2"])).unwrap()), [(2, 2)]);
+    assert_eq!(numbers(&publish(&mut state, "c1", &ports(&["2:2"]), &view()).unwrap()), [(2, 4)]);
+    state.next_generation = u32::MAX;
+    let added = publish(&mut state, "c1", &ports(&["4:4", "5:5"]), &view()).unwrap();
+    assert_eq!(numbers(&added), [(4, u32::MAX), (5, 1)]);
+}
+
+#[test]
+fn what_is_not_published_cannot_be_taken_back() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    publish(&mut state, "c1", &ports(&["1:80", "127.0.0.1:2:80", "3:81"]), &view()).unwrap();
+    for (spec, gone) in
+        [("127.0.0.1:2:80", Some(1)), ("2:80", None), ("127.0.0.1::80", Some(1)), ("80", Some(2)), ("80/udp", None)]
+    {
+        let mut state = state.clone();
+        match (unpublish(&mut state, "c1", &ports(&[spec])), gone) {
+            (Ok(found), Some(count)) => {
+                assert_eq!((found.len(), state.publishes().count()), (count, 3 - count), "{spec}")
+            }
+            (Err(error), None) => assert!(error.to_string().contains("`c1` does not publish"), "{error}"),
+            (found, _) => panic!("{spec}: {found:?}"),
+        }
+    }
+    assert!(unpublish(&mut state, "c1", &ports(&["1:80", "9:9"])).is_err());
+    assert_eq!(state.publishes().count(), 3);
+}
+
+#[test]
+fn an_address_to_publish_on_is_the_hosts() {
+    let addresses = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()].map(|a: IpAddr| (a, 2));
+    let ours = ports(&["80", "0.0.0.0:1:1", "127.0.0.2:1:1", "192.0.2.1:1:1", "[2001:db8::1]:1:1", "[::1]:1:1"]);
+    check_addresses(&ours, &addresses).unwrap();
+    assert!(check_addresses(&ports(&["192.0.2.2:1:1"]), &addresses).is_err());
+}
+
+proptest! {
+    #[test]
+    fn chosen_ports_are_free_and_found_if_there_are_any(taken in prop::collection::btree_set(100u16..120, 0..20), count in 1u32..6, seed: u64) {
+        let range = Span { first: 100, last: 119 };
+        let free = |span: Span| (span.first..=span.last).all(|port| !taken.contains(&port));
+        let last = range.last - (count as u16 - 1);
+        let possible = (range.first..=last).any(|first| free(Span { first, last: first + count as u16 - 1 }));
+        match choose(range, &|port| taken.contains(&port), count, seed) {
+            Some(span) => prop_assert!(free(span) && span.ports() == count && span.first >= range.first && span.last <= range.last),
+            None => prop_assert!(!possible),
+        }
+    }
+}

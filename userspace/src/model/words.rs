@@ -1,0 +1,58 @@
+//! Ports and MACs as people write them.
+
+use std::fmt;
+
+use portlane_common::span::Span;
+
+/// Writes a range as `80` or `8000-8009`.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports(pub Span);
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Span { first, last } if first == last => write!(f, "{first}"),
+            Span { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// Writes a MAC as `02:42:ac:11:00:02`.
+#[derive(Clone, Copy, Debug)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A MAC in the stored state: as people write it.
+pub(super) mod mac_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(mac: &[u8; 6], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&super::Mac(*mac))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 6], D::Error> {
+        let text = String::deserialize(from)?;
+        crate::model::spec::octets_of_mac(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no MAC address")))
+    }
+}
+
+/// A range in the stored state: as people write it.
+pub(super) mod span_text {
+    use portlane_common::span::Span;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(span: &Span, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&super::Ports(*span))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
+        let text = String::deserialize(from)?;
+        crate::model::spec::span_of(&text).map_err(|problem| D::Error::custom(format!("`{text}`: {problem}")))
+    }
+}
