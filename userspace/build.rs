@@ -12,8 +12,7 @@ use aya_build::{Package, Toolchain};
 const PACKAGE: &str = "portlane-datapath";
 
 fn main() -> Result<()> {
-    let toolchain = if sysroot("nightly").is_some_and(|s| Path::new(&s).join("lib/rustlib/src/rust/library").exists())
-    {
+    let toolchain = if sysroot("nightly").is_some_and(|s| Path::new(&s).join("lib/rustlib/src/rust/library").exists()) {
         Toolchain::Nightly
     } else if sysroot("debian").is_some_and(|s| Path::new(&s).join("lib/rustlib/bpfel-unknown-none").exists()) {
         // Feature gates are opened for aya-ebpf alone by `.cargo/config.toml`.

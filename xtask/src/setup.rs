@@ -43,6 +43,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 /// # Errors
 /// One sentence that says what to install or type, where this machine or user cannot install packages.
 pub fn run() -> Result<()> {
+    ensure!(find("rustup").is_some(), "rustup is missing: install it as https://rustup.rs says, then run this again");
     let compiler = nightly_builds_ebpf() || debian_builds_ebpf();
     let linker = linker_is_recent();
 

@@ -193,10 +193,10 @@ pub(super) fn detach_all(pins: &Pins) -> Result<()> {
 
 fn detach(pins: &Pins, name: &str) -> Result<()> {
     let path = pins.links().join(name);
-    if let Some(Attachment { interface, hook }) = pins::attachment(name).filter(|_| is_record(&path)) {
-        if let Some(ifindex) = index_of(&interface) {
-            clsact::detach(ifindex, &interface, hook).map_err(failed(hook.name(), &interface))?;
-        }
+    if let Some(Attachment { interface, hook }) = pins::attachment(name).filter(|_| is_record(&path))
+        && let Some(ifindex) = index_of(&interface)
+    {
+        clsact::detach(ifindex, &interface, hook).map_err(failed(hook.name(), &interface))?;
     }
     // A link without a pin and without an open descriptor is gone, and its program detached.
     pins::remove(&path)

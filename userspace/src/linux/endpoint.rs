@@ -9,10 +9,7 @@ use netlink_packet_route::{
     route::RouteMessage,
 };
 use nix::{errno::Errno, net::if_::if_nametoindex};
-use rtnetlink::{
-    LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-    sys::Socket,
-};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, sys::Socket};
 use std::os::fd::AsRawFd;
 
 use super::{
@@ -72,7 +69,8 @@ impl Host {
 
         let (eth0, socket) = netns::within(&link.netns, || prepare(link))??;
         let inside = Self::over(socket);
-        let answers: Vec<_> = inner(link, eth0).into_iter().map(|(message, there)| inside.send(message, there)).collect();
+        let answers: Vec<_> =
+            inner(link, eth0).into_iter().map(|(message, there)| inside.send(message, there)).collect();
         try_join_all(answers).await.attempt(attempt)?;
 
         let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).up().build();
@@ -119,18 +117,20 @@ fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
 /// What is asked of the container's namespace, in order: routes need their interface up and their gateway on it.
 fn inner(link: &EndpointLink, eth0: u32) -> Vec<(RouteNetlinkMessage, IfThere)> {
     let up = |index| (RouteNetlinkMessage::NewLink(LinkUnspec::new_with_index(index).up().build()), IfThere::Change);
-    let addr = |addr: IpAddr, length| {
-        (RouteNetlinkMessage::NewAddress(address(eth0, addr, length)), IfThere::Replace)
-    };
+    let addr = |addr: IpAddr, length| (RouteNetlinkMessage::NewAddress(address(eth0, addr, length)), IfThere::Replace);
     let route = |message: RouteMessage| (RouteNetlinkMessage::NewRoute(message), IfThere::Replace);
     let mut requests = vec![up(LOOPBACK), addr(link.addr4.0.into(), link.addr4.1)];
     requests.extend(link.addr6.map(|(addr6, length)| addr(addr6.into(), length)));
     requests.push(up(eth0));
-    requests.extend(link.gateway4.map(|gateway| {
-        route(RouteMessageBuilder::<Ipv4Addr>::new().output_interface(eth0).gateway(gateway).build())
-    }));
-    requests.extend(link.gateway6.map(|gateway| {
-        route(RouteMessageBuilder::<Ipv6Addr>::new().output_interface(eth0).gateway(gateway).build())
-    }));
+    requests.extend(
+        link.gateway4.map(|gateway| {
+            route(RouteMessageBuilder::<Ipv4Addr>::new().output_interface(eth0).gateway(gateway).build())
+        }),
+    );
+    requests.extend(
+        link.gateway6.map(|gateway| {
+            route(RouteMessageBuilder::<Ipv6Addr>::new().output_interface(eth0).gateway(gateway).build())
+        }),
+    );
     requests
 }

@@ -35,13 +35,16 @@ impl Forwarder {
         let (signals, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         // One descriptor for each forwarder stays open; a process makes one, or two.
         PIPE.store(writer.into_raw_fd(), Ordering::SeqCst);
-        let action =
-            SigAction::new(SigHandler::SigAction(on_signal), SaFlags::SA_SIGINFO | SaFlags::SA_RESTART, SigSet::empty());
+        let action = SigAction::new(
+            SigHandler::SigAction(on_signal),
+            SaFlags::SA_SIGINFO | SaFlags::SA_RESTART,
+            SigSet::empty(),
+        );
         let mut forwarder = Self { signals, before: Vec::new() };
         for signal in FORWARDED {
             // SAFETY: the handler calls only what a signal handler may call (signal-safety(7)).
             let before = unsafe { sigaction(signal, &action) }?;
-            if before.handler() == SigHandler::SigIgn {
+            if matches!(before.handler(), SigHandler::SigIgn) {
                 // Under nohup: whoever started portlane wants this signal to do nothing.
                 // SAFETY: ignoring a signal runs no code.
                 unsafe { sigaction(signal, &before) }?;

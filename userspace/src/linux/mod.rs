@@ -112,6 +112,12 @@ impl IntoIo for Errno {
     }
 }
 
+impl IntoIo for std::ffi::NulError {
+    fn into_io(self) -> io::Error {
+        self.into()
+    }
+}
+
 impl IntoIo for rtnetlink::Error {
     fn into_io(self) -> io::Error {
         match self {

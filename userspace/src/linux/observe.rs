@@ -78,14 +78,26 @@ impl Host {
     /// # Errors
     /// The kernel refuses to list them.
     pub async fn routes(&self, owned: &Owned) -> Result<Vec<IpNet>, LinuxError> {
-        let ours: BTreeSet<u32> =
-            self.snapshot().await?.interfaces.into_iter().filter(|(_, i)| owns(owned, &i.name)).map(|(i, _)| i).collect();
+        let ours: BTreeSet<u32> = self
+            .snapshot()
+            .await?
+            .interfaces
+            .into_iter()
+            .filter(|(_, i)| owns(owned, &i.name))
+            .map(|(i, _)| i)
+            .collect();
         let mut routes = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
-            let found: Vec<RouteMessage> =
-                self.handle().route().get(request).execute().try_collect().await.attempt(|| "list routes".to_owned())?;
+            let found: Vec<RouteMessage> = self
+                .handle()
+                .route()
+                .get(request)
+                .execute()
+                .try_collect()
+                .await
+                .attempt(|| "list routes".to_owned())?;
             routes.extend(found.iter().filter_map(|route| destination(route, &ours)));
         }
         Ok(routes.into_iter().collect())
@@ -104,8 +116,11 @@ impl Host {
 
 impl Snapshot {
     fn links(&self, netns: BTreeSet<String>) -> ObservedLinks {
-        let of_kind = |kind| self.interfaces.iter().filter(move |(_, interface)| interface.kind == Some(kind));
-        let bridges = of_kind(InfoKind::Bridge).map(|(index, interface)| (interface.name.clone(), self.bridge(*index, interface)));
+        let of_kind = |kind: InfoKind| {
+            self.interfaces.iter().filter(move |(_, interface)| interface.kind.as_ref() == Some(&kind))
+        };
+        let bridges = of_kind(InfoKind::Bridge)
+            .map(|(index, interface)| (interface.name.clone(), self.bridge(*index, interface)));
         let veths = of_kind(InfoKind::Veth).map(|(_, interface)| {
             let master = interface.master.and_then(|master| self.interfaces.get(&master));
             (interface.name.clone(), master.map(|master| master.name.clone()))

@@ -62,7 +62,8 @@ pub fn pids_in_netns(netns: &str) -> Result<Vec<u32>, LinuxError> {
     let attempt = || format!("look for processes in network namespace {netns}");
     let wanted = netns::identity(&netns::path(netns)).attempt(attempt)?;
     // Best effort on each: processes go while they are looked at.
-    let is_in = |pid: &u32| netns::identity(Path::new(&format!("/proc/{pid}/ns/net"))).is_ok_and(|found| found == wanted);
+    let is_in =
+        |pid: &u32| netns::identity(Path::new(&format!("/proc/{pid}/ns/net"))).is_ok_and(|found| found == wanted);
     Ok(all().attempt(attempt)?.filter(is_in).collect())
 }
 

@@ -183,7 +183,11 @@ pub enum ModelError {
         name: String,
     },
     /// Two publishes overlap.
-    #[error("port {}/{proto} is already published by {holder}; {name} cannot also map {}", Ports(*held), Ports(*wanted))]
+    #[error(
+        "port {}/{proto} is already published by {holder}; {name} cannot also map {}",
+        Ports(*held),
+        Ports(*wanted)
+    )]
     PortPublished {
         /// Ports that both want.
         held: Span,
@@ -237,7 +241,7 @@ pub enum ModelError {
         address: IpAddr,
     },
     /// No number is left for an endpoint.
-    #[error("{} containers are on networks of this host, which is as many as it can have: remove one", MAX_ENDPOINTS - 1)]
+    #[error("{} containers are on networks of this host, which is the limit: remove one", MAX_ENDPOINTS - 1)]
     EndpointsFull,
     /// No number is left for a publish entry.
     #[error("{} ports and ranges are published on this host, which is the limit: use ranges", MAX_PUBLISHES - 1)]

@@ -180,11 +180,11 @@ fn what_is_half_made_or_was_broken_is_made_anew() {
     check(&|world| world.take(&Step::DeleteVeth(veth.clone())));
     check(&|world| world.observed.links.bridges.get_mut(&bridge).unwrap().mtu = 9000);
     check(&|world| {
-        assert!(world.observed.attach.remove(&Attachment { interface: veth.clone(), hook: Hook::FromContainer }))
+        assert!(world.observed.attach.remove(&Attachment { interface: veth.clone(), hook: Hook::FromContainer }));
     });
     check(&|world| world.observed.tables = Default::default());
     check(&|world| world.observed.tables.config.publish_classes = 0xff);
-    check(&|world| drop(world.observed.tables.generation.insert(7, 7)));
+    check(&|world| assert_eq!(world.observed.tables.generation.insert(7, 7), None));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn change(state: &mut State, choice: (u8, u8, u8)) {
         1 => remove_network(state, &network).map(drop),
         2 | 3 => {
             let exposed = vec![spec::port(&format!("{}-90", 10 + what % 60)).unwrap()];
-            let links = vec![LinkRequest { target: target.clone(), alias: "x".into() }];
+            let links = vec![LinkRequest { target, alias: "x".into() }];
             let links = if verb & 1 == 0 { links } else { Vec::new() };
             let network = ["n0", "n1", "n2", "bridge", "none", "host"][usize::from(what % 6)];
             add_container(state, ContainerRequest { exposed, links, ..named(&name, network) }, &HostView::default())

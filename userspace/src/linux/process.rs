@@ -1,0 +1,231 @@
+//! A container's process: a command in the container's namespaces.
+
+use std::{
+    ffi::CString,
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{errno::Errno, sched::CloneFlags};
+
+use super::{
+    Attempt, LinuxError,
+    forward::Forwarder,
+    launch::{self, Launch, Launched},
+    netns, pids, syscall,
+};
+
+pub use super::pids::{alive, kill_netns, pids_in_netns, start_time, terminate};
+
+/// Files of [`ContainerSpec::etc_dir`] that take the place of those under `/etc`.
+pub const ETC_FILES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
+
+/// What a container runs, and where.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// Its network namespace, by name or path; none for the host's.
+    pub netns: Option<String>,
+    /// Its host name; the host's if empty.
+    pub hostname: String,
+    /// Where its own [`ETC_FILES`] are. A file that is missing here, or on the host, is left as the host has it.
+    ///
+    /// They are mounted as files: to change one under a running container, write to it; a file renamed over it is not
+    /// seen.
+    pub etc_dir: PathBuf,
+    /// Looked up in `$PATH`.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Where it reads from and writes to.
+    pub stdio: Stdio,
+}
+
+/// Where a process reads from and writes to.
+#[derive(Clone, Debug)]
+pub enum Stdio {
+    /// As portlane itself; the signals sent to portlane are passed on.
+    Foreground,
+    /// A session of its own, reading nothing and writing to the end of a file.
+    Detached {
+        /// The file.
+        log: PathBuf,
+    },
+}
+
+/// A process that waits for [`Starting::go`]. Dropped before, or left by a portlane that died, it ends without having
+/// run anything.
+#[derive(Debug)]
+pub struct Starting {
+    launched: Launched,
+    start_time: u64,
+    foreground: bool,
+}
+
+/// A process that runs. Dropped, it goes on running.
+#[derive(Debug)]
+pub struct Running {
+    pid: u32,
+    start_time: u64,
+    process: OwnedFd,
+    forwarder: Option<Forwarder>,
+}
+
+/// Where a command is to run for `portlane exec`.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// In the namespaces of a container's process.
+    Process {
+        /// The process.
+        pid: u32,
+        /// Its [`start_time`].
+        start_time: u64,
+    },
+    /// In a network namespace, by name or path, and otherwise on the host.
+    Netns(&'a str),
+}
+
+/// Whether a command is there to be run: what [`spawn`] would say of it, before anything is made for it.
+///
+/// # Errors
+/// [`LinuxError::CommandNotFound`], or [`LinuxError::Exec`] for a file that is not executable.
+pub fn find_command(command: &str) -> Result<PathBuf, LinuxError> {
+    launch::find(command)
+}
+
+/// Starts a container's process up to the point where it would run the command. It has its number and its namespaces
+/// then, and waits for the word.
+///
+/// # Errors
+/// The command is not there, or the kernel refuses a namespace or a mount.
+pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
+    let mut launch = Launch::new(&spec.command, &spec.args)?;
+    if let Some(netns) = &spec.netns {
+        launch.join = Some((open_netns(netns)?, CloneFlags::CLONE_NEWNET));
+        launch.sysfs = true;
+    }
+    launch.unshare = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+    launch.binds = binds(&spec.etc_dir)?;
+    if !spec.hostname.is_empty() {
+        launch.hostname =
+            Some(CString::new(spec.hostname.as_str()).attempt(|| "use a host name with a zero byte".to_owned())?);
+    }
+    launch.detached = match &spec.stdio {
+        Stdio::Foreground => None,
+        Stdio::Detached { log } => Some(detached(log)?),
+    };
+    let foreground = launch.detached.is_none();
+    let launched = launch.start()?;
+    let start_time = pids::start_time(launched.pid()).ok_or(Errno::ESRCH);
+    let start_time = start_time.attempt(|| format!("start `{}`", spec.command))?;
+    Ok(Starting { launched, start_time, foreground })
+}
+
+/// Runs a command where a container is, in the foreground, and returns its exit status: 128 + the signal's number if a
+/// signal ended it.
+///
+/// # Errors
+/// The command or the container is not there, or the kernel refuses.
+pub fn exec_in(place: Place<'_>, command: &str, args: &[String]) -> Result<i32, LinuxError> {
+    let mut launch = Launch::new(command, args)?;
+    match place {
+        Place::Process { pid, start_time } => {
+            let attempt = || format!("enter the namespaces of process {pid}");
+            let process = syscall::pidfd_open(pid).attempt(attempt)?;
+            // Once there is a descriptor, the number cannot change hands unseen.
+            alive(pid, start_time).then_some(()).ok_or(Errno::ESRCH).attempt(attempt)?;
+            let kinds = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNS;
+            launch.join = Some((process, kinds));
+        }
+        Place::Netns(netns) => {
+            launch.join = Some((open_netns(netns)?, CloneFlags::CLONE_NEWNET));
+            launch.unshare = CloneFlags::CLONE_NEWNS;
+            launch.sysfs = true;
+        }
+    }
+    let launched = launch.start()?;
+    let start_time = pids::start_time(launched.pid()).unwrap_or_default();
+    Starting { launched, start_time, foreground: true }.go()?.wait()
+}
+
+impl Starting {
+    /// Number of the process.
+    pub fn pid(&self) -> u32 {
+        self.launched.pid()
+    }
+
+    /// When it began, in clock ticks since boot.
+    pub fn start_time(&self) -> u64 {
+        self.start_time
+    }
+
+    /// Has it run the command. From here on, signals to a foreground portlane are kept for [`Running::wait`].
+    ///
+    /// # Errors
+    /// [`LinuxError::Exec`]: the command cannot be executed.
+    pub fn go(self) -> Result<Running, LinuxError> {
+        let pid = self.launched.pid();
+        let attempt = || format!("watch process {pid}");
+        let process = syscall::pidfd_open(pid).attempt(attempt)?;
+        let forwarder = if self.foreground { Some(Forwarder::install().attempt(attempt)?) } else { None };
+        self.launched.go()?;
+        Ok(Running { pid, start_time: self.start_time, process, forwarder })
+    }
+}
+
+impl Running {
+    /// Number of the process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// When it began, in clock ticks since boot.
+    pub fn start_time(&self) -> u64 {
+        self.start_time
+    }
+
+    /// Waits for its end, passing on signals if it is in the foreground, and returns its exit status: 128 + the
+    /// signal's number if a signal ended it.
+    ///
+    /// # Errors
+    /// Somebody else has waited for it.
+    pub fn wait(self) -> Result<i32, LinuxError> {
+        let attempt = || format!("wait for process {}", self.pid);
+        let process = self.process.as_fd();
+        loop {
+            let (gone, signals) = match &self.forwarder {
+                Some(forwarder) => syscall::poll([process, forwarder.as_fd()], None).attempt(attempt)?.into(),
+                None => (syscall::poll([process], None).attempt(attempt)?[0], false),
+            };
+            if gone {
+                return launch::exit_status(self.pid).attempt(attempt);
+            }
+            if let Some(forwarder) = self.forwarder.as_ref().filter(|_| signals) {
+                forwarder.forward(process);
+            }
+        }
+    }
+}
+
+fn open_netns(netns: &str) -> Result<OwnedFd, LinuxError> {
+    let file = fs::File::open(netns::path(netns)).attempt(|| format!("open network namespace {netns}"))?;
+    Ok(file.into())
+}
+
+/// A mount needs something to be mounted over, and making that would change the host: what it lacks, a container lacks.
+/// Where `/etc/resolv.conf` is a symbolic link, the mount is over what it leads to.
+fn binds(etc_dir: &Path) -> Result<Vec<(CString, CString)>, LinuxError> {
+    let pairs = ETC_FILES.map(|name| (etc_dir.join(name), Path::new("/etc").join(name)));
+    let c_string = |path: &Path| {
+        CString::new(path.as_os_str().as_bytes()).attempt(|| format!("use {} with a zero byte", path.display()))
+    };
+    let there = pairs.iter().filter(|(from, to)| from.is_file() && to.is_file());
+    there.map(|(from, to)| Ok((c_string(from)?, c_string(to)?))).collect()
+}
+
+fn detached(log: &Path) -> Result<(OwnedFd, OwnedFd), LinuxError> {
+    let input = fs::File::open("/dev/null").attempt(|| "open /dev/null".to_owned())?;
+    let output = fs::OpenOptions::new().create(true).append(true).mode(0o640).open(log);
+    Ok((input.into(), output.attempt(|| format!("open {}", log.display()))?.into()))
+}
