@@ -12,7 +12,7 @@ use aya::{
     util::nr_cpus,
 };
 use bytemuck::Pod;
-use nix::time::{ClockId, clock_getres};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use portlane_common::config::{SCHEMA, global, map};
 
 use super::{
@@ -195,6 +195,20 @@ fn jiffies_per_second() -> Result<u64> {
     let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
         .map_err(|error| BpfError::Object(format!("the kernel does not tell its tick: {error}")))?;
     Ok(1_000_000_000 / tick.tv_nsec().cast_unsigned().max(1))
+}
+
+/// The clock that flows are stamped with (`bpf_jiffies64`), as user space can work it out, and its ticks a second.
+///
+/// # Errors
+/// The kernel does not tell its clock.
+pub fn jiffies() -> Result<(u64, u64)> {
+    let second = jiffies_per_second()?;
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_err(|error| BpfError::Object(format!("the kernel does not tell its clock: {error}")))?;
+    let since_boot =
+        now.tv_sec().cast_unsigned() * second + now.tv_nsec().cast_unsigned() * second / 1_000_000_000;
+    // INITIAL_JIFFIES of linux/jiffies.h: 32 bits that run over five minutes after boot.
+    Ok(((1 << 32) - 300 * second + since_boot, second))
 }
 
 /// What programs and maps are made from.

@@ -21,7 +21,7 @@ mod uninstall;
 
 pub use attach::mounted_cgroup;
 pub use error::BpfError;
-pub use load::{Datapath, LoadSettings, ProgramReport};
+pub use load::{Datapath, LoadSettings, ProgramReport, jiffies};
 pub use logs::{LogReader, start as read_logs};
 pub use probe::{Missing, probe};
 pub use table::Table;

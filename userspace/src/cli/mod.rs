@@ -1,1 +1,215 @@
-//! cli
+//! The command line: arguments → request → print. Docker's words, because its users' hands know them.
+//!
+//! Exit status: 0 done, 1 refused or failed, 2 wrong usage; `run` and `exec` have that of what they ran.
+
+mod container;
+mod logger;
+mod look;
+mod network;
+mod print;
+mod publish;
+mod upkeep;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use log::LevelFilter;
+
+use crate::{
+    daemon_json::DaemonJson,
+    engine::{Engine, EngineError, Settings},
+};
+
+/// Where the configuration is unless `--config` says otherwise; it need not be there.
+const CONFIG: &str = "/etc/portlane/daemon.json";
+const EXAMPLES: &str = "\
+Examples:
+  portlane run -d --name web -p 8080:80 -- python3 -m http.server 80
+  portlane port web                      where its ports are published
+  portlane publish web 8443:443          one more, while it runs
+  portlane network create -o icc=false quiet
+  portlane run --rm --network quiet --link db:db -- curl http://db/
+  portlane stats                         what passed, and what was refused and why
+  bpftool map dump pinned /sys/fs/bpf/portlane/maps/pl_publish4";
+
+/// Docker's network model for any process, with eBPF in the place of iptables.
+///
+/// Networks, published ports and masquerade live in BPF maps; nothing of portlane's runs between two commands.
+#[derive(Debug, Parser)]
+#[command(name = "portlane", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// Docker's daemon.json, with portlane's own settings under "portlane" [default: /etc/portlane/daemon.json]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// State directory
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/portlane", help_heading = "Global options")]
+    root: PathBuf,
+    /// Folder of programs, maps and links
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/portlane",
+        help_heading = "Global options"
+    )]
+    bpffs: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Say more; -vv: the programs report each packet that is refused or handed to the host, while the command runs
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<container::Run>),
+    Exec(container::Exec),
+    Ps(container::Ps),
+    Inspect(container::Inspect),
+    Stop(container::Stop),
+    Rm(container::Rm),
+    Port(publish::Port),
+    Publish(publish::Publish),
+    Unpublish(publish::Unpublish),
+    #[command(subcommand)]
+    Network(network::Network),
+    Stats(look::Stats),
+    Flows(look::Flows),
+    Status(look::Status),
+    Repair(upkeep::Repair),
+    Uninstall(upkeep::Uninstall),
+}
+
+/// Runs the command that the arguments name, and returns the process's exit status.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    logger::install(level(cli.global.verbose));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start");
+    match runtime.and_then(|runtime| runtime.block_on(dispatch(&cli.global, cli.command))) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("portlane: {error:#}");
+            let code = error.downcast_ref::<EngineError>().map_or(1, EngineError::exit_code);
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+    }
+}
+
+async fn dispatch(global: &Global, command: Command) -> Result<i32> {
+    match command {
+        Command::Run(run) => return run.run(global).await,
+        Command::Exec(exec) => return exec.run(global).await,
+        Command::Ps(ps) => ps.run(global).await?,
+        Command::Inspect(inspect) => inspect.run(global).await?,
+        Command::Stop(stop) => stop.run(global).await?,
+        Command::Rm(rm) => rm.run(global).await?,
+        Command::Port(port) => port.run(global).await?,
+        Command::Publish(publish) => publish.run(global).await?,
+        Command::Unpublish(unpublish) => unpublish.run(global).await?,
+        Command::Network(network) => network.run(global).await?,
+        Command::Stats(stats) => stats.run(global).await?,
+        Command::Flows(flows) => flows.run(global).await?,
+        Command::Status(status) => return status.run(global).await,
+        Command::Repair(repair) => repair.run(global).await?,
+        Command::Uninstall(uninstall) => uninstall.run(global).await?,
+    }
+    Ok(0)
+}
+
+impl Global {
+    fn settings(&self) -> Result<Settings, EngineError> {
+        let path = self.config.clone().unwrap_or_else(|| CONFIG.into());
+        let daemon = DaemonJson::read(&path, self.config.is_some())?;
+        if !daemon.ignored.is_empty() {
+            log::warn!("{}: not about networking, or done without: {}", path.display(), daemon.ignored.join(", "));
+        }
+        let (root, bpffs) = (self.root.clone(), self.bpffs.clone());
+        Ok(Settings { root, bpffs, daemon, log_level: self.programs_level() })
+    }
+
+    async fn engine(&self) -> Result<Engine, EngineError> {
+        Engine::open(self.settings()?).await
+    }
+
+    /// aya-log's number of the level: packets are reported at debug, which is 4.
+    const fn programs_level(&self) -> u8 {
+        match self.verbose {
+            0 | 1 => 0,
+            2 => 4,
+            _ => 5,
+        }
+    }
+}
+
+const fn level(verbose: u8) -> LevelFilter {
+    match verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    }
+}
+
+/// Help and version as they are; everything else in one sentence.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nobody reads it: nothing can be done about that.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    let sentence = match std::error::Error::source(error) {
+        // A value that one of our parsers refused, which says all there is to say.
+        Some(refused) => refused.to_string(),
+        None => {
+            let text = error.to_string();
+            let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+            let line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            format!("{line}; `portlane{} --help` tells more", verb())
+        }
+    };
+    eprintln!("portlane: {sentence}");
+    ExitCode::from(2)
+}
+
+/// The verb that was given, if it is one, after a blank.
+fn verb() -> String {
+    let known = |arg: &String| Cli::command().get_subcommands().any(|verb| verb.get_name() == arg);
+    std::env::args().skip(1).find(known).map(|verb| format!(" {verb}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_explains_itself_with_an_example_or_has_no_arguments() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{} has no help", verb.get_name());
+            let arguments = verb.get_positionals().count();
+            assert!(arguments == 0 || verb.get_after_help().is_some(), "{} has no example", verb.get_name());
+        }
+    }
+}

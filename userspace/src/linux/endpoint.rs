@@ -56,6 +56,16 @@ impl Host {
         result
     }
 
+    /// Sets `lo` up in a namespace.
+    ///
+    /// # Errors
+    /// There is no such namespace, or the kernel refuses.
+    pub async fn loopback_up(&self, netns: &str) -> Result<(), LinuxError> {
+        let up = RouteNetlinkMessage::NewLink(LinkUnspec::new_with_index(LOOPBACK).up().build());
+        let attempt = || format!("set lo up in {netns}");
+        Self::open_within(netns)?.send(up, IfThere::Change).await.attempt(attempt)
+    }
+
     async fn create_pair(&self, link: &EndpointLink, bridge: u32) -> Result<(), LinuxError> {
         let attempt = || format!("make {link}");
         if !link.netns.contains('/') {

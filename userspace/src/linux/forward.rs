@@ -76,7 +76,7 @@ impl Drop for Forwarder {
     fn drop(&mut self) {
         for (signal, before) in &self.before {
             // SAFETY: puts back what was in force when this was made.
-            drop(unsafe { sigaction(*signal, before) });
+            let _ = unsafe { sigaction(*signal, before) };
         }
     }
 }

@@ -336,7 +336,7 @@ fn check(stage: Stage, result: libc::c_int) -> Result<(), Report> {
 fn report(status: &OwnedFd, report: Report) {
     let bytes: [u8; REPORT_LEN] = bytemuck::cast(report);
     // Shorter than a pipe's buffer, so written whole or, if the parent is gone, not at all.
-    drop(write(status, &bytes));
+    let _ = write(status, &bytes);
 }
 
 /// Runs in the child.

@@ -152,7 +152,7 @@ fn prepare_directory() -> Result<Flock<fs::File>, LinuxError> {
     if share() == Err(Errno::EINVAL)
         && mount(Some(DIRECTORY), DIRECTORY, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).is_ok()
     {
-        drop(share());
+        let _ = share();
     }
     Ok(lock)
 }

@@ -173,6 +173,7 @@ impl Snapshot {
         UplinkFact {
             name: interface.name.clone(),
             ifindex: index,
+            hardware: interface.kind.is_none(),
             mtu: interface.mtu,
             addr4: addresses().filter_map(Address::source4).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
             addr6: addresses().filter_map(Address::source6).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),

@@ -14,7 +14,7 @@ use super::{
     Attempt, LinuxError,
     forward::Forwarder,
     launch::{self, Launch, Launched},
-    netns, pids, syscall,
+    netns, syscall,
 };
 
 pub use super::pids::{alive, kill_netns, pids_in_netns, start_time, terminate};
@@ -117,7 +117,7 @@ pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
     };
     let foreground = launch.detached.is_none();
     let launched = launch.start()?;
-    let start_time = pids::start_time(launched.pid()).ok_or(Errno::ESRCH);
+    let start_time = start_time(launched.pid()).ok_or(Errno::ESRCH);
     let start_time = start_time.attempt(|| format!("start `{}`", spec.command))?;
     Ok(Starting { launched, start_time, foreground })
 }
@@ -145,7 +145,7 @@ pub fn exec_in(place: Place<'_>, command: &str, args: &[String]) -> Result<i32, 
         }
     }
     let launched = launch.start()?;
-    let start_time = pids::start_time(launched.pid()).unwrap_or_default();
+    let start_time = start_time(launched.pid()).unwrap_or_default();
     Starting { launched, start_time, foreground: true }.go()?.wait()
 }
 

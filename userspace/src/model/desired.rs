@@ -18,7 +18,7 @@ use portlane_common::{
 };
 
 use super::{
-    state::{self, Container, Mac, Network, Proto, State},
+    state::{self, Container, Mac, Network, Proto, State, Xdp},
     tables::Tables,
 };
 
@@ -40,6 +40,8 @@ pub struct UplinkFact {
     pub name: String,
     /// Interface index.
     pub ifindex: u32,
+    /// Whether a driver of hardware, real or virtual, is behind it, and not the kernel's own software.
+    pub hardware: bool,
     /// Bytes.
     pub mtu: u32,
     /// What masqueraded packets leave with.
@@ -122,7 +124,7 @@ pub fn desired(state: &State, facts: &HostFacts) -> Desired {
         netns: state.live().filter(|c| !c.netns.is_empty()).map(|c| c.netns.clone()).collect(),
         endpoints: placed.iter().map(Placed::link).collect(),
         tables: tables(state, &placed, facts),
-        attach: attachments(&placed, facts),
+        attach: attachments(state, &placed, facts),
     }
 }
 
@@ -318,13 +320,20 @@ fn config(tables: &Tables) -> Config {
     }
 }
 
-fn attachments(placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
+fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
     let veths = placed.iter().map(|place| &place.container.veth).filter(|veth| facts.ifindex.contains_key(*veth));
     let containers = veths.map(|veth| (veth, [Hook::FromContainer, Hook::ToContainer]));
     let uplinks = facts.uplinks.iter().map(|uplink| (&uplink.name, [Hook::FromUplink, Hook::ToUplink]));
+    let xdp = facts.uplinks.iter().filter(|uplink| match state.xdp {
+        Xdp::Auto => uplink.hardware,
+        Xdp::Native => true,
+        Xdp::Off => false,
+    });
+    let xdp = xdp.map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkXdp });
     containers
         .chain(uplinks)
         .flat_map(|(interface, hooks)| hooks.map(|hook| Attachment { interface: interface.clone(), hook }))
+        .chain(xdp)
         .collect()
 }
 

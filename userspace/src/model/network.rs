@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     error::{ModelError, outside},
     ipam,
-    state::{DEFAULT_MTU, DEFAULT_NETWORK, Network, State, network_key},
+    state::{DEFAULT_MTU, DEFAULT_NETWORK, DefaultNetwork, Network, State, network_key},
 };
 
 /// The least MTU for IPv4 (RFC 791), in bytes.
@@ -95,6 +95,21 @@ pub fn ensure_network(state: &mut State, name: &str, used: &[IpNet]) -> Result<S
         insert(state, request, DEFAULT_NETWORK.to_owned(), used)?;
     }
     state.network(name).map(|network| network.name.clone())
+}
+
+/// Takes over other settings for the default network: at once what concerns packets, the rest when its last container is
+/// gone and it is made anew.
+pub fn set_default(state: &mut State, settings: DefaultNetwork) {
+    if state.default_network == settings {
+        return;
+    }
+    if state.live_on(DEFAULT_NETWORK).next().is_none() {
+        state.networks.remove(DEFAULT_NETWORK);
+    } else if let Some(network) = state.networks.get_mut(DEFAULT_NETWORK) {
+        network.icc = settings.icc;
+        network.masquerade = settings.masquerade;
+    }
+    state.default_network = settings;
 }
 
 /// Takes a network away that no container uses.

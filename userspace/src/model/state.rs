@@ -40,6 +40,22 @@ pub struct State {
     pub containers: BTreeMap<String, Container>,
     /// Generation of the next publish entry; never 0.
     pub next_generation: u32,
+    /// Which uplinks have an XDP program.
+    #[serde(default)]
+    pub xdp: Xdp,
+}
+
+/// Which uplinks have an XDP program before the tc one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Xdp {
+    /// Hardware whose driver has native XDP.
+    #[default]
+    Auto,
+    /// Every uplink; one that cannot is an error.
+    Native,
+    /// None.
+    Off,
 }
 
 impl Default for State {
@@ -51,6 +67,7 @@ impl Default for State {
             networks: BTreeMap::new(),
             containers: BTreeMap::new(),
             next_generation: 1,
+            xdp: Xdp::default(),
         }
     }
 }

@@ -1,0 +1,318 @@
+//! `run`, `exec`, `ps`, `inspect`, `stop`, `rm`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Global, print};
+use crate::{
+    engine::{self, Engine, EngineError},
+    linux::{Place, exec_in},
+    model::{Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, spec, state::Mac},
+};
+
+/// Run a command in a container: network, UTS and mount namespaces of its own
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portlane run -d --name web -p 8080:80 -- nginx -g 'daemon off;'
+  portlane run --rm -p 127.0.0.1::53/udp --dns 10.0.0.2 -- dnsmasq -k
+  portlane run --rm --network container:web -- curl http://localhost/
+Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp],
+address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken.")]
+pub(super) struct Run {
+    /// Name [default: drawn at random]
+    #[arg(long)]
+    name: Option<String>,
+    /// A network, `host`, `none`, or `container:NAME`
+    #[arg(long, visible_alias = "net", default_value = "bridge", value_name = "NETWORK")]
+    network: String,
+    /// IPv4 address [default: a free one of the network]
+    #[arg(long)]
+    ip: Option<Ipv4Addr>,
+    /// IPv6 address [default: a free one of the network]
+    #[arg(long)]
+    ip6: Option<Ipv6Addr>,
+    /// MAC address [default: made from the IPv4 address]
+    #[arg(long, value_parser = spec::mac, value_name = "MAC")]
+    mac_address: Option<[u8; 6]>,
+    /// Publish a port or a range of them (repeatable)
+    #[arg(short, long, value_parser = spec::publish, value_name = "SPEC")]
+    publish: Vec<PublishRequest>,
+    /// Open a port to containers that link to this one (repeatable)
+    #[arg(long, value_parser = spec::port, value_name = "PORT[/PROTO]")]
+    expose: Vec<PortSpec>,
+    /// Know a container by an alias, and reach its exposed and published ports (repeatable)
+    #[arg(long, value_parser = spec::link, value_name = "NAME[:ALIAS]")]
+    link: Vec<LinkRequest>,
+    /// Host name [default: the short identifier]
+    #[arg(short = 'H', long)]
+    hostname: Option<String>,
+    /// Name server instead of the host's (repeatable)
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// Search domain instead of the host's; `.` for none (repeatable)
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Line for /etc/hosts (repeatable)
+    #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
+    add_host: Vec<(String, IpAddr)>,
+    /// Do not wait: print the identifier; `inspect` shows where the output goes
+    #[arg(short, long)]
+    detach: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl Run {
+    pub(super) async fn run(self, global: &Global) -> Result<i32> {
+        let detach = self.detach;
+        let mut engine = global.engine().await?;
+        let settings = engine.settings().clone();
+        let verbose = settings.log_level > 0;
+        let log = if verbose { engine.listen()? } else { None };
+        let request = self.request(engine.settings());
+        let started = engine.run(request, detach).await?;
+        drop(engine);
+        let code = if detach {
+            print::line(&started.id)?;
+            0
+        } else {
+            engine::finish(settings.clone(), started).await?
+        };
+        drop(log);
+        if verbose {
+            Engine::open(engine::Settings { log_level: 0, ..settings }).await?.listen()?;
+        }
+        Ok(code)
+    }
+
+    fn request(self, settings: &engine::Settings) -> ContainerRequest {
+        let or = |asked: Vec<_>, configured: &Vec<_>| if asked.is_empty() { configured.clone() } else { asked };
+        ContainerRequest {
+            id: String::new(),
+            name: self.name.unwrap_or_default(),
+            network: self.network,
+            addr4: self.ip,
+            addr6: self.ip6,
+            mac: self.mac_address,
+            hostname: self.hostname,
+            dns: or(self.dns, &settings.daemon.dns),
+            dns_search: if self.dns_search.is_empty() { settings.daemon.dns_search.clone() } else { self.dns_search },
+            extra_hosts: self.add_host,
+            links: self.link,
+            exposed: self.expose,
+            publishes: self.publish,
+            command: self.command,
+            auto_remove: self.rm,
+        }
+    }
+}
+
+/// Run a command where a container is
+#[derive(Debug, Args)]
+#[command(after_help = "Example: portlane exec web -- ss -tln")]
+pub(super) struct Exec {
+    /// Name or identifier
+    name: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl Exec {
+    pub(super) async fn run(self, global: &Global) -> Result<i32> {
+        let (pid, start_time) = global.engine().await?.process_of(&self.name)?;
+        let [command, args @ ..] = self.command.as_slice() else { return Err(EngineError::NoCommand.into()) };
+        exec_in(Place::Process { pid, start_time }, command, args).map_err(|error| EngineError::from(error).into())
+    }
+}
+
+/// List containers
+#[derive(Debug, Args)]
+pub(super) struct Ps {
+    /// Print identifiers only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Ps {
+    pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let engine = global.engine().await?;
+        let containers = engine.state().containers.values();
+        if global.json {
+            return print::json(&containers.map(|container| describe(&engine, container)).collect());
+        }
+        if self.quiet {
+            return print::text(&containers.map(|container| format!("{}\n", container.short_id())).collect::<String>());
+        }
+        let rows: Vec<_> = containers
+            .map(|container| {
+                vec![
+                    container.short_id().to_owned(),
+                    container.name.clone(),
+                    status(container.status),
+                    network(&engine, container),
+                    address(container),
+                    ports(container),
+                    shortened(&container.command.join(" ")),
+                ]
+            })
+            .collect();
+        print::table(&["CONTAINER ID", "NAME", "STATUS", "NETWORK", "ADDRESS", "PORTS", "COMMAND"], &rows)
+    }
+}
+
+/// Print all that is known of a container, as JSON
+#[derive(Debug, Args)]
+#[command(after_help = "Example: portlane inspect web")]
+pub(super) struct Inspect {
+    /// Name or identifier
+    name: String,
+}
+
+impl Inspect {
+    pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let engine = global.engine().await?;
+        let container = engine.state().container(&self.name).map_err(EngineError::from)?;
+        print::json(&describe(&engine, container))
+    }
+}
+
+/// Stop containers: SIGTERM, and SIGKILL to those still there after a while
+#[derive(Debug, Args)]
+#[command(after_help = "Example: portlane stop -t 2 web")]
+pub(super) struct Stop {
+    /// Seconds before SIGKILL
+    #[arg(short, long, default_value_t = 10, value_name = "SECONDS")]
+    time: u64,
+    /// Names or identifiers
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+impl Stop {
+    pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let settings = global.settings()?;
+        for name in &self.names {
+            print::line(engine::stop(&settings, name, Duration::from_secs(self.time)).await?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Remove containers
+#[derive(Debug, Args)]
+#[command(after_help = "Example: portlane rm -f web db")]
+pub(super) struct Rm {
+    /// Kill those that run
+    #[arg(short, long)]
+    force: bool,
+    /// Names or identifiers
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+impl Rm {
+    pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let settings = global.settings()?;
+        let engine = Engine::open(settings.clone()).await?;
+        // All or none: a name that is unknown is found before anything is killed.
+        let ids = self.names.iter().map(|name| engine.state().container(name).map(|found| found.id.clone()));
+        let mut ids = ids.collect::<Result<Vec<_>, _>>().map_err(EngineError::from)?;
+        ids.sort_unstable();
+        ids.dedup();
+        drop(engine);
+        if self.force {
+            for id in &ids {
+                engine::stop(&settings, id, Duration::ZERO).await?;
+            }
+        }
+        let mut engine = Engine::open(settings).await?;
+        // One that was to go away when it ended has.
+        ids.retain(|id| engine.state().containers.contains_key(id));
+        engine.remove(&ids).await?;
+        print::text(&self.names.iter().map(|name| format!("{name}\n")).collect::<String>())
+    }
+}
+
+/// A container, for `inspect` and `ps --json`.
+fn describe(engine: &Engine, container: &Container) -> Value {
+    let mut value = json!({
+        "id": container.id,
+        "name": container.name,
+        "status": status(container.status),
+        "network": network(engine, container),
+        "hostname": container.hostname,
+        "netns": container.netns,
+        "dns": container.dns,
+        "dns_search": container.dns_search,
+        "extra_hosts": container.extra_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect::<Vec<_>>(),
+        "exposed": container.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "publishes": container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "command": container.command,
+        "auto_remove": container.auto_remove,
+        "log": engine.log(container),
+    });
+    let mut set = |key: &str, field: Value| value[key] = field;
+    if container.is_bridged() {
+        set("addr4", json!(container.addr4));
+        set("addr6", json!(container.addr6));
+        set("mac", json!(Mac(container.mac).to_string()));
+        set("veth", json!(container.veth));
+        set("endpoint", json!(container.endpoint));
+        let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
+        let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
+        set("links", links.collect());
+    }
+    match container.status {
+        Status::Running { pid, .. } => set("pid", json!(pid)),
+        Status::Exited { code } => set("exit_code", json!(code)),
+        Status::Creating => {}
+    }
+    value
+}
+
+fn status(status: Status) -> String {
+    match status {
+        Status::Creating => "creating".to_owned(),
+        Status::Running { .. } => "running".to_owned(),
+        Status::Exited { code: Some(code) } => format!("exited ({code})"),
+        Status::Exited { code: None } => "exited".to_owned(),
+    }
+}
+
+/// `container:` with the name that the other one has by now.
+fn network(engine: &Engine, container: &Container) -> String {
+    let other = container.network.strip_prefix("container:").and_then(|id| engine.state().containers.get(id));
+    other.map_or_else(|| container.network.clone(), |other| format!("container:{}", other.name))
+}
+
+fn address(container: &Container) -> String {
+    match container.addr6 {
+        _ if !container.is_bridged() => String::new(),
+        Some(six) => format!("{}, {six}", container.addr4),
+        None => container.addr4.to_string(),
+    }
+}
+
+fn ports(container: &Container) -> String {
+    container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn shortened(command: &str) -> String {
+    const WIDTH: usize = 40;
+    if command.chars().count() <= WIDTH {
+        return command.to_owned();
+    }
+    command.chars().take(WIDTH - 1).chain(['…']).collect()
+}

@@ -1,0 +1,79 @@
+//! Tables, numbers and JSON for people and scripts.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// Prints text; a reader that went away (`| head`) is no error.
+pub(super) fn text(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}
+
+/// Prints a line.
+pub(super) fn line(line: impl std::fmt::Display) -> Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Prints JSON.
+pub(super) fn json(value: &Value) -> Result<()> {
+    line(format_args!("{value:#}"))
+}
+
+/// Prints columns as wide as they need be.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    let mut lines: Vec<Vec<&str>> = vec![header.to_vec()];
+    lines.extend(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| lines.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max().unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for row in lines {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}   "));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    text(&out)
+}
+
+/// Bytes as people read them, in powers of 1000.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_are_rounded_to_three_digits_or_four() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (104_857_600, "104.9 MB"),
+            (u64::MAX, "18446.7 PB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! `daemon.json`: Docker's file, read for the keys that are about networking; what is portlane's own is under
+//! `"portlane"`.
+
+use std::{fs, io, net::IpAddr, path::Path};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::model::{DefaultNetwork, state::Xdp};
+
+/// Docker's networking keys that this version does not serve: to ignore one would surprise its user.
+const NOT_SERVED: [&str; 11] = [
+    "fixed-cidr",
+    "default-gateway",
+    "default-gateway-v6",
+    "dns-opts",
+    "ip",
+    "default-address-pools",
+    "default-network-opts",
+    "hosts",
+    "cluster-store",
+    "cluster-advertise",
+    "cluster-store-opts",
+];
+
+/// Docker's keys that are not about what portlane does; the last five are about what it does without.
+const OTHERS: [&str; 64] = [
+    "allow-direct-routing",
+    "allow-nondistributable-artifacts",
+    "api-cors-header",
+    "authorization-plugins",
+    "bridge",
+    "builder",
+    "cdi-spec-dirs",
+    "cgroup-parent",
+    "containerd",
+    "containerd-namespace",
+    "containerd-plugin-namespace",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "data-root",
+    "debug",
+    "default-cgroupns-mode",
+    "default-ipc-mode",
+    "default-runtime",
+    "default-shm-size",
+    "default-ulimits",
+    "exec-opts",
+    "exec-root",
+    "experimental",
+    "features",
+    "firewall-backend",
+    "group",
+    "host-gateway-ip",
+    "host-gateway-ips",
+    "http-proxy",
+    "https-proxy",
+    "init",
+    "init-path",
+    "insecure-registries",
+    "ip-forward-no-drop",
+    "labels",
+    "live-restore",
+    "log-driver",
+    "log-format",
+    "log-level",
+    "log-opts",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "metrics-addr",
+    "no-new-privileges",
+    "no-proxy",
+    "node-generic-resources",
+    "oom-score-adjust",
+    "pidfile",
+    "proxies",
+    "raw-logs",
+    "registry-mirrors",
+    "runtimes",
+    "seccomp-profile",
+    "selinux-enabled",
+    "shutdown-timeout",
+    "storage-driver",
+    "storage-opts",
+    "userns-remap",
+    "ip-forward",
+    "ip6tables",
+    "iptables",
+    "userland-proxy",
+    "userland-proxy-path",
+];
+
+/// Why the file cannot be used. Each sentence begins with the file.
+#[derive(Debug, Error)]
+pub enum DaemonJsonError {
+    /// Not readable.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No JSON object.
+    #[error("{path}: {problem}")]
+    NotJson {
+        /// The file.
+        path: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A key or its value.
+    #[error("{path}, line {line}: `{key}` {problem}")]
+    Key {
+        /// The file.
+        path: String,
+        /// Where the key is.
+        line: usize,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonJson {
+    /// How the default network is made.
+    pub default_network: DefaultNetwork,
+    /// Name servers of containers that ask for none.
+    pub dns: Vec<IpAddr>,
+    /// Search domains of containers that ask for none.
+    pub dns_search: Vec<String>,
+    /// Where XDP programs go.
+    pub xdp: Xdp,
+    /// Keys that mean nothing here.
+    pub ignored: Vec<String>,
+}
+
+/// What holds without a file: Docker's defaults, and IPv6.
+impl Default for DaemonJson {
+    fn default() -> Self {
+        Self {
+            default_network: DefaultNetwork { ipv6: true, ..DefaultNetwork::default() },
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            xdp: Xdp::default(),
+            ignored: Vec::new(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    #[serde(default)]
+    xdp: Xdp,
+}
+
+impl DaemonJson {
+    /// Reads the file; without one, what Docker does without one.
+    ///
+    /// # Errors
+    /// [`DaemonJsonError`]; also for a missing file if `required`.
+    pub fn read(path: &Path, required: bool) -> Result<Self, DaemonJsonError> {
+        match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(Self::default()),
+            Err(source) => Err(DaemonJsonError::Unreadable { path: path.display().to_string(), source }),
+            Ok(text) => Self::parse(&path.display().to_string(), &text),
+        }
+    }
+
+    fn parse(path: &str, text: &str) -> Result<Self, DaemonJsonError> {
+        let keys: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|error| DaemonJsonError::NotJson { path: path.to_owned(), problem: error.to_string() })?;
+        let mut read = Self::default();
+        for (key, value) in keys {
+            let fail = |problem: String| DaemonJsonError::Key {
+                path: path.to_owned(),
+                line: line_of(text, &key),
+                key: key.clone(),
+                problem,
+            };
+            read.take(&key, value).map_err(fail)?;
+        }
+        Ok(read)
+    }
+
+    fn take(&mut self, key: &str, value: Value) -> Result<(), String> {
+        let network = &mut self.default_network;
+        match key {
+            "bip" => {
+                network.bip = Some(typed::<Ipv4Net>(value, "an address with a prefix length, as \"172.20.0.1/16\"")?);
+            }
+            "fixed-cidr-v6" => {
+                network.subnet6 = Some(typed::<Ipv6Net>(value, "an IPv6 subnet, as \"fd00:1::/64\"")?);
+            }
+            "ipv6" => network.ipv6 = typed(value, "true or false")?,
+            "icc" => network.icc = typed(value, "true or false")?,
+            "ip-masq" => network.masquerade = typed(value, "true or false")?,
+            "mtu" => network.mtu = typed(value, "a number of bytes")?,
+            "dns" => self.dns = typed(value, "a list of addresses")?,
+            "dns-search" => self.dns_search = typed(value, "a list of domains")?,
+            "portlane" => self.xdp = typed::<Own>(value, "{\"xdp\": \"auto\"}, or \"native\" or \"off\"")?.xdp,
+            other if NOT_SERVED.contains(&other) => return Err("is not served by this version: leave it out".into()),
+            other if OTHERS.contains(&other) => self.ignored.push(other.to_owned()),
+            _ => return Err("is no key that Docker or portlane knows: leave it out, or mend its spelling".into()),
+        }
+        Ok(())
+    }
+}
+
+fn typed<T: DeserializeOwned>(value: Value, wanted: &str) -> Result<T, String> {
+    let shown = value.to_string();
+    serde_json::from_value(value).map_err(|_| format!("is {shown} and must be {wanted}"))
+}
+
+/// The line on which a key of the outermost object is; 1 if it is written in some escaped way.
+fn line_of(text: &str, key: &str) -> usize {
+    let quoted = format!("\"{key}\"");
+    let is_key = |at: usize| text[at + quoted.len()..].trim_start().starts_with(':');
+    let at = text.match_indices(&quoted).map(|(at, _)| at).find(|at| is_key(*at));
+    at.map_or(1, |at| text[..at].matches('\n').count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<DaemonJson, String> {
+        DaemonJson::parse("daemon.json", text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn dockers_keys_mean_what_they_mean_there() {
+        let read = parse(
+            r#"{"bip": "10.9.0.1/24", "fixed-cidr-v6": "fd00:9::/64", "icc": false, "mtu": 1400, "ip-masq": false,
+                "ipv6": true, "dns": ["1.1.1.1", "2606:4700::1111"], "dns-search": ["example.org"],
+                "log-driver": "json-file", "iptables": true, "portlane": {"xdp": "off"}}"#,
+        )
+        .expect("it is Docker's");
+        assert_eq!(read.default_network.bip, Some("10.9.0.1/24".parse().expect("a net")));
+        assert!(!read.default_network.icc && !read.default_network.masquerade && read.default_network.ipv6);
+        assert_eq!((read.default_network.mtu, read.dns.len(), read.xdp), (1400, 2, Xdp::Off));
+        assert_eq!(read.ignored, ["iptables", "log-driver"]);
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named_with_its_line() {
+        let unknown = "{\n  \"icc\": true,\n  \"ipv66\": true\n}";
+        assert_eq!(
+            parse(unknown).expect_err("unknown"),
+            "daemon.json, line 3: `ipv66` is no key that Docker or portlane knows: leave it out, or mend its spelling"
+        );
+        assert_eq!(
+            parse("{\"mtu\":\n\"big\"}").expect_err("no number"),
+            "daemon.json, line 1: `mtu` is \"big\" and must be a number of bytes"
+        );
+        for wrong in ["{\"portlane\": {\"xpd\": \"off\"}}", "{\"bip\": \"10.0.0.1\"}", "[]", "{", "{\"ip\": \"::\"}"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_empty_object_is_no_file() {
+        assert_eq!(parse("{}"), Ok(DaemonJson::default()));
+    }
+}

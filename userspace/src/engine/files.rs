@@ -1,0 +1,70 @@
+//! The files of each container: what it reads about names, and what a detached one writes.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{EngineError, Result};
+use crate::model::{Container, State, hosts};
+
+/// Name of the lock in the state directory.
+pub(super) const LOCK: &str = "lock";
+/// Name of the directory of containers in the state directory.
+pub(super) const CONTAINERS: &str = "containers";
+/// Where the host's name servers are.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The same behind systemd-resolved's stub, which answers on the host's loopback alone.
+const RESOLV_CONF_BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
+
+/// The directory of a container.
+pub(super) fn directory(root: &Path, id: &str) -> PathBuf {
+    root.join(CONTAINERS).join(id)
+}
+
+/// Where a detached container's output goes.
+pub fn log(root: &Path, id: &str) -> PathBuf {
+    directory(root, id).join("log")
+}
+
+/// Writes what a container reads about names.
+pub(super) fn write(root: &Path, state: &State, container: &Container) -> Result<PathBuf> {
+    let directory = directory(root, &container.id);
+    fs::create_dir_all(&directory).map_err(failed("created", &directory))?;
+    let mut files = vec![("hostname", hosts::hostname(container))];
+    // On the host's network, names are the host's, unless others were asked for.
+    let own_names = container.network != "host";
+    if own_names || !container.extra_hosts.is_empty() {
+        files.push(("hosts", hosts::hosts(state, container)));
+    }
+    if own_names || !container.dns.is_empty() || !container.dns_search.is_empty() {
+        files.push(("resolv.conf", hosts::resolv_conf(&host_resolv_conf(), container)));
+    }
+    for (name, text) in files {
+        let path = directory.join(name);
+        fs::write(&path, text).map_err(failed("written", &path))?;
+    }
+    Ok(directory)
+}
+
+/// Removes the directory of a container, if it is there.
+pub(super) fn remove(root: &Path, id: &str) -> Result<()> {
+    let path = directory(root, id);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removed", &path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// For `map_err`: a failed operation on a file.
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::File { path, action, source }
+}
+
+/// A host without the file has no name servers to hand on.
+fn host_resolv_conf() -> String {
+    let own = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    let stub = own.lines().filter(|line| line.starts_with("nameserver")).all(|line| line.contains("127.0.0.53"));
+    if stub && let Ok(behind) = fs::read_to_string(RESOLV_CONF_BEHIND_STUB) { behind } else { own }
+}

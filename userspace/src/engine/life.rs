@@ -1,0 +1,168 @@
+//! A container's life: made, started, ended.
+
+use std::time::Duration;
+
+use super::{Engine, EngineError, Result, Settings, files, random};
+use crate::{
+    linux::{ContainerSpec, Listeners, Running, Stdio, netns, process, sockets, spawn},
+    model::{Container, ContainerRequest, HostView, State, Status, container},
+};
+
+/// Signal numbers begin after this in exit statuses, as a shell has it.
+const SIGNALLED: i32 = 128;
+
+/// A container that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Full identifier.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Its process.
+    pub running: Running,
+}
+
+impl Engine {
+    /// Makes a container and starts its process. Identifier and name are drawn where the request has none.
+    ///
+    /// The process waits until the container is committed: one that runs is always known.
+    ///
+    /// # Errors
+    /// As [`container::add_container`]; the command cannot be executed; a failed step is undone.
+    pub async fn run(&mut self, mut request: ContainerRequest, detached: bool) -> Result<Started> {
+        let [command, args @ ..] = request.command.as_slice() else {
+            return Err(EngineError::NoCommand);
+        };
+        let (command, args) = (command.clone(), args.to_vec());
+        process::find_command(&command)?;
+        if request.id.is_empty() {
+            request.id = (0..4).map(|_| random().map(|word| format!("{word:016x}"))).collect::<Result<_>>()?;
+        }
+        if request.name.is_empty() {
+            request.name = format!("c-{}", &request.id[..8]);
+        }
+        let (next, id) = self.with_container(request).await?;
+        self.prepare(&next).await?;
+        let spec = |container: &Container, etc_dir| ContainerSpec {
+            netns: (!container.netns.is_empty()).then(|| container.netns.clone()),
+            hostname: container.hostname.clone(),
+            etc_dir,
+            command,
+            args,
+            stdio: if detached {
+                Stdio::Detached { log: files::log(&self.settings.root, &container.id) }
+            } else {
+                Stdio::Foreground
+            },
+        };
+        let container = next.container(&id)?;
+        let name = container.name.clone();
+        let started = files::write(&self.settings.root, &next, container)
+            .and_then(|etc_dir| Ok(spawn(&spec(container, etc_dir))?));
+        let starting = match started {
+            Ok(starting) => starting,
+            Err(error) => return Err(self.abandon(&next, &id, error).await),
+        };
+        let mut next = next;
+        next.container_mut(&id)?.status =
+            Status::Running { pid: starting.pid(), start_time: starting.start_time() };
+        // The next state is known as pending: who takes over from here finds a dead process, and undoes this.
+        self.commit(next)?;
+        match starting.go() {
+            Ok(running) => Ok(Started { id, name, running }),
+            Err(error) => {
+                let mut without = self.state.clone();
+                container::remove_container(&mut without, &id)?;
+                self.reach(without).await?;
+                files::remove(&self.settings.root, &id)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Where a command for `portlane exec` finds the container.
+    ///
+    /// # Errors
+    /// It is unknown, or does not run.
+    pub fn process_of(&self, name: &str) -> Result<(u32, u64)> {
+        let container = self.state.container(name)?;
+        match container.status {
+            Status::Running { pid, start_time } => Ok((pid, start_time)),
+            _ => Err(EngineError::NotRunning { name: container.name.clone() }),
+        }
+    }
+
+    async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
+        self.check_addresses(&request.publishes).await?;
+        let (listeners, ephemeral, seed) = (Listeners::read()?, sockets::ephemeral_range()?, random()?);
+        let used = self.used().await?;
+        let listening = |proto, address, port| listeners.holder(proto, address, port);
+        let view = HostView { used: &used, listening: &listening, ephemeral, seed };
+        let mut next = self.configured();
+        let id = container::add_container(&mut next, request, &view)?;
+        let netns = &next.container(&id)?.netns;
+        if netns.starts_with("pl-") && self.state.containers.values().all(|c| c.netns != *netns) && netns::exists(netns) {
+            // Drawn at random: it is there only if somebody means it to be.
+            netns::delete(netns)?;
+        }
+        Ok((next, id))
+    }
+
+    async fn abandon(&mut self, next: &State, id: &str, error: EngineError) -> EngineError {
+        let error = self.undo(next, error).await;
+        // Best effort: the error that is reported is the first one.
+        drop(files::remove(&self.settings.root, id));
+        error
+    }
+
+    /// Takes note that a container's process has ended: the container lets go of its address and ports, and goes away
+    /// if it is to.
+    async fn ended(&mut self, id: &str, code: Option<i32>) -> Result<()> {
+        let Some(container) = self.state.containers.get(id) else { return Ok(()) };
+        let auto_remove = container.auto_remove;
+        let mut next = self.configured();
+        if auto_remove {
+            container::remove_container(&mut next, id)?;
+        } else {
+            next.container_mut(id)?.status = Status::Exited { code };
+        }
+        self.reach(next).await?;
+        if auto_remove { files::remove(&self.settings.root, id) } else { Ok(()) }
+    }
+}
+
+/// Waits for a container's process without holding the lock, takes note of its end, and returns its exit status.
+///
+/// # Errors
+/// The process cannot be waited for, or the container's network not be taken down.
+pub async fn finish(settings: Settings, started: Started) -> Result<i32> {
+    let Started { id, running, .. } = started;
+    let code = blocking(move || running.wait()).await??;
+    Engine::open(settings).await?.ended(&id, Some(code)).await?;
+    Ok(code)
+}
+
+/// Ends a container's process: SIGTERM, and SIGKILL to who is still there after `grace`. Does nothing if it does not
+/// run; returns its name.
+///
+/// # Errors
+/// It is unknown, or cannot be stopped.
+pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<String> {
+    let engine = Engine::open(settings.clone()).await?;
+    let container = engine.state.container(name)?;
+    let (id, name, status) = (container.id.clone(), container.name.clone(), container.status);
+    drop(engine);
+    if let Status::Running { pid, start_time } = status {
+        blocking(move || process::terminate(pid, start_time, grace)).await??;
+        // A foreground `run` may have been first to see it.
+        let mut engine = Engine::open(settings.clone()).await?;
+        if engine.state.containers.get(&id).is_some_and(Container::is_live) {
+            engine.ended(&id, Some(SIGNALLED + if grace.is_zero() { 9 } else { 15 })).await?;
+        }
+    }
+    Ok(name)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Panicked(error.to_string()))
+}

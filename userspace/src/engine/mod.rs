@@ -1,0 +1,305 @@
+//! From a request to a host on which it is in force.
+//!
+//! [`Engine::open`] takes the lock of the state directory and completes or undoes what an earlier command left half
+//! done. A change is a new [`State`] made by the pure model; [`Engine::change`] notes where it is going, has
+//! [`apply`](self::apply) bring host and maps there, and commits. When a step fails, the same code brings them back.
+//!
+//! Invariant: host and maps are touched only between a `begin` and a `commit` of the store, under the lock.
+
+mod apply;
+mod error;
+mod files;
+mod life;
+
+use std::{fs, io::Read as _, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+
+use nix::unistd::Uid;
+
+pub use apply::Outlook;
+pub use error::EngineError;
+pub use life::{Started, finish, stop};
+
+use crate::{
+    bpf::{self, Datapath, LoadSettings},
+    daemon_json::DaemonJson,
+    linux::{Host, Listeners, Lock, netns, process, sockets},
+    model::{HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
+    store::Store,
+};
+
+type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// Where portlane keeps what it keeps.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// State directory.
+    pub root: PathBuf,
+    /// Folder of the pins.
+    pub bpffs: PathBuf,
+    /// What the administrator configured.
+    pub daemon: DaemonJson,
+    /// aya-log's level of the programs, 0 (off) to 5 (trace).
+    pub log_level: u8,
+}
+
+/// portlane's state, locked.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    host: Host,
+    store: Store,
+    state: State,
+    _lock: Lock,
+}
+
+impl Engine {
+    /// Waits for the lock, reads the state, and completes or undoes what an earlier command left half done.
+    ///
+    /// # Errors
+    /// No privileges, no state directory, or a host that cannot be brought in order.
+    pub async fn open(settings: Settings) -> Result<Self> {
+        if !Uid::effective().is_root() {
+            return Err(EngineError::NotRoot);
+        }
+        let root = &settings.root;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(files::failed("created", root))?;
+        let lock = Lock::acquire(&root.join(files::LOCK))?;
+        let store = Store::open(root)?;
+        let stored = store.read()?;
+        let state = match stored.state {
+            Some(state) => state,
+            None => State { seed: random()?, ..State::default() },
+        };
+        let host = Host::open()?;
+        let mut engine = Self { settings, host, store, state, _lock: lock };
+        engine.recover(stored.pending).await?;
+        Ok(engine)
+    }
+
+    /// What is in force.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Where it keeps what it keeps.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where a container's output goes, if it is a detached one.
+    pub fn log(&self, container: &crate::model::Container) -> Option<PathBuf> {
+        Some(files::log(&self.settings.root, &container.id)).filter(|log| log.exists())
+    }
+
+    /// The programs and maps, if they are loaded.
+    ///
+    /// # Errors
+    /// The kernel refuses to show them.
+    pub fn datapath(&self) -> Result<Option<Datapath>> {
+        Ok(Datapath::existing(&self.settings.bpffs)?)
+    }
+
+    /// Loads programs that log at the settings' level, or at none, and reads what they log until dropped.
+    ///
+    /// # Errors
+    /// The programs cannot be loaded.
+    pub fn listen(&self) -> Result<Option<bpf::LogReader>> {
+        Ok(bpf::read_logs(&self.load()?))
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// As [`network::add_network`]; a failed step is undone.
+    pub async fn add_network(&mut self, request: crate::model::NetworkRequest) -> Result<()> {
+        let used = self.used().await?;
+        self.change(|state| network::add_network(state, request, &used)).await
+    }
+
+    /// Takes a network away.
+    ///
+    /// # Errors
+    /// As [`network::remove_network`]; a failed step is undone.
+    pub async fn remove_network(&mut self, name: &str) -> Result<String> {
+        self.change(|state| network::remove_network(state, name)).await.map(|network| network.name)
+    }
+
+    /// Publishes ports of a running container; returns the entries made.
+    ///
+    /// # Errors
+    /// As [`publish::publish`]; a failed step is undone.
+    pub async fn publish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
+        let (listeners, ephemeral, seed) = (Listeners::read()?, sockets::ephemeral_range()?, random()?);
+        self.check_addresses(requests).await?;
+        let listening = |proto, address, port| listeners.holder(proto, address, port);
+        let view = HostView { used: &[], listening: &listening, ephemeral, seed };
+        self.change(|state| publish::publish(state, name, requests, &view)).await
+    }
+
+    /// Takes publish entries back; returns them.
+    ///
+    /// # Errors
+    /// As [`publish::unpublish`]; a failed step is undone.
+    pub async fn unpublish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
+        self.change(|state| publish::unpublish(state, name, requests)).await
+    }
+
+    /// Takes containers away that do not run; returns their names.
+    ///
+    /// # Errors
+    /// One that is unknown or runs: none is taken away then. A failed step is undone.
+    pub async fn remove(&mut self, names: &[String]) -> Result<Vec<String>> {
+        if let Some(running) = names.iter().map(|name| self.state.container(name)).find_map(|found| match found {
+            Ok(found) if found.is_live() => Some(found.name.clone()),
+            _ => None,
+        }) {
+            return Err(EngineError::StillRuns { name: running });
+        }
+        let gone = self
+            .change(|state| {
+                names.iter().map(|name| container::remove_container(state, name)).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        for container in &gone {
+            files::remove(&self.settings.root, &container.id)?;
+        }
+        Ok(gone.into_iter().map(|container| container.name).collect())
+    }
+
+    /// What would be done to the host for it to be what it must be.
+    ///
+    /// # Errors
+    /// The kernel refuses to show what is there.
+    pub async fn outlook(&self) -> Result<Outlook> {
+        self.survey(&self.state, &Owned::by([&self.state])).await
+    }
+
+    /// Does it; returns the steps that were taken.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub async fn repair(&mut self) -> Result<Vec<String>> {
+        let state = self.state.clone();
+        self.store.begin(&state)?;
+        let steps = self.apply(&state, &Owned::by([&state])).await?;
+        self.store.commit(&state)?;
+        Ok(steps)
+    }
+
+    /// Takes away everything that is portlane's, containers included.
+    ///
+    /// # Errors
+    /// Something cannot be taken away; another call goes on from there.
+    pub async fn uninstall(mut self) -> Result<()> {
+        self.reach(State { seed: self.state.seed, ..State::default() }).await?;
+        bpf::remove(&self.settings.bpffs)?;
+        Ok(self.store.remove(&self.settings.root, &[files::CONTAINERS, files::LOCK])?)
+    }
+
+    /// A changed state, in force.
+    async fn change<T>(&mut self, edit: impl FnOnce(&mut State) -> Result<T, ModelError>) -> Result<T> {
+        let mut next = self.configured();
+        let value = edit(&mut next)?;
+        self.reach(next).await?;
+        Ok(value)
+    }
+
+    /// The present state, with what the administrator configured since.
+    fn configured(&self) -> State {
+        let mut next = self.state.clone();
+        network::set_default(&mut next, self.settings.daemon.default_network.clone());
+        next.xdp = self.settings.daemon.xdp;
+        next
+    }
+
+    /// Puts `next` in force, or leaves everything as it is.
+    async fn reach(&mut self, next: State) -> Result<()> {
+        self.prepare(&next).await?;
+        self.commit(next)
+    }
+
+    /// Brings host and maps to `next`, or back.
+    async fn prepare(&mut self, next: &State) -> Result<()> {
+        self.store.begin(next)?;
+        match self.apply(next, &Owned::by([&self.state, next])).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.undo(next, error).await),
+        }
+    }
+
+    fn commit(&mut self, next: State) -> Result<()> {
+        self.store.commit(&next)?;
+        self.state = next;
+        Ok(())
+    }
+
+    /// Brings host and maps back from where `next` was to lead; returns why.
+    async fn undo(&mut self, next: &State, error: EngineError) -> EngineError {
+        let undone = async {
+            self.apply(&self.state, &Owned::by([&self.state, next])).await?;
+            Ok(self.store.commit(&self.state)?)
+        };
+        match undone.await {
+            Ok(()) => error,
+            Err(undo) => EngineError::NotUndone { error: Box::new(error), undo: Box::new(undo) },
+        }
+    }
+
+    /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
+    async fn recover(&mut self, pending: Option<State>) -> Result<()> {
+        let mut next = self.state.clone();
+        let gone = forget_dead(&mut next);
+        if pending.is_none() && next == self.state {
+            return Ok(());
+        }
+        let owned = Owned::by(pending.iter().chain([&self.state, &next]));
+        // Until this is committed, what is owned must be known to whoever takes over.
+        self.apply(&next, &owned).await?;
+        self.commit(next)?;
+        let begun = pending.iter().flat_map(|state| state.containers.keys());
+        let begun: Vec<&String> = begun.filter(|id| !self.state.containers.contains_key(*id)).collect();
+        gone.iter().chain(begun).try_for_each(|id| files::remove(&self.settings.root, id))
+    }
+
+    async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {
+        if requests.iter().all(|request| request.host_addr.is_none()) {
+            return Ok(());
+        }
+        let facts = self.host.facts(&Owned::by([&self.state])).await?;
+        Ok(publish::check_addresses(requests, &facts.addresses)?)
+    }
+
+    /// Subnets that a network had better leave alone.
+    async fn used(&self) -> Result<Vec<ipnet::IpNet>> {
+        Ok(self.host.routes(&Owned::by([&self.state])).await?)
+    }
+
+    fn load(&self) -> Result<Datapath> {
+        let netns_cookie = netns::host_cookie()?;
+        let settings = LoadSettings { netns_cookie, log_level: self.settings.log_level, cgroup: None };
+        Ok(Datapath::open(&self.settings.bpffs, settings)?)
+    }
+}
+
+/// Containers whose process is gone have ended; returns the identifiers of those that go away with that.
+fn forget_dead(state: &mut State) -> Vec<String> {
+    let mut gone = Vec::new();
+    for container in state.containers.values_mut() {
+        match container.status {
+            Status::Running { pid, start_time } if process::alive(pid, start_time) => {}
+            Status::Exited { .. } => {}
+            Status::Running { .. } if !container.auto_remove => container.status = Status::Exited { code: None },
+            Status::Creating | Status::Running { .. } => gone.push(container.id.clone()),
+        }
+    }
+    state.containers.retain(|id, _| !gone.contains(id));
+    gone
+}
+
+/// A number that nobody can foretell.
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    let path = std::path::Path::new("/dev/urandom");
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(files::failed("read", path))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
