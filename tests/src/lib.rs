@@ -1,1 +1,3 @@
 //! Tools of the root tests.
+
+pub mod topology;

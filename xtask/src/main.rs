@@ -1,10 +1,11 @@
-//! The project's own tools, one verb a file: `cargo xtask setup | check | test | demo | sandbox`.
+//! The project's own tools, one verb a file: `cargo xtask setup | check | test | demo | bench | sandbox`.
 
 use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
 mod demo;
 mod run;
@@ -35,6 +36,8 @@ enum Verb {
     },
     /// Setup, build, then show portlane at work inside a sandbox
     Demo,
+    /// Setup, build for release, then measure commands inside a sandbox
+    Bench,
     /// Run a command in namespaces of its own: nothing it does to the network, BPF or mounts outlives it
     Sandbox {
         /// The command and its arguments
@@ -51,6 +54,9 @@ enum Verb {
     /// The part of the demo that runs inside the sandbox
     #[command(hide = true)]
     DemoSteps,
+    /// The part of the benchmark that runs inside the sandbox
+    #[command(hide = true)]
+    BenchSteps,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
         Verb::Sandbox { command } => sandbox::run(&command),
         Verb::SandboxInit { parent, command } => sandbox::init(parent, &command),
         Verb::DemoSteps => done(demo::steps()),
+        Verb::Bench => bench::run(),
+        Verb::BenchSteps => done(bench::steps()),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

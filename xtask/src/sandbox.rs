@@ -33,6 +33,8 @@ use crate::run::{done, search_path, this_program, tool};
 
 /// Set for everything inside, so that tests can refuse to run on the machine's own network.
 const MARK: &str = "PORTLANE_SANDBOX";
+/// Where portlane keeps its state inside: on the sandbox's own tmpfs, so that it ends with the sandbox.
+const STATE: (&str, &str) = ("PORTLANE_ROOT", "/run/portlane");
 /// Exit status of a command that could not be started, as a shell has it.
 const NOT_STARTED: u8 = 127;
 
@@ -59,6 +61,7 @@ pub fn run(command: &[OsString]) -> Result<ExitCode> {
         .args(command)
         .env("PATH", search_path())
         .env(MARK, "1")
+        .env(STATE.0, STATE.1)
         .status()
         .context("cannot start the sandbox's first process")?;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);

@@ -28,13 +28,14 @@ const COMPILER: [&str; 3] = [
 const LINKER: &str = "llvm-22-dev";
 
 /// Programs that the tests and the demo start: name, Debian package.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("ip", "iproute2"),            // hosts, links and addresses of tests; `lo` of every sandbox
     ("bpftool", "bpftool"),        // dumps of pinned maps, as users do them
     ("iptables-save", "iptables"), // shows that no rule of ours exists
     ("nft", "nftables"),           // the same, for nft
     ("ping", "iputils-ping"),      // ICMP and ICMPv6 echo
     ("curl", "curl"),              // a client that everybody knows
+    ("python3", "python3"),        // the demo's web servers
     ("ps", "procps"),              // shows that nothing of ours keeps running
 ];
 

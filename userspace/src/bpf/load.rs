@@ -205,8 +205,7 @@ pub fn jiffies() -> Result<(u64, u64)> {
     let second = jiffies_per_second()?;
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_err(|error| BpfError::Object(format!("the kernel does not tell its clock: {error}")))?;
-    let since_boot =
-        now.tv_sec().cast_unsigned() * second + now.tv_nsec().cast_unsigned() * second / 1_000_000_000;
+    let since_boot = now.tv_sec().cast_unsigned() * second + now.tv_nsec().cast_unsigned() * second / 1_000_000_000;
     // INITIAL_JIFFIES of linux/jiffies.h: 32 bits that run over five minutes after boot.
     Ok(((1 << 32) - 300 * second + since_boot, second))
 }

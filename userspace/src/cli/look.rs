@@ -27,7 +27,11 @@ impl Stats {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let engine = global.engine().await?;
         let Some(datapath) = engine.datapath()? else {
-            return if global.json { print::json(&json!({})) } else { print::line("nothing is loaded, so nothing is counted") };
+            return if global.json {
+                print::json(&json!({}))
+            } else {
+                print::line("nothing is loaded, so nothing is counted")
+            };
         };
         let mut containers = Vec::new();
         let mut ports = Vec::new();
@@ -205,9 +209,9 @@ impl Status {
                 json!({"name": program.name, "id": program.id, "verified_instructions": program.verified_insns,
                        "machine_code_bytes": program.jited_bytes})
             });
-            let missing = missing.iter().map(|missing| {
-                json!({"feature": missing.feature, "remedy": missing.remedy, "optional": missing.optional})
-            });
+            let missing = missing.iter().map(
+                |missing| json!({"feature": missing.feature, "remedy": missing.remedy, "optional": missing.optional}),
+            );
             print::json(&json!({
                 "missing": missing.collect::<Vec<_>>(),
                 "programs": programs.collect::<Vec<_>>(),

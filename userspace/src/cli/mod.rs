@@ -52,13 +52,21 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
     /// State directory
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/portlane", help_heading = "Global options")]
-    root: PathBuf,
-    /// Folder of programs, maps and links
     #[arg(
         long,
         global = true,
         value_name = "DIR",
+        env = "PORTLANE_ROOT",
+        default_value = "/var/lib/portlane",
+        help_heading = "Global options"
+    )]
+    root: PathBuf,
+    /// Folder of programs, maps and links, on a BPF file system
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PORTLANE_BPFFS",
         default_value = "/sys/fs/bpf/portlane",
         help_heading = "Global options"
     )]

@@ -84,7 +84,8 @@ fn option(text: &str) -> Result<Opt, String> {
 
 impl Create {
     async fn run(self, global: &Global) -> Result<()> {
-        let mut request = NetworkRequest { ipv6: self.ipv6, internal: self.internal, ..NetworkRequest::named(&self.name) };
+        let mut request =
+            NetworkRequest { ipv6: self.ipv6, internal: self.internal, ..NetworkRequest::named(&self.name) };
         for subnet in self.subnet {
             let twice = match subnet {
                 IpNet::V4(subnet) => request.subnet4.replace(subnet).is_some(),
@@ -126,7 +127,11 @@ impl Ls {
             .networks
             .values()
             .map(|network| {
-                let flags = [(!network.icc, "icc=false"), (!network.masquerade, "masquerade=false"), (network.internal, "internal")];
+                let flags = [
+                    (!network.icc, "icc=false"),
+                    (!network.masquerade, "masquerade=false"),
+                    (network.internal, "internal"),
+                ];
                 vec![
                     network.name.clone(),
                     network.bridge.clone(),

@@ -42,7 +42,8 @@ impl Uninstall {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let settings = global.settings()?;
         let engine = Engine::open(settings.clone()).await?;
-        let running: Vec<_> = engine.state().live().map(|container| (container.id.clone(), container.name.clone())).collect();
+        let running: Vec<_> =
+            engine.state().live().map(|container| (container.id.clone(), container.name.clone())).collect();
         if !running.is_empty() && !self.force {
             let names = running.into_iter().map(|(_, name)| name).collect();
             return Err(EngineError::InUse { names }.into());

@@ -64,8 +64,7 @@ impl Engine {
             Err(error) => return Err(self.abandon(&next, &id, error).await),
         };
         let mut next = next;
-        next.container_mut(&id)?.status =
-            Status::Running { pid: starting.pid(), start_time: starting.start_time() };
+        next.container_mut(&id)?.status = Status::Running { pid: starting.pid(), start_time: starting.start_time() };
         // The next state is known as pending: who takes over from here finds a dead process, and undoes this.
         self.commit(next)?;
         match starting.go() {
@@ -101,7 +100,8 @@ impl Engine {
         let mut next = self.configured();
         let id = container::add_container(&mut next, request, &view)?;
         let netns = &next.container(&id)?.netns;
-        if netns.starts_with("pl-") && self.state.containers.values().all(|c| c.netns != *netns) && netns::exists(netns) {
+        if netns.starts_with("pl-") && self.state.containers.values().all(|c| c.netns != *netns) && netns::exists(netns)
+        {
             // Drawn at random: it is there only if somebody means it to be.
             netns::delete(netns)?;
         }

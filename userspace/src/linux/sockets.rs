@@ -175,7 +175,8 @@ mod tests {
   11: 0100007F:9C40 0100007F:0035 01 00000000:00000000 00:00000000 00000000     0        0 54 2 0 0";
 
     fn found(proto: Proto, table: &str) -> Vec<(String, u64)> {
-        let listeners = parse(proto, &format!("{HEADER}{table}"));
+        let text = format!("{HEADER}{table}");
+        let listeners = parse(proto, &text);
         listeners.map(|found| (std::net::SocketAddr::new(found.address, found.port).to_string(), found.inode)).collect()
     }
 

@@ -17,7 +17,7 @@ use crate::model::{
     network::{NetworkRequest, add_network},
     publish::HostView,
     spec,
-    state::{State, Status},
+    state::{State, Status, Xdp},
 };
 
 /// A host with an uplink of index 2, whose other interfaces are the state's, from 10 on.
@@ -25,6 +25,7 @@ fn facts(state: &State) -> HostFacts {
     let veths = state.live().filter(|c| c.is_bridged()).map(|c| c.veth.clone());
     let names = state.networks.values().map(|n| n.bridge.clone()).chain(veths);
     let uplink = UplinkFact {
+        hardware: false,
         name: "eth0".into(),
         ifindex: 2,
         mtu: 1500,
@@ -157,4 +158,17 @@ fn links_open_exposed_and_published_ports_where_icc_is_off() {
     check(false, &["80", "53/udp"], &[], &[(6, 80, 80), (17, 53, 53)]);
     check(false, &["80"], &["8080:80"], &[(6, 80, 80)]);
     check(false, &["80-89", "85-95", "96", "98"], &["1:65535"], &[(6, 80, 96), (6, 98, 98), (6, 65_535, 65_535)]);
+}
+
+#[test]
+fn xdp_goes_to_hardware_or_where_it_is_asked_for() {
+    let xdp = |setting, hardware| {
+        let state = State { xdp: setting, ..State::default() };
+        let mut facts = facts(&state);
+        facts.uplinks[0].hardware = hardware;
+        desired(&state, &facts).attach.iter().any(|attachment| attachment.hook == Hook::FromUplinkXdp)
+    };
+    assert!(xdp(Xdp::Auto, true) && !xdp(Xdp::Auto, false));
+    assert!(xdp(Xdp::Native, false));
+    assert!(!xdp(Xdp::Off, true));
 }

@@ -5,8 +5,8 @@ use ipnet::IpNet;
 use super::{add, state_with};
 use crate::model::{
     container::remove_container,
-    network::{NetworkRequest, add_network, ensure_network, remove_network},
-    state::State,
+    network::{NetworkRequest, add_network, ensure_network, remove_network, set_default},
+    state::{DefaultNetwork, State},
 };
 
 fn check(state: &mut State, request: NetworkRequest, used: &[&str], expected: Result<&str, &str>) {
@@ -76,4 +76,19 @@ fn a_network_in_use_names_its_users() {
     }
     remove_network(&mut state, "a").unwrap();
     assert!(remove_network(&mut state, "a").is_err());
+}
+
+#[test]
+fn new_settings_of_the_default_network_wait_for_its_last_container_except_for_what_concerns_packets() {
+    let mut state = State::default();
+    ensure_network(&mut state, "bridge", &[]).unwrap();
+    add(&mut state, "c1", "bridge").unwrap();
+    let settings = DefaultNetwork { icc: false, mtu: 1400, ..DefaultNetwork::default() };
+    set_default(&mut state, settings.clone());
+    let network = state.network("bridge").unwrap();
+    assert_eq!((network.icc, network.mtu), (false, 1500));
+    remove_container(&mut state, "c1").unwrap();
+    set_default(&mut state, DefaultNetwork { mtu: 1300, ..settings });
+    ensure_network(&mut state, "bridge", &[]).unwrap();
+    assert_eq!(state.network("bridge").unwrap().mtu, 1300);
 }

@@ -1,0 +1,341 @@
+//! A host and a machine outside, as network namespaces, with a portlane and containers on the host.
+//!
+//! ```text
+//!   outside 192.0.2.2 ──── up0 192.0.2.1  the host ──── portlane0 ──── containers
+//!           2001:db8:1::2      2001:db8:1::1
+//! ```
+//!
+//! Each test has its own, under names that no other test has: tests run side by side.
+
+use std::{
+    env, fmt,
+    fs::{self, DirBuilder},
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+pub use container::Container;
+pub use place::{Answer, Conversation, Place, Server};
+
+mod container;
+mod place;
+mod ready;
+mod tool;
+
+use ready::Ready;
+use tool::{finish, limited};
+
+/// Set inside `cargo xtask sandbox`.
+const SANDBOX: &str = "PORTLANE_SANDBOX";
+/// The program under test.
+const PORTLANE: &str = "PORTLANE_BIN";
+/// How often a name is drawn before the machine is to blame.
+const DRAWS: usize = 16;
+
+/// An IP version, and the addresses that machines have in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The host's address on its uplink.
+    pub fn host(self) -> IpAddr {
+        self.pick(Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1))
+    }
+
+    /// The address of the machine outside.
+    pub fn outside(self) -> IpAddr {
+        self.pick(Ipv4Addr::new(192, 0, 2, 2), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2))
+    }
+
+    /// Loopback.
+    pub fn loopback(self) -> IpAddr {
+        self.pick(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+    }
+
+    /// No address in particular.
+    pub fn any(self) -> IpAddr {
+        self.pick(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
+    }
+
+    /// One of two.
+    pub fn pick(self, four: Ipv4Addr, six: Ipv6Addr) -> IpAddr {
+        match self {
+            Self::V4 => four.into(),
+            Self::V6 => six.into(),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::V4 { "over IPv4" } else { "over IPv6" })
+    }
+}
+
+/// Both transport protocols, as `peer` and `-p` spell them.
+pub const PROTOS: [&str; 2] = ["tcp", "udp"];
+
+/// Address and port.
+pub fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into(), port)
+}
+
+/// Runs the check for TCP and UDP over IPv4 and IPv6; an error says which it was.
+///
+/// # Errors
+/// The check's.
+pub fn each(mut check: impl FnMut(Family, &'static str) -> Result<()>) -> Result<()> {
+    for family in Family::BOTH {
+        for proto in PROTOS {
+            check(family, proto).with_context(|| format!("{proto} {family}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the check over IPv4 and IPv6; an error says which it was.
+///
+/// # Errors
+/// The check's.
+pub fn both(mut check: impl FnMut(Family) -> Result<()>) -> Result<()> {
+    Family::BOTH.into_iter().try_for_each(|family| check(family).with_context(|| family.to_string()))
+}
+
+/// The two machines. Dropped, it takes them away with all that is on them.
+#[derive(Debug)]
+pub struct Topology {
+    /// Begins every name.
+    name: String,
+    /// For files.
+    folder: PathBuf,
+    portlane: PathBuf,
+    peer: String,
+}
+
+/// Runs a test on a topology of its own; one that fails prints what portlane knows about it.
+///
+/// # Errors
+/// The topology cannot be made; the test's.
+pub fn test(body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
+    test_with("{}", body)
+}
+
+/// The same with a `daemon.json`.
+///
+/// # Errors
+/// As [`test`].
+pub fn test_with(daemon_json: &str, body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
+    let topology = Topology::new(daemon_json)?;
+    let result = body(&topology);
+    if result.is_err() {
+        topology.explain();
+    }
+    result
+}
+
+impl Topology {
+    fn new(daemon_json: &str) -> Result<Self> {
+        ensure!(env::var_os(SANDBOX).is_some(), "root tests change the network: run them by `cargo xtask test`");
+        let portlane = env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} does not name the program"))?;
+        let (name, folder) = unique_folder()?;
+        let topology =
+            Self { name, folder, portlane: portlane.into(), peer: built("peer")?.to_string_lossy().into_owned() };
+        fs::write(topology.daemon_json(), daemon_json)?;
+        topology.make()?;
+        Ok(topology)
+    }
+
+    fn make(&self) -> Result<()> {
+        let (host, outside) = (self.host_netns(), self.outside_netns());
+        ip(&format!("netns add {host}"))?;
+        ip(&format!("netns add {outside}"))?;
+        ip(&format!("-n {host} link set lo up"))?;
+        ip(&format!("-n {outside} link set lo up"))?;
+        ip(&format!("-n {host} link add up0 type veth peer name eth0 netns {outside}"))?;
+        for (netns, interface, family, length) in [
+            (&host, "up0", Family::V4, 24),
+            (&host, "up0", Family::V6, 64),
+            (&outside, "eth0", Family::V4, 24),
+            (&outside, "eth0", Family::V6, 64),
+        ] {
+            let address = if *netns == host { family.host() } else { family.outside() };
+            let no_dad = if family == Family::V6 { "nodad" } else { "" };
+            ip(&format!("-n {netns} addr add {address}/{length} dev {interface} {no_dad}"))?;
+        }
+        ip(&format!("-n {host} link set up0 up"))?;
+        ip(&format!("-n {outside} link set eth0 up"))
+    }
+
+    fn host_netns(&self) -> String {
+        format!("{}-host", self.name)
+    }
+
+    fn outside_netns(&self) -> String {
+        format!("{}-out", self.name)
+    }
+
+    fn daemon_json(&self) -> PathBuf {
+        self.folder.join("daemon.json")
+    }
+
+    /// Where this portlane pins what is in the kernel.
+    pub fn bpffs(&self) -> PathBuf {
+        Path::new("/sys/fs/bpf").join(&self.name)
+    }
+
+    /// The host.
+    pub fn host(&self) -> Place<'_> {
+        Place::new(self, "host", netns_entry(&self.host_netns()))
+    }
+
+    /// The machine outside.
+    pub fn outside(&self) -> Place<'_> {
+        Place::new(self, "outside", netns_entry(&self.outside_netns()))
+    }
+
+    /// Runs a portlane command that must succeed; returns what it prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn portlane(&self, arguments: &[&str]) -> Result<String> {
+        let output = limited(&[self.portlane_command(), words(arguments)].concat()).output()?;
+        finish(&format!("portlane {}", arguments.join(" ")), &output)
+    }
+
+    /// Runs a portlane command that must be refused; returns its sentence.
+    ///
+    /// # Errors
+    /// It does not exit with 1, or says nothing.
+    pub fn refused(&self, arguments: &[&str]) -> Result<String> {
+        let output = limited(&[self.portlane_command(), words(arguments)].concat()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let command = arguments.join(" ");
+        ensure!(output.status.code() == Some(1), "`portlane {command}` is not refused: {}: {said}", output.status);
+        ensure!(!said.is_empty(), "`portlane {command}` is refused without a word");
+        Ok(said)
+    }
+
+    /// Runs a portlane command and reads the JSON it prints.
+    ///
+    /// # Errors
+    /// It fails, or prints no JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.portlane(&[&["--json"], arguments].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("`portlane --json {}`: {text}", arguments.join(" ")))
+    }
+
+    /// Packets that were refused or went another way for this reason, at all hooks together.
+    ///
+    /// # Errors
+    /// `portlane stats` fails.
+    pub fn counted(&self, reason: &str) -> Result<u64> {
+        let stats = self.json(&["stats"])?;
+        let rows = stats["reasons"].as_array().context("`stats` has no reasons")?;
+        Ok(rows.iter().filter(|row| row["reason"] == reason).filter_map(|row| row["packets"].as_u64()).sum())
+    }
+
+    /// The entries of one of this portlane's maps, as bpftool shows them to users.
+    ///
+    /// # Errors
+    /// There is no such map.
+    pub fn dump(&self, map: &str) -> Result<Vec<Value>> {
+        let path = self.bpffs().join("maps").join(map);
+        let arguments = ["-j", "map", "dump", "pinned", &path.to_string_lossy()];
+        let output = Command::new("bpftool").args(arguments).output().context("cannot start bpftool")?;
+        let dump = finish(&format!("bpftool {}", arguments.join(" ")), &output)?;
+        let entries: Vec<Value> = serde_json::from_str(&dump).with_context(|| format!("{map}: {dump}"))?;
+        Ok(entries.into_iter().map(|mut entry| entry["formatted"].take()).collect())
+    }
+
+    fn portlane_command(&self) -> Vec<String> {
+        let mut command = netns_entry(&self.host_netns());
+        command.push(self.portlane.to_string_lossy().into_owned());
+        for (option, path) in
+            [("--config", self.daemon_json()), ("--root", self.folder.join("state")), ("--bpffs", self.bpffs())]
+        {
+            command.extend([option.to_owned(), path.to_string_lossy().into_owned()]);
+        }
+        command
+    }
+
+    fn ready(&self) -> Result<Ready> {
+        Ready::new(&self.folder)
+    }
+
+    /// Prints what there is to see; best effort.
+    fn explain(&self) {
+        for command in ["ps", "network ls", "stats", "flows"] {
+            let arguments: Vec<&str> = command.split(' ').collect();
+            match self.portlane(&arguments) {
+                Ok(text) => eprintln!("$ portlane {command}\n{text}"),
+                Err(error) => eprintln!("$ portlane {command}\n{error:#}"),
+            }
+        }
+    }
+}
+
+impl Drop for Topology {
+    fn drop(&mut self) {
+        // Best effort, each: after a failed test some of it is not there.
+        drop(limited(&[self.portlane_command(), words(&["uninstall", "--force"])].concat()).output());
+        drop(ip(&format!("netns del {}", self.host_netns())));
+        drop(ip(&format!("netns del {}", self.outside_netns())));
+        drop(fs::remove_dir_all(self.bpffs()));
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// A name that nobody has, and the folder that reserves it.
+fn unique_folder() -> Result<(String, PathBuf)> {
+    for _ in 0..DRAWS {
+        let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        let name = format!("pt-{}", uuid.get(..8).unwrap_or_default());
+        let folder = env::temp_dir().join(&name);
+        match DirBuilder::new().mode(0o755).create(&folder) {
+            Ok(()) => return Ok((name, folder)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot make {}", folder.display())),
+        }
+    }
+    bail!("no name is free in {}", env::temp_dir().display())
+}
+
+/// A program of this package, which cargo puts into the folder above that of the tests.
+fn built(name: &str) -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    let path = test.ancestors().nth(2).context("this test is in no folder")?.join(name);
+    ensure!(path.is_file(), "{} is not built", path.display());
+    Ok(path)
+}
+
+/// `nsenter`, since `ip netns exec` hides the sandbox's bpffs and cgroup2 under a new /sys.
+fn netns_entry(netns: &str) -> Vec<String> {
+    vec!["nsenter".to_owned(), format!("--net=/run/netns/{netns}"), "--".to_owned()]
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// iproute2, with arguments separated by spaces.
+///
+/// # Errors
+/// It fails.
+pub fn ip(arguments: &str) -> Result<()> {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().context("cannot start ip")?;
+    finish(&format!("ip {arguments}"), &output).map(drop)
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask bench`: what commands cost, as medians of one run on one machine, in a sandbox.
+//!
+//! Compare the numbers of one run with each other: another machine, or the same one under load, has others.
+
+use std::{
+    env,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    run::{built, cargo, done, step, this_program, tool},
+    sandbox, setup,
+};
+
+/// Where [`steps`] finds the program that [`run`] built.
+const BINARY: &str = "PORTLANE_BIN";
+/// Each command is run so many times.
+const ROUNDS: u32 = 21;
+const MAP: &str = "/sys/fs/bpf/portlane/maps/pl_publish4";
+
+/// Builds portlane as it is shipped, and measures it inside a sandbox.
+///
+/// # Errors
+/// When set-up, build or sandbox fails; a command that fails is the exit status.
+pub fn run() -> Result<ExitCode> {
+    step("setup", setup::run)?;
+    step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
+    let debug = built("portlane")?;
+    let target = debug.parent().and_then(|folder| folder.parent()).context("cannot find the target folder")?;
+    let binary = format!("{BINARY}={}", target.join("release/portlane").to_string_lossy());
+    sandbox::run(&["env".into(), binary.into(), this_program()?.into_os_string(), "bench-steps".into()])
+}
+
+/// The measurements; inside the sandbox.
+///
+/// # Errors
+/// When a command fails.
+pub fn steps() -> Result<()> {
+    let portlane = env::var(BINARY).with_context(|| format!("{BINARY} is not set: use `cargo xtask bench`"))?;
+    let portlane = |arguments: &[&str]| {
+        let mut command = tool(&portlane);
+        command.args(arguments).stdout(Stdio::null());
+        command
+    };
+    let first = timed(&mut portlane(&["run", "--rm", "--", "true"]))?;
+    println!("the first command, which loads the programs: {}", milliseconds(first));
+
+    timed(&mut portlane(&["run", "-d", "--name", "web", "--", "sleep", "600"]))?;
+    let (mut run, mut one, mut many, mut off) = (vec![], vec![], vec![], vec![]);
+    // Interleaved, so that whatever else the machine does meets all alike.
+    for _ in 0..ROUNDS {
+        run.push(timed(&mut portlane(&["run", "--rm", "--", "true"]))?);
+        one.push(timed(&mut portlane(&["publish", "web", "10080:80/udp"]))?);
+        off.push(timed(&mut portlane(&["unpublish", "web", "10080:80/udp"]))?);
+        many.push(timed(&mut portlane(&["publish", "web", "40000-55999:40000-55999/udp"]))?);
+        ensure!(entries()? == 1, "16,000 ports take more than one map entry");
+        off.push(timed(&mut portlane(&["unpublish", "web", "40000-55999:40000-55999/udp"]))?);
+    }
+    let (run, one, many, off) = (median(run), median(one), median(many), median(off));
+    println!("median of {ROUNDS}, interleaved:");
+    println!("  portlane run --rm -- true            {} (aim: under 50 ms)", milliseconds(run));
+    println!("  portlane publish, 1 port             {} (aim: under 20 ms)", milliseconds(one));
+    println!("  portlane publish, 16,000 ports       {}, one map entry", milliseconds(many));
+    println!("  portlane unpublish                   {}", milliseconds(off));
+    println!("  16,000 ports to 1: {:.2} (aim: 0.80 to 1.20)", many.as_secs_f64() / one.as_secs_f64());
+    done(&mut portlane(&["uninstall", "--force"]))
+}
+
+fn entries() -> Result<usize> {
+    let output = tool("bpftool").args(["-j", "map", "dump", "pinned", MAP]).output().context("cannot start bpftool")?;
+    Ok(String::from_utf8_lossy(&output.stdout).matches("\"formatted\"").count())
+}
+
+fn timed(command: &mut Command) -> Result<Duration> {
+    let start = Instant::now();
+    done(command)?;
+    Ok(start.elapsed())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:6.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        let seconds = |numbers: &[u64]| numbers.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
+        assert_eq!(median(seconds(&[9, 1, 5])), Duration::from_secs(5));
+        assert_eq!(median(Vec::new()), Duration::ZERO);
+    }
+}
