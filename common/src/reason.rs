@@ -90,6 +90,7 @@ reasons! {
     FlowsExhausted = 18, "flows-exhausted", "the flow table took no further entry";
     MasqueradeOff = 19, "masquerade-off", "the network's masquerade is off, so its packets may not leave the host";
     Forwarded = 20, "forwarded", "the host forwarded a packet to a container from somewhere that may not reach it";
+    UnknownEndpoint = 21, "unknown-endpoint", "a container that is being taken away sent something";
     StackTooBig = 32, "stack-too-big", "larger than the way out: handed to the host's stack, which answers it";
     StackTtl = 33, "stack-ttl", "TTL or hop limit ran out: handed to the host's stack, which answers it";
     StackRoute = 34, "stack-route", "no usable route: handed to the host's stack, which answers it";

@@ -61,6 +61,16 @@ impl Family {
         self.pick(Ipv4Addr::new(192, 0, 2, 2), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2))
     }
 
+    /// The host's address on its second uplink, if [`Topology::second_uplink`] made one.
+    pub fn second_host(self) -> IpAddr {
+        self.pick(Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1))
+    }
+
+    /// The address of the machine outside on the second uplink.
+    pub fn second_outside(self) -> IpAddr {
+        self.pick(Ipv4Addr::new(198, 51, 100, 2), Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2))
+    }
+
     /// Loopback.
     pub fn loopback(self) -> IpAddr {
         self.pick(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
@@ -165,19 +175,28 @@ impl Topology {
         ip(&format!("netns add {outside}"))?;
         ip(&format!("-n {host} link set lo up"))?;
         ip(&format!("-n {outside} link set lo up"))?;
-        ip(&format!("-n {host} link add up0 type veth peer name eth0 netns {outside}"))?;
-        for (netns, interface, family, length) in [
-            (&host, "up0", Family::V4, 24),
-            (&host, "up0", Family::V6, 64),
-            (&outside, "eth0", Family::V4, 24),
-            (&outside, "eth0", Family::V6, 64),
-        ] {
-            let address = if *netns == host { family.host() } else { family.outside() };
-            let no_dad = if family == Family::V6 { "nodad" } else { "" };
-            ip(&format!("-n {netns} addr add {address}/{length} dev {interface} {no_dad}"))?;
+        self.connect(["up0", "eth0"], [Family::host, Family::outside])
+    }
+
+    /// Connects the two machines a second time.
+    ///
+    /// # Errors
+    /// iproute2 fails.
+    pub fn second_uplink(&self) -> Result<()> {
+        self.connect(["up1", "eth1"], [Family::second_host, Family::second_outside])
+    }
+
+    /// A cable: interfaces and addresses on the host and outside.
+    fn connect(&self, interfaces: [&str; 2], addresses: [fn(Family) -> IpAddr; 2]) -> Result<()> {
+        let netns = [self.host_netns(), self.outside_netns()];
+        let [here, there] = interfaces;
+        ip(&format!("-n {} link add {here} type veth peer name {there} netns {}", netns[0], netns[1]))?;
+        for ((netns, interface), address) in netns.iter().zip(interfaces).zip(addresses) {
+            ip(&format!("-n {netns} addr add {}/24 dev {interface}", address(Family::V4)))?;
+            ip(&format!("-n {netns} addr add {}/64 dev {interface} nodad", address(Family::V6)))?;
+            ip(&format!("-n {netns} link set {interface} up"))?;
         }
-        ip(&format!("-n {host} link set up0 up"))?;
-        ip(&format!("-n {outside} link set eth0 up"))
+        Ok(())
     }
 
     fn host_netns(&self) -> String {

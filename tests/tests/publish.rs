@@ -1,8 +1,10 @@
 //! Published ports: who reaches them, as whom, and until when.
 #![cfg(feature = "root")]
 
+use std::net::IpAddr;
+
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Family, PROTOS, at, both, each, test};
+use portlane_tests::topology::{Family, PROTOS, Topology, at, both, each, test};
 
 #[test]
 fn a_host_port_leads_to_a_container_port_and_the_server_sees_the_clients_own_address() -> Result<()> {
@@ -49,6 +51,21 @@ fn an_address_of_the_host_without_a_port_gets_a_free_one_there_and_nowhere_else(
 }
 
 #[test]
+fn a_published_port_is_open_on_every_uplink() -> Result<()> {
+    test(|net| {
+        net.second_uplink()?;
+        let _web = net.container("web", "-p 8080:80 -p 8080:80/udp", "tcp [::]:80 udp [::]:80")?;
+        each(|family, proto| {
+            for host in [family.host(), family.second_host()] {
+                let answer = net.outside().ask(proto, at(host, 8080)).with_context(|| host.to_string())?;
+                ensure!(answer.by == "web", "{answer:?}");
+            }
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn a_port_on_one_address_of_the_host_is_closed_on_the_others() -> Result<()> {
     test(|net| {
         second_host_addresses(net)?;
@@ -68,13 +85,12 @@ fn a_port_on_one_address_of_the_host_is_closed_on_the_others() -> Result<()> {
 fn a_port_on_one_address_comes_before_the_same_port_on_every_address() -> Result<()> {
     test(|net| {
         second_host_addresses(net)?;
+        let _every = net.container("every", "-p 80:80", "tcp [::]:80")?;
         let _one = net.container("one", "-p 192.0.2.3:80:80 -p [2001:db8:1::3]:80:80", "tcp [::]:80")?;
-        // Docker, too, refuses a wildcard on top of this: so the wildcard is that of another address.
-        let _other = net.container("other", "-p 192.0.2.1:80:80 -p [2001:db8:1::1]:80:80", "tcp [::]:80")?;
         both(|family| {
             let one = net.outside().ask("tcp", at(second(family), 80))?;
-            let other = net.outside().ask("tcp", at(family.host(), 80))?;
-            ensure!((&*one.by, &*other.by) == ("one", "other"), "{one:?} {other:?}");
+            let every = net.outside().ask("tcp", at(family.host(), 80))?;
+            ensure!((&*one.by, &*every.by) == ("one", "every"), "{one:?} {every:?}");
             Ok(())
         })
     })
@@ -183,7 +199,7 @@ fn a_port_that_another_container_holds_is_refused_by_name_and_nothing_changes() 
     test(|net| {
         let _b1 = net.container("b1", "-p 10080:80 -p 7000-7010:7000-7010/udp", "tcp [::]:80")?;
         let _b2 = net.container("b2", "", "tcp [::]:80")?;
-        for spec in ["10080:80", "127.0.0.1:10080:80", "7010:7010/udp", "6000-7005:6000-7005/udp"] {
+        for spec in ["10080:80", "0.0.0.0:10080:80", "[::]:10080:80", "7010:7010/udp", "6000-7005:6000-7005/udp"] {
             let said = net.refused(&["publish", "b2", spec])?;
             ensure!(said.contains("b1"), "{spec}: {said}");
             let said = net.refused(&["run", "--name", "b3", "-p", spec, "--", "true"])?;
@@ -208,9 +224,26 @@ fn a_port_that_a_process_of_the_host_listens_on_is_refused() -> Result<()> {
         }
         net.refused(&["inspect", "web"])?;
         for proto in PROTOS {
-            let _web = net.portlane(&["run", "--rm", "-p", &format!("8082:80/{proto}"), "--", "true"])?;
+            // Another protocol, or another port, is another matter.
+            let spec = if proto == "tcp" { "5353:53/tcp" } else { "8080:80/udp" };
+            net.portlane(&["run", "--rm", "-p", spec, "--", "true"])?;
         }
         Ok(())
+    })
+}
+
+#[test]
+fn a_container_reaches_published_ports_by_the_hosts_address_its_own_included() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "-p 8080:80 -p 8080:80/udp", "tcp [::]:80 udp [::]:80")?;
+        let other = net.container("other", "", "")?;
+        each(|family, proto| {
+            for from in [&web, &other] {
+                let answer = from.inside().ask(proto, at(family.host(), 8080)).context(from.name().to_owned())?;
+                ensure!(answer.by == "web" && answer.peer == at(family.host(), 8080), "{answer:?}");
+            }
+            Ok(())
+        })
     })
 }
 
@@ -227,11 +260,11 @@ fn only_port(lines: &str) -> Result<u16> {
 }
 
 /// Another address of the host, once [`second_host_addresses`] has added it.
-fn second(family: Family) -> std::net::IpAddr {
+fn second(family: Family) -> IpAddr {
     family.pick([192, 0, 2, 3].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 3].into())
 }
 
-fn second_host_addresses(net: &portlane_tests::topology::Topology) -> Result<()> {
+fn second_host_addresses(net: &Topology) -> Result<()> {
     net.host().run(&["ip", "addr", "add", "192.0.2.3/24", "dev", "up0"])?;
     net.host().run(&["ip", "addr", "add", "2001:db8:1::3/64", "dev", "up0", "nodad"]).map(drop)
 }

@@ -22,7 +22,7 @@ use crate::{
 /// The hook, for any packet.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(veth) = tables.veth(packet.ifindex()) else { return Verdict::PASS };
+    let Some(veth) = tables.veth(packet.ifindex()) else { return Verdict::drop(Reason::UnknownEndpoint) };
     packet.pull(ETHERNET as u32);
     let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::drop(Reason::Malformed) };
     if !guard::own_mac(veth, ethernet.src) {

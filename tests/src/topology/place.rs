@@ -17,7 +17,7 @@ use super::{
 /// What `peer` exits with when nobody answered.
 const NO_ANSWER: i32 = 1;
 /// How long silence takes to be believed, in milliseconds.
-const SILENCE: &str = "400";
+const SILENCE: &str = "300";
 
 /// One of a topology's machines.
 #[derive(Debug)]

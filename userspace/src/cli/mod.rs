@@ -13,7 +13,10 @@ mod upkeep;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    ArgAction, Args, CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ErrorKind},
+};
 use log::LevelFilter;
 
 use crate::{
@@ -110,8 +113,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match runtime.and_then(|runtime| runtime.block_on(dispatch(&cli.global, cli.command))) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => {
-            eprintln!("portlane: {error:#}");
-            let code = error.downcast_ref::<EngineError>().map_or(1, EngineError::exit_code);
+            let code = match error.downcast_ref::<EngineError>() {
+                // It says itself what caused it.
+                Some(error) => {
+                    eprintln!("portlane: {error}");
+                    error.exit_code()
+                }
+                None => {
+                    eprintln!("portlane: {error:#}");
+                    1
+                }
+            };
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
     }
@@ -183,10 +195,14 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(2);
     }
-    let sentence = match std::error::Error::source(error) {
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    let sentence = match (std::error::Error::source(error), context(ContextKind::InvalidValue)) {
         // A value that one of our parsers refused, which says all there is to say.
-        Some(refused) => refused.to_string(),
-        None => {
+        (Some(refused), _) if refused.to_string().starts_with('`') => refused.to_string(),
+        (Some(refused), Some(value)) => {
+            format!("`{value}` is no {}: {refused}", context(ContextKind::InvalidArg).unwrap_or_default())
+        }
+        _ => {
             let text = error.to_string();
             let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
             let line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");

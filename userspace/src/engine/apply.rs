@@ -41,7 +41,7 @@ impl Engine {
             return Ok(taken);
         };
         self.reset_counters(&datapath, state)?;
-        for step in second_round(&datapath, state, owned, links, &facts)? {
+        for step in plan::without_waiting(second_round(&datapath, state, owned, links, &facts)?, owned) {
             match &step {
                 Step::Attach(attachment) => attach(&datapath, attachment, state.xdp)?,
                 Step::Config(config) => datapath.put_config(config)?,
@@ -88,7 +88,7 @@ impl Engine {
     }
 
     /// Loads the programs, unless there is nothing that needs them and they are not there.
-    fn datapath_for(&self, state: &State) -> Result<Option<Datapath>> {
+    pub(super) fn datapath_for(&self, state: &State) -> Result<Option<Datapath>> {
         if state.networks.is_empty() && state.live().next().is_none() {
             return self.datapath();
         }

@@ -56,7 +56,7 @@ pub enum EngineError {
         name: String,
     },
     /// `uninstall` while containers run.
-    #[error("{} still run(s): stop first, or use `portlane uninstall --force`", names.join(", "))]
+    #[error("containers run: {}; stop them first, or use `portlane uninstall --force`", names.join(", "))]
     InUse {
         /// Names of the containers.
         names: Vec<String>,

@@ -93,7 +93,8 @@ impl Engine {
 
     async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
         self.check_addresses(&request.publishes).await?;
-        let (listeners, ephemeral, seed) = (Listeners::read()?, sockets::ephemeral_range()?, random()?);
+        let listeners = if request.publishes.is_empty() { Listeners::default() } else { Listeners::read()? };
+        let (ephemeral, seed) = (sockets::ephemeral_range()?, random()?);
         let used = self.used().await?;
         let listening = |proto, address, port| listeners.holder(proto, address, port);
         let view = HostView { used: &used, listening: &listening, ephemeral, seed };

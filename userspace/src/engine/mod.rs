@@ -220,6 +220,8 @@ impl Engine {
 
     /// Brings host and maps to `next`, or back.
     async fn prepare(&mut self, next: &State) -> Result<()> {
+        // What the kernel lacks is found before anything is touched.
+        self.datapath_for(next)?;
         self.store.begin(next)?;
         match self.apply(next, &Owned::by([&self.state, next])).await {
             Ok(_) => Ok(()),

@@ -5,6 +5,7 @@
 
 pub mod bpf_syscall;
 mod bridge;
+mod diag;
 mod endpoint;
 mod forward;
 mod launch;

@@ -182,7 +182,7 @@ impl Snapshot {
 }
 
 fn owns(owned: &Owned, name: &str) -> bool {
-    owned.bridges.contains(name) || owned.veths.contains(name)
+    owned.bridges.contains(name) || owned.veths.contains_key(name)
 }
 
 impl Interface {

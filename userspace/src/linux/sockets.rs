@@ -1,4 +1,4 @@
-//! Which ports processes of the host have, from `/proc/net`.
+//! Which ports processes of the host have.
 
 use std::{
     cell::OnceCell,
@@ -9,7 +9,7 @@ use std::{
 
 use portlane_common::span::Span;
 
-use super::{Attempt, LinuxError, pids, sysctl};
+use super::{Attempt, LinuxError, diag, pids, sysctl};
 use crate::model::Proto;
 
 /// A socket that takes what is sent to a port: TCP that listens, UDP that has no peer.
@@ -33,11 +33,15 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Reads those of the network namespace that portlane runs in. A family that the kernel lacks has none.
+    /// Reads those of the network namespace that portlane runs in: from sock_diag, or, in a kernel without it, from
+    /// `/proc/net`. A family that the kernel lacks has none.
     ///
     /// # Errors
     /// `/proc/net` cannot be read.
     pub fn read() -> Result<Self, LinuxError> {
+        if let Ok(found) = diag::listeners() {
+            return Ok(found.into_iter().collect());
+        }
         let mut found = Vec::new();
         for (proto, file) in [(Proto::Tcp, "tcp"), (Proto::Tcp, "tcp6"), (Proto::Udp, "udp"), (Proto::Udp, "udp6")] {
             let path = format!("/proc/thread-self/net/{file}");

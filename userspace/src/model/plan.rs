@@ -45,7 +45,7 @@ pub struct Owned {
     /// Bridges.
     pub bridges: BTreeSet<String>,
     /// Host ends of veth pairs.
-    pub veths: BTreeSet<String>,
+    pub veths: BTreeMap<String, String>,
     /// Names under `/run/netns`.
     pub netns: BTreeSet<String>,
 }
@@ -84,7 +84,9 @@ impl Owned {
         for state in states {
             owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
             for container in state.containers.values() {
-                owned.veths.extend(Some(&container.veth).filter(|name| !name.is_empty()).cloned());
+                if !container.veth.is_empty() {
+                    owned.veths.insert(container.veth.clone(), container.netns.clone());
+                }
                 owned.netns.extend(Some(&container.netns).filter(|name| !name.is_empty()).cloned());
             }
         }
@@ -93,7 +95,7 @@ impl Owned {
 
     /// Whether the veth is one that portlane may delete.
     fn veth(&self, name: &str) -> bool {
-        self.veths.contains(name)
+        self.veths.contains_key(name)
             && name
                 .strip_prefix("veth")
                 .is_some_and(|rest| rest.len() == 7 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -143,6 +145,28 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     steps.extend(left_over.steps());
     steps.extend((after != both).then_some(Step::Config(after)));
     steps
+}
+
+/// The steps without those that the deletion of a namespace makes needless: with the namespace goes its `eth0`, and with
+/// that the host's end and the programs on it. The kernel does that in the background; a step would wait for it.
+///
+/// What is on a bridge that goes too is deleted by steps: nothing of a network outlives it.
+pub fn without_waiting(steps: Vec<Step>, owned: &Owned) -> Vec<Step> {
+    if steps.iter().any(|step| matches!(step, Step::DeleteBridge(_))) {
+        return steps;
+    }
+    let netns = |step: &Step| match step {
+        Step::DeleteNetns(name) => Some(name.clone()),
+        _ => None,
+    };
+    let netns: BTreeSet<String> = steps.iter().filter_map(netns).collect();
+    let goes = |veth: &String| owned.veths.get(veth).is_some_and(|name| netns.contains(name));
+    let needed = |step: &Step| match step {
+        Step::Detach(attachment) => !goes(&attachment.interface),
+        Step::DeleteVeth(name) => !goes(name),
+        _ => true,
+    };
+    steps.into_iter().filter(needed).collect()
 }
 
 /// Interfaces and namespaces that are portlane's and that nothing needs.

@@ -95,8 +95,8 @@ impl Arguments {
                 self.client.stream(target.parse()?, job(Order::Receive, bytes, seed)?)
             }
             ["ping", target] => self.client.ping(target.parse()?),
-            ["bind", "tcp", address] => Ok(drop(TcpListener::bind(address)?)),
-            ["bind", "udp", address] => Ok(drop(UdpSocket::bind(address)?)),
+            ["bind", "tcp", address] => TcpListener::bind(address).map(drop).map_err(Into::into),
+            ["bind", "udp", address] => UdpSocket::bind(address).map(drop).map_err(Into::into),
             _ => usage(),
         }
     }

@@ -192,7 +192,7 @@ fn what_is_not_portlanes_stays() {
     let mut world = World::with_others();
     let everything = Owned {
         bridges: ["pl-00000000".into()].into(),
-        veths: ["eth0".into(), "vethhost".into()].into(),
+        veths: ["eth0", "vethhost"].map(|name| (name.into(), "client".into())).into(),
         netns: ["client".into()].into(),
     };
     world.observed.links.veths.extend([("eth0".into(), None), ("vethhost".into(), None)]);
@@ -200,6 +200,24 @@ fn what_is_not_portlanes_stays() {
     let before = world.observed.links.clone();
     world.bring(&State::default(), &everything);
     assert_eq!(world.observed.links, before);
+}
+
+#[test]
+fn a_namespace_takes_its_veth_along_unless_the_bridge_goes_too() {
+    let mut state = state_with(&["a"]);
+    add_container(&mut state, named("c1", "a"), &HostView::default()).unwrap();
+    let owned = Owned::by([&state]);
+    let mut world = World::with_others();
+    world.bring(&state, &owned);
+    let steps_to = |next: &State| {
+        let steps = plan::tables(&desired(next, &world.facts()), &world.observed, &owned);
+        let count =
+            |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::DeleteVeth(_) | Step::Detach(_))).count();
+        (count(&steps), count(&plan::without_waiting(steps, &owned)))
+    };
+    let without_container = State { containers: Default::default(), ..state.clone() };
+    assert_eq!(steps_to(&without_container), (3, 0));
+    assert_eq!(steps_to(&State::default()), (3, 3));
 }
 
 /// Changes a state in a way that `choice` picks; refusals are fine.
