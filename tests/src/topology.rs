@@ -35,6 +35,8 @@ use tool::{finish, limited};
 const SANDBOX: &str = "PORTLANE_SANDBOX";
 /// The program under test.
 const PORTLANE: &str = "PORTLANE_BIN";
+/// For files: the sandbox's own tmpfs, so that nothing is left behind by a test that is killed.
+const FILES: &str = "/run";
 /// How often a name is drawn before the machine is to blame.
 const DRAWS: usize = 16;
 
@@ -248,6 +250,46 @@ impl Topology {
         Ok(said)
     }
 
+    /// Runs a portlane command; returns its exit status and what it says on stderr.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn said(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = limited(&[self.portlane_command(), words(arguments)].concat()).output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+
+    /// The same as a user without privileges.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn said_by_nobody(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let nobody = words(&["setpriv", "--reuid=65534", "--clear-groups"]);
+        let output = limited(&[nobody, self.portlane_program(), words(arguments)].concat()).output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+
+    /// The exit status of a portlane command.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn status(&self, arguments: &[&str]) -> Result<Option<i32>> {
+        Ok(self.said(arguments)?.0)
+    }
+
+    /// Changes `daemon.json`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rewrite_daemon_json(&self, text: &str) -> Result<()> {
+        Ok(fs::write(self.daemon_json(), text)?)
+    }
+
+    /// Where this portlane keeps its state.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// Runs a portlane command and reads the JSON it prints.
     ///
     /// # Errors
@@ -280,12 +322,13 @@ impl Topology {
         Ok(entries.into_iter().map(|mut entry| entry["formatted"].take()).collect())
     }
 
-    fn portlane_command(&self) -> Vec<String> {
-        let mut command = netns_entry(&self.host_netns());
-        command.push(self.portlane.to_string_lossy().into_owned());
-        for (option, path) in
-            [("--config", self.daemon_json()), ("--root", self.folder.join("state")), ("--bpffs", self.bpffs())]
-        {
+    pub(crate) fn portlane_command(&self) -> Vec<String> {
+        [netns_entry(&self.host_netns()), self.portlane_program()].concat()
+    }
+
+    fn portlane_program(&self) -> Vec<String> {
+        let mut command = vec![self.portlane.to_string_lossy().into_owned()];
+        for (option, path) in [("--config", self.daemon_json()), ("--root", self.state()), ("--bpffs", self.bpffs())] {
             command.extend([option.to_owned(), path.to_string_lossy().into_owned()]);
         }
         command
@@ -323,14 +366,14 @@ fn unique_folder() -> Result<(String, PathBuf)> {
     for _ in 0..DRAWS {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         let name = format!("pt-{}", uuid.get(..8).unwrap_or_default());
-        let folder = env::temp_dir().join(&name);
+        let folder = Path::new(FILES).join(&name);
         match DirBuilder::new().mode(0o755).create(&folder) {
             Ok(()) => return Ok((name, folder)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("cannot make {}", folder.display())),
         }
     }
-    bail!("no name is free in {}", env::temp_dir().display())
+    bail!("no name is free in {FILES}")
 }
 
 /// A program of this package, which cargo puts into the folder above that of the tests.

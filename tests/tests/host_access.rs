@@ -1,7 +1,7 @@
 //! Processes of the host and containers, and how they reach each other.
 #![cfg(feature = "root")]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
 use portlane_tests::topology::{Family, PROTOS, Topology, at, both, each, test};
@@ -23,6 +23,24 @@ fn a_process_of_the_host_reaches_published_ports_on_loopback_and_on_every_host_a
             }
             Ok(())
         })
+    })
+}
+
+#[test]
+fn an_ipv6_socket_of_the_host_reaches_and_is_refused_published_ports_by_ipv4_addresses_too() -> Result<()> {
+    test(|net| {
+        let _web = net.container("web", "-p 0.0.0.0:8080:80 -p 0.0.0.0:8080:80/udp", "tcp [::]:80 udp [::]:80")?;
+        for proto in PROTOS {
+            for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)] {
+                let mapped = at(address.to_ipv6_mapped(), 8080);
+                let answer = net.host().ask(proto, mapped).with_context(|| format!("{proto} {mapped}"))?;
+                ensure!(answer.by == "web" && answer.peer == mapped, "{answer:?}");
+                in_use(net, proto, mapped.ip(), 8080)?;
+            }
+            // Without IPV6_V6ONLY this is all IPv4 addresses, too.
+            in_use(net, proto, Ipv6Addr::UNSPECIFIED.into(), 8080)?;
+        }
+        Ok(())
     })
 }
 

@@ -1,7 +1,7 @@
 //! Published ports: who reaches them, as whom, and until when.
 #![cfg(feature = "root")]
 
-use std::net::IpAddr;
+use std::{net::IpAddr, thread};
 
 use anyhow::{Context, Result, ensure};
 use portlane_tests::topology::{Family, PROTOS, Topology, at, both, each, test};
@@ -191,6 +191,65 @@ fn a_port_republished_for_another_container_leads_there() -> Result<()> {
             ensure!(answer.by == "two", "{answer:?}");
             Ok(())
         })
+    })
+}
+
+#[test]
+fn a_container_that_inherits_an_address_inherits_no_flow() -> Result<()> {
+    test(|net| {
+        let network = "--network own --ip 10.9.8.50 --ip6 fd00:9:8::50";
+        let subnets = ["--subnet", "10.9.8.0/24", "--subnet", "fd00:9:8::/64"];
+        net.portlane(&[&["network", "create"], &subnets[..], &["own"]].concat())?;
+        net.container("old", &format!("{network} -p 8080:80/udp"), "udp [::]:80")?;
+        let mut talks = Vec::new();
+        both(|family| {
+            talks.push(net.outside().converse("udp", at(family.host(), 8080), &[])?);
+            Ok(())
+        })?;
+        net.portlane(&["rm", "-f", "old"])?;
+        let _new = net.container("new", network, "udp [::]:80")?;
+        talks.iter_mut().try_for_each(|talk| talk.is_over())
+    })
+}
+
+#[test]
+fn containers_started_at_the_same_time_do_not_disturb_each_other() -> Result<()> {
+    test(|net| {
+        let ports = 8000..8006;
+        thread::scope(|scope| {
+            let start = |port| {
+                scope.spawn(move || {
+                    net.container(&format!("c{port}"), &format!("-p {port}:80"), "tcp [::]:80").map(drop)
+                })
+            };
+            let started: Vec<_> = ports.clone().map(start).collect();
+            started.into_iter().try_for_each(|started| started.join().expect("no thread panics"))
+        })?;
+        for port in ports {
+            both(|family| {
+                let answer = net.outside().ask("tcp", at(family.host(), port))?;
+                ensure!(answer.by == format!("c{port}"), "port {port}: {answer:?}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn no_rule_of_netfilter_is_made() -> Result<()> {
+    test(|net| {
+        let _server = net.outside().serve("tcp [::]:9000")?;
+        let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+        both(|family| {
+            net.outside().ask("tcp", at(family.host(), 8080))?;
+            web.inside().ask("tcp", at(family.outside(), 9000)).map(drop)
+        })?;
+        for command in ["nft list ruleset", "iptables-save", "ip6tables-save"] {
+            let rules = net.host().run(&command.split(' ').collect::<Vec<_>>())?;
+            ensure!(rules.lines().all(|line| line.starts_with('#')), "{command}: {rules}");
+        }
+        Ok(())
     })
 }
 

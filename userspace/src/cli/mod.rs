@@ -41,6 +41,7 @@ Examples:
 /// Networks, published ports and masquerade live in BPF maps; nothing of portlane's runs between two commands.
 #[derive(Debug, Parser)]
 #[command(name = "portlane", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(args_override_self = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -64,7 +64,8 @@ impl Engine {
                 let second = second_round(&datapath, state, owned, links, &facts)?;
                 steps.extend(second.iter().map(Step::to_string));
             }
-            None => steps.push("load the programs and fill their tables".to_owned()),
+            None if needs_programs(state) => steps.push("load the programs and fill their tables".to_owned()),
+            None => {}
         }
         Ok(Outlook { steps })
     }
@@ -89,7 +90,7 @@ impl Engine {
 
     /// Loads the programs, unless there is nothing that needs them and they are not there.
     pub(super) fn datapath_for(&self, state: &State) -> Result<Option<Datapath>> {
-        if state.networks.is_empty() && state.live().next().is_none() {
+        if !needs_programs(state) {
             return self.datapath();
         }
         let datapath = self.load()?;
@@ -117,6 +118,10 @@ impl Engine {
     }
 }
 
+fn needs_programs(state: &State) -> bool {
+    !state.networks.is_empty() || state.live().next().is_some()
+}
+
 fn second_round(
     datapath: &Datapath,
     state: &State,
@@ -125,7 +130,12 @@ fn second_round(
     facts: &HostFacts,
 ) -> Result<Vec<Step>> {
     let observed = Observed { links, tables: datapath.tables()?, attach: datapath.attachments()? };
-    Ok(plan::tables(&desired(state, facts), &observed, owned))
+    let mut steps = plan::tables(&desired(state, facts), &observed, owned);
+    if !needs_programs(state) {
+        // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
+        steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_)));
+    }
+    Ok(steps)
 }
 
 /// Where XDP was not asked for by name, an uplink that cannot have it does without: tc does the same work.

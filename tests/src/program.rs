@@ -1,0 +1,1 @@
+//! Loaded programs, run on packets.
