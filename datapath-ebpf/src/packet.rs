@@ -110,6 +110,9 @@ pub trait Tables<F: Family>: Shared {
     fn route(&self, from: u32, src: &F::Addr, dst: &F::Addr, proto: u8) -> Route;
     /// Whether a socket of the host is connected to exactly this tuple (source: the remote side).
     fn host_connected(&self, key: &FlowKey<F::Addr>) -> bool;
+    /// Whether a socket of the host would take what comes with this tuple (source: the remote side): a connected one,
+    /// or for UDP one without a peer; a TCP socket that listens does not count.
+    fn host_receives(&self, key: &FlowKey<F::Addr>) -> bool;
 }
 
 /// All that the packet path asks of an address family.

@@ -115,11 +115,13 @@ fn a_link_opens_the_exposed_and_the_published_ports_one_way_and_nothing_else() -
 fn two_networks_do_not_reach_each_other() -> Result<()> {
     test(|net| {
         net.portlane(&["network", "create", "--ipv6", "other"])?;
-        let here = net.container("here", "-p 80", SERVER)?;
+        let here = net.container("here", "-p 8080:80 -p 8080:80/udp", SERVER)?;
         let there = net.container("there", "--network other", SERVER)?;
         let before = net.counted("other-network")?;
         each(|family, proto| {
             there.inside().no_answer(proto, at(here.address(family), 80))?;
+            // Nor by way of a port that is open to everybody outside.
+            there.inside().no_answer(proto, at(family.host(), 8080))?;
             here.inside().no_answer(proto, at(there.address(family), 80))
         })?;
         both(|family| there.inside().no_echo(here.address(family)))?;

@@ -59,9 +59,7 @@ fn a_process_of_the_host_and_a_container_can_use_the_same_source_port() -> Resul
             let server = at(family.outside(), 9000);
             for (port, host_first) in [(42_000, true), (42_001, false)] {
                 let (host, container) = (at(family.host(), port).to_string(), at(family.any(), port).to_string());
-                let options: &[&str] =
-                    if proto == "udp" { &["--from", &host, "--connect"] } else { &["--from", &host] };
-                let host = || net.host().converse(proto, server, options);
+                let host = || net.host().converse(proto, server, &["--from", &host]);
                 let container = || client.inside().converse(proto, server, &["--from", &container]);
                 let mut talks = if host_first { vec![host()?, container()?] } else { vec![container()?, host()?] };
                 for talk in &mut talks {

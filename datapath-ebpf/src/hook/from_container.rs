@@ -137,12 +137,14 @@ fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, vet
         return decision::PASS;
     }
     let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
+    // As under Docker, a port that is open to everybody outside is not a way from one network to another.
+    if target.network != veth.network {
+        return decision::drop(Reason::OtherNetwork);
+    }
     opening.begin(key);
     opening.to_published(published);
-    if target.network == veth.network {
-        // The answer must come back through here, so the called address stands in for the caller.
-        opening.src = key.dst;
-    }
+    // The answer must come back through here, so the called address stands in for the caller.
+    opening.src = key.dst;
     opening.to_endpoint(target);
     opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
     decision::OPEN

@@ -99,9 +99,16 @@ const LISTEN: u32 = 10;
 /// `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = -1i32 as u32 as u64;
 
-/// Whether a socket of the host is connected to this tuple; listening and unconnected ones do not count.
+/// No socket of the host takes what comes with a tuple.
+pub const NONE: u32 = 0;
+/// A socket is connected to exactly this tuple.
+pub const CONNECTED: u32 = 1;
+/// A socket listens, or has no peer.
+pub const WAITING: u32 = 2;
+
+/// Which socket of the host takes what comes with this tuple: [`NONE`], [`CONNECTED`] or [`WAITING`].
 #[inline(always)]
-pub fn host_connected<F: Family>(context: *mut c_void, key: &FlowKey<F::Addr>) -> bool {
+pub fn host_state<F: Family>(context: *mut c_void, key: &FlowKey<F::Addr>) -> u32 {
     let mut tuple = SocketTuple { src: key.src, dst: key.dst, sport: key.sport.to_be(), dport: key.dport.to_be() };
     let size = size_of::<SocketTuple<F::Addr>>() as u32;
     let pointer = (&raw mut tuple).cast::<bpf_sock_tuple>();
@@ -115,11 +122,12 @@ pub fn host_connected<F: Family>(context: *mut c_void, key: &FlowKey<F::Addr>) -
         }
     };
     if socket.is_null() {
-        return false;
+        return NONE;
     }
     // SAFETY: not null, and released below.
     let state = unsafe { (*socket).state };
     // SAFETY: the reference that the look-up took.
     unsafe { generated::bpf_sk_release(socket.cast()) };
-    if key.proto == TCP { state != LISTEN } else { state == ESTABLISHED }
+    let connected = if key.proto == TCP { state != LISTEN } else { state == ESTABLISHED };
+    if connected { CONNECTED } else { WAITING }
 }

@@ -25,6 +25,7 @@ use super::{
     range::{self, Ranges},
 };
 use crate::{
+    header::UDP,
     hook::socket::Origins,
     packet::{Route, Shared, Tables},
     stage::nat::Scratch,
@@ -215,7 +216,13 @@ macro_rules! tables {
 
             #[inline(always)]
             fn host_connected(&self, key: &FlowKey<$addr>) -> bool {
-                helpers::host_connected::<$family>(self.context, key)
+                helpers::host_state::<$family>(self.context, key) == helpers::CONNECTED
+            }
+
+            #[inline(always)]
+            fn host_receives(&self, key: &FlowKey<$addr>) -> bool {
+                let state = helpers::host_state::<$family>(self.context, key);
+                state == helpers::CONNECTED || (key.proto == UDP && state == helpers::WAITING)
             }
         }
 

@@ -78,6 +78,7 @@ impl Engine {
                 self.host.loopback_up(name).await?;
             }
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
+            Step::Connect(veth) => self.host.connect(veth).await?,
             Step::DeleteVeth(name) | Step::DeleteBridge(name) => self.host.delete_link(name).await?,
             Step::DeleteNetns(name) => {
                 crate::linux::process::kill_netns(name)?;
@@ -133,7 +134,7 @@ fn second_round(
     let mut steps = plan::tables(&desired(state, facts), &observed, owned);
     if !needs_programs(state) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
-        steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_)));
+        steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Connect(_)));
     }
     Ok(steps)
 }

@@ -29,7 +29,7 @@ impl Host {
     /// Makes the namespace if need be, and in it `eth0` with its addresses and routes, on the bridge.
     ///
     /// Putting the host's end on the bridge is the last act: a veth that is on its bridge is complete and is left
-    /// alone; one that is not is deleted and made anew.
+    /// alone; one that is not is deleted and made anew. It stays down until [`Self::connect`].
     ///
     /// # Errors
     /// The bridge is not there, there is another interface of that name, or the kernel refuses. A pair that could not
@@ -54,6 +54,15 @@ impl Host {
             drop(self.delete_link(&link.veth).await);
         }
         result
+    }
+
+    /// Sets the host's end of a veth pair up.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel refuses.
+    pub async fn connect(&self, veth: &str) -> Result<(), LinuxError> {
+        let up = RouteNetlinkMessage::NewLink(LinkUnspec::new_with_name(veth).up().build());
+        self.send(up, IfThere::Change).await.attempt(|| format!("set {veth} up"))
     }
 
     /// Sets `lo` up in a namespace.
@@ -83,7 +92,7 @@ impl Host {
             inner(link, eth0).into_iter().map(|(message, there)| inside.send(message, there)).collect();
         try_join_all(answers).await.attempt(attempt)?;
 
-        let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).up().build();
+        let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).build();
         self.send(RouteNetlinkMessage::NewLink(outside), IfThere::Change).await.attempt(attempt)
     }
 }

@@ -125,7 +125,9 @@ impl Snapshot {
             let master = interface.master.and_then(|master| self.interfaces.get(&master));
             (interface.name.clone(), master.map(|master| master.name.clone()))
         });
-        ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), netns }
+        let up = of_kind(InfoKind::Veth).filter(|(_, interface)| interface.flags.contains(LinkFlags::Up));
+        let up = up.map(|(_, interface)| interface.name.clone());
+        ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), up: up.collect(), netns }
     }
 
     fn bridge(&self, index: u32, interface: &Interface) -> Bridge {

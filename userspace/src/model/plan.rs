@@ -35,6 +35,8 @@ pub struct ObservedLinks {
     pub bridges: BTreeMap<String, Bridge>,
     /// Host ends of veth pairs, by name, and the bridge that they are on.
     pub veths: BTreeMap<String, Option<String>>,
+    /// Those of the veths that are up.
+    pub up: BTreeSet<String>,
     /// Names under `/run/netns`.
     pub netns: BTreeSet<String>,
 }
@@ -65,6 +67,8 @@ pub enum Step {
     Put(Row),
     /// Put a program on an interface.
     Attach(Attachment),
+    /// Set the host's end of a veth pair up: its container is served from here on.
+    Connect(String),
     /// Delete one entry of a map (of `pl_generation`: write 0); the row is as it was found.
     Delete(Row),
     /// Take a program off an interface.
@@ -140,6 +144,8 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     steps.extend((both != before).then_some(Step::Config(both)));
     steps.extend(puts.into_iter().map(Step::Put));
     steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
+    let down = desired.endpoints.iter().filter(|link| !observed.links.up.contains(&link.veth));
+    steps.extend(down.map(|link| Step::Connect(link.veth.clone())));
     steps.extend(deletes.into_iter().map(Step::Delete));
     steps.extend(observed.attach.difference(&desired.attach).cloned().map(Step::Detach));
     steps.extend(left_over.steps());
@@ -225,6 +231,7 @@ impl fmt::Display for Step {
             ),
             Self::Put(row) => write!(f, "write to {}: {row}", row.map()),
             Self::Attach(attachment) => write!(f, "attach {attachment}"),
+            Self::Connect(veth) => write!(f, "set {veth} up"),
             Self::Delete(row) => write!(f, "delete from {}: {row}", row.map()),
             Self::Detach(attachment) => write!(f, "detach {attachment}"),
             Self::DeleteVeth(name) => write!(f, "delete interface {name}"),

@@ -56,6 +56,7 @@ impl World {
     fn link_gone(&mut self, name: &str) {
         self.ifindex.remove(name);
         self.observed.attach.retain(|attachment| attachment.interface != name);
+        self.observed.links.up.remove(name);
     }
 
     fn take(&mut self, step: &Step) {
@@ -74,6 +75,11 @@ impl World {
             Step::Config(config) => tables.config = config,
             Step::Put(row) => tables.put(row),
             Step::Attach(attachment) => assert!(attach.insert(attachment)),
+            Step::Connect(veth) => {
+                let served = |hook| attach.contains(&Attachment { interface: veth.clone(), hook });
+                assert!(served(Hook::FromContainer) && served(Hook::ToContainer), "{veth} is up before it is served");
+                assert!(links.veths.contains_key(&veth) && links.up.insert(veth));
+            }
             Step::Delete(row) => tables.delete(&row),
             Step::Detach(attachment) => assert!(attach.remove(&attachment)),
             Step::DeleteVeth(name) => {
@@ -106,6 +112,7 @@ impl World {
         let mut links = Self::with_others().observed.links;
         links.bridges.extend(wanted.bridges.iter().map(|bridge| (bridge.name.clone(), bridge.clone())));
         links.veths.extend(wanted.endpoints.iter().map(|link| (link.veth.clone(), Some(link.bridge.clone()))));
+        links.up.extend(wanted.endpoints.iter().map(|link| link.veth.clone()));
         links.netns.extend(wanted.netns.clone());
         assert_eq!(self.observed.links, links);
         assert_eq!(self.bring(state, owned), [], "a host that is right needs nothing");
@@ -140,6 +147,7 @@ fn a_plan_reads_as_sentences_in_a_safe_order() {
             "write to pl_publish4: port 10080/tcp of 0.0.0.0 to 10.0.0.2 port 80 (publish entry 1)".into(),
             format!("attach from_container on {veth}"),
             format!("attach to_container on {veth}"),
+            format!("set {veth} up"),
         ]
     );
     assert_eq!(
@@ -176,6 +184,7 @@ fn what_is_half_made_or_was_broken_is_made_anew() {
     };
     check(&|world| drop(world.observed.links.veths.insert(veth.clone(), None)));
     check(&|world| drop(world.observed.links.veths.insert(veth.clone(), Some("docker0".into()))));
+    check(&|world| assert!(world.observed.links.up.remove(&veth)));
     check(&|world| assert!(world.observed.links.netns.remove(&netns)));
     check(&|world| world.take(&Step::DeleteVeth(veth.clone())));
     check(&|world| world.observed.links.bridges.get_mut(&bridge).unwrap().mtu = 9000);
