@@ -1,1 +1,10 @@
-//! Host side.
+//! The packet path's two seams in ordinary memory, and the cases that the host's tests and the loaded programs share.
+//!
+//! [`cases`] says what happens to which packet in the small [`world`] of a host with three networks; `cargo test` runs
+//! that table through the host build, the root tests through the programs in the kernel, tc and XDP.
+
+pub mod bytes;
+pub mod cases;
+pub mod frame;
+pub mod tables;
+pub mod world;
