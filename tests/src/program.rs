@@ -1,1 +1,261 @@
-//! Loaded programs, run on packets.
+//! The loaded programs, run over single packets (`BPF_PROG_TEST_RUN`) in a network namespace that holds the world of
+//! `portlane_datapath::testing`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
+use nix::sched::{CloneFlags, unshare};
+use portlane::{
+    bpf::{Datapath, LoadSettings, layout},
+    linux::netns,
+    model::Tables,
+};
+use portlane_common::{config::Config, reason::Hook};
+use portlane_datapath::testing::world::{Interfaces, MEMBERS, OUTSIDE_MAC, UPLINK_MAC, Version, World, bridge_mac};
+
+/// What a tc program returned, in the words of `linux/pkt_cls.h`.
+pub mod tc {
+    /// On to whatever comes next.
+    pub const UNSPEC: u32 = u32::MAX;
+    /// Dropped.
+    pub const SHOT: u32 = 2;
+    /// To the interface that a helper was told.
+    pub const REDIRECT: u32 = 7;
+}
+
+/// What an XDP program returned, in the words of `linux/bpf.h`.
+pub mod xdp {
+    /// Dropped.
+    pub const DROP: u32 = 1;
+    /// On to tc.
+    pub const PASS: u32 = 2;
+}
+
+/// Room for the largest packet, and what XDP puts before it.
+const ROOM: usize = 4096;
+/// Bytes of `struct __sk_buff` up to and with `ifindex`.
+const SK_BUFF: usize = 44;
+
+/// Programs in the kernel, and tables that hold the world.
+#[derive(Debug)]
+pub struct Programs {
+    /// Numbers of the namespace's interfaces.
+    pub interfaces: Interfaces,
+    datapath: Datapath,
+    folder: PathBuf,
+}
+
+/// What a program made of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What it returned.
+    pub returned: u32,
+    /// The packet afterwards, and before it what XDP hands to tc.
+    pub bytes: Vec<u8>,
+}
+
+/// Runs a test in a network namespace of its own, with the programs loaded; `name` is unlike that of any other test.
+///
+/// # Errors
+/// The namespace, its interfaces or the programs cannot be made; the test's.
+pub fn test(name: &str, body: impl FnOnce(&Programs) -> Result<()> + Send) -> Result<()> {
+    let in_namespace = || {
+        unshare(CloneFlags::CLONE_NEWNET).context("no network namespace")?;
+        body(&Programs::new(name)?)
+    };
+    thread::scope(|scope| scope.spawn(in_namespace).join().unwrap_or_else(|_| Err(anyhow!("the test panicked"))))
+}
+
+impl Programs {
+    fn new(name: &str) -> Result<Self> {
+        let interfaces = make_interfaces()?;
+        let folder = Path::new("/sys/fs/bpf").join(format!("run-{name}"));
+        let settings = LoadSettings { netns_cookie: netns::host_cookie()?, ..LoadSettings::default() };
+        let datapath = Datapath::open(&folder, settings)?;
+        let programs = Self { interfaces, datapath, folder };
+        programs.fill()?;
+        Ok(programs)
+    }
+
+    fn fill(&self) -> Result<()> {
+        let world = World::new(&self.interfaces);
+        let classes = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
+        let (four, six) = (world.publish4.keys().map(|key| key.class), world.publish6.keys().map(|key| key.class));
+        let config = Config {
+            publish_classes: classes(&mut four.chain(six)),
+            policy_classes: classes(&mut world.policy.keys().map(|key| key.class)),
+            ..Config::default()
+        };
+        let World { veth, uplink, endpoint4, endpoint6, host4, host6, publish4, publish6, generation, policy } = world;
+        let tables = Tables {
+            veth,
+            uplink,
+            endpoint4,
+            endpoint6,
+            host4,
+            host6,
+            publish4,
+            publish6,
+            generation,
+            policy,
+            config: Config::default(),
+        };
+        for row in tables.difference(&Tables::default()).0 {
+            self.datapath.put(&row)?;
+        }
+        Ok(self.datapath.put_config(&config)?)
+    }
+
+    /// Forgets every flow.
+    ///
+    /// # Errors
+    /// The maps cannot be changed.
+    pub fn forget_flows(&self) -> Result<()> {
+        for key in self.datapath.flows4()?.keys() {
+            self.datapath.table(&layout::FLOW4)?.delete(key)?;
+        }
+        for key in self.datapath.flows6()?.keys() {
+            self.datapath.table(&layout::FLOW6)?.delete(key)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a tc program over a packet that came into the host by `origin` and meets the program at `ifindex`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn tc(&self, hook: Hook, packet: &[u8], origin: u32, ifindex: u32) -> Result<Run> {
+        let mut context = [0; SK_BUFF];
+        context[36..40].copy_from_slice(&origin.to_ne_bytes());
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        let program = SchedClassifier::from_pin(self.pin(hook))?;
+        run(|options| program.test_run(options), packet, &context)
+    }
+
+    /// Runs the XDP program over a packet that arrives at `ifindex`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn xdp(&self, packet: &[u8], ifindex: u32) -> Result<Run> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex.
+        let context: Vec<u8> =
+            [0, packet.len() as u32, 0, ifindex].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let program = Xdp::from_pin(self.pin(Hook::FromUplinkXdp), XdpAttachType::Interface)?;
+        run(|options| program.test_run(options), packet, &context)
+    }
+
+    /// Packets counted so far, by hook and reason.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counted(&self) -> Result<BTreeMap<(&'static str, &'static str), u64>> {
+        let reasons = self.datapath.reasons()?;
+        Ok(reasons.into_iter().map(|(hook, reason, count)| ((hook.name(), reason.name()), count.packets)).collect())
+    }
+
+    /// The programs, as the kernel holds them.
+    pub const fn datapath(&self) -> &Datapath {
+        &self.datapath
+    }
+
+    fn pin(&self, hook: Hook) -> PathBuf {
+        self.folder.join("progs").join(hook.name())
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        // The sandbox ends with its bpffs; this only frees memory early.
+        drop(portlane::bpf::remove(&self.folder));
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn run<E: Into<anyhow::Error>>(
+    program: impl FnOnce(TestRunOptions<'_>) -> Result<aya::programs::TestRunResult, E>,
+    packet: &[u8],
+    context: &[u8],
+) -> Result<Run> {
+    let mut out = vec![0; ROOM];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(packet);
+    options.ctx_in = Some(context);
+    options.data_out = Some(&mut out);
+    let result = program(options).map_err(Into::into)?;
+    out.truncate(result.data_size_out as usize);
+    Ok(Run { returned: result.return_value, bytes: out })
+}
+
+/// The interfaces of the world, in the thread's namespace.
+fn make_interfaces() -> Result<Interfaces> {
+    ip("link set lo up")?;
+    ip("link add up0 type veth peer name out0")?;
+    ip(&format!("link set up0 address {} up", text(UPLINK_MAC)))?;
+    ip("link set out0 up")?;
+    for version in Version::BOTH {
+        for host in [1, 9] {
+            address("up0", version.address(0, host))?;
+        }
+        ip(&format!("neigh add {} lladdr {} dev up0 nud permanent", version.outside(), text(OUTSIDE_MAC)))?;
+    }
+    for network in 1..=4u8 {
+        ip(&format!("link add br{network} address {} type bridge", text(bridge_mac(network))))?;
+        ip(&format!("link set br{network} up"))?;
+        for version in Version::BOTH {
+            address(&format!("br{network}"), version.address(network, 1))?;
+        }
+        for family in ["ipv4", "ipv6"] {
+            shell(&format!("echo 1 > /proc/sys/net/{family}/conf/br{network}/forwarding"))?;
+        }
+    }
+    for member in MEMBERS {
+        let (veth, peer) = (format!("v{}", member.endpoint), format!("p{}", member.endpoint));
+        ip(&format!("link add {veth} type veth peer name {peer}"))?;
+        ip(&format!("link set {veth} master br{} up", member.network))?;
+        ip(&format!("link set {peer} up"))?;
+    }
+    let index = |name: &str| nix::net::if_::if_nametoindex(name).with_context(|| name.to_owned());
+    let mut interfaces = Interfaces { uplink: index("up0")?, ..Interfaces::ANY };
+    for (number, bridge) in (1..).zip(&mut interfaces.bridges) {
+        *bridge = index(&format!("br{number}"))?;
+    }
+    for (number, veth) in (1..).zip(&mut interfaces.veths) {
+        *veth = index(&format!("v{number}"))?;
+    }
+    Ok(interfaces)
+}
+
+fn address(interface: &str, address: IpAddr) -> Result<()> {
+    let rest = if address.is_ipv4() { "/24" } else { "/64" };
+    let nodad = if address.is_ipv4() { "" } else { "nodad" };
+    ip(&format!("addr add {address}{rest} dev {interface} {nodad}"))
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn ip(arguments: &str) -> Result<()> {
+    finish(Command::new("ip").args(arguments.split_whitespace()), arguments)
+}
+
+fn shell(script: &str) -> Result<()> {
+    finish(Command::new("sh").args(["-c", script]), script)
+}
+
+fn finish(command: &mut Command, said: &str) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| said.to_owned())?;
+    if !output.status.success() {
+        bail!("{said}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,1 +1,0 @@
-//! Packets, built and taken apart.
