@@ -1,0 +1,212 @@
+//! What depends on time, on other flows and on the host's sockets, through the host build of the packet path.
+
+use std::net::IpAddr;
+
+use portlane_common::{flow, reason::Reason};
+use portlane_datapath::{
+    hook,
+    stage::parse::{ACK, FIN, RST, SYN},
+    testing::{
+        bytes::Bytes,
+        frame::{Body, Frame},
+        tables::Memory,
+        world::{Interfaces, Member, OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB, World},
+    },
+    verdict::{self, Verdict},
+};
+
+const INTERFACES: Interfaces = Interfaces::ANY;
+
+fn memory() -> Memory {
+    Memory::new(World::new(&INTERFACES))
+}
+
+fn sent(version: Version, by: Member, dst: IpAddr, body: Body) -> Frame {
+    let macs = (by.gateway(), by.mac());
+    Frame { macs, src: by.address(version), dst, ttl: 64, options: 0, body, payload: vec![1, 2, 3] }
+}
+
+fn arriving(version: Version, dst: IpAddr, body: Body) -> Frame {
+    let macs = (UPLINK_MAC, OUTSIDE_MAC);
+    Frame { macs, src: version.outside(), dst, ttl: 64, options: 0, body, payload: vec![1, 2, 3] }
+}
+
+fn from_container(tables: &Memory, by: Member, frame: &Frame) -> (Verdict, Vec<u8>) {
+    let ifindex = INTERFACES.veth(by);
+    let mut packet = Bytes { bytes: frame.bytes(), ifindex, origin: ifindex, ..Bytes::default() };
+    (hook::from_container::run(&mut packet, tables), packet.bytes)
+}
+
+fn from_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
+    let ifindex = INTERFACES.uplink;
+    let mut packet = Bytes { bytes: frame.bytes(), ifindex, origin: ifindex, ..Bytes::default() };
+    (hook::from_uplink::run(&mut packet, tables), packet.bytes)
+}
+
+fn to_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
+    let mut packet = Bytes { bytes: frame.bytes(), ifindex: INTERFACES.uplink, ..Bytes::default() };
+    (hook::to_uplink::run(&mut packet, tables), packet.bytes)
+}
+
+/// Source port of a TCP or UDP packet, or identifier of an echo.
+fn port(bytes: &[u8]) -> u16 {
+    let at = if bytes[14] >> 4 == 4 { 34 } else { 54 };
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[test]
+fn two_containers_with_the_same_source_port_leave_by_different_ones() {
+    for version in Version::BOTH {
+        for body in [Body::Tcp(40_001, 9000, SYN), Body::Udp(40_001, 9000)] {
+            let tables = memory();
+            let left: Vec<u16> = [WEB, PEER]
+                .map(|by| from_container(&tables, by, &sent(version, by, version.outside(), body)))
+                .map(|(verdict, bytes)| {
+                    assert_eq!(verdict.action, verdict::UPLINK);
+                    port(&bytes)
+                })
+                .into();
+            assert_eq!(left[0], 40_001, "a free source port is kept");
+            assert_ne!(left[1], 40_001);
+            // Each answer finds its own.
+            for (by, port) in [WEB, PEER].into_iter().zip(left) {
+                let answer = arriving(version, version.host(), body).to(version.host(), port);
+                let answer = Frame { body: turned(answer.body, 9000, port), ..answer };
+                let (verdict, bytes) = from_uplink(&tables, &answer);
+                assert_eq!(verdict, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(by)), "{version:?} {body:?}");
+                assert!(portlane_datapath::testing::frame::checksums_are_right(&bytes));
+            }
+        }
+    }
+}
+
+fn turned(body: Body, sport: u16, dport: u16) -> Body {
+    match body {
+        Body::Tcp(..) => Body::Tcp(sport, dport, SYN | ACK),
+        _ => Body::Udp(sport, dport),
+    }
+}
+
+#[test]
+fn a_source_port_that_a_socket_of_the_host_uses_is_left_to_it() {
+    let tables = memory();
+    tables.sockets.borrow_mut().push((17, 40_001));
+    let (verdict, bytes) =
+        from_container(&tables, WEB, &sent(Version::Four, WEB, Version::Four.outside(), Body::Udp(40_001, 53)));
+    assert_eq!(verdict.action, verdict::UPLINK);
+    assert_ne!(port(&bytes), 40_001);
+}
+
+#[test]
+fn the_hosts_own_conversation_makes_way_for_a_containers() {
+    for version in Version::BOTH {
+        let tables = memory();
+        let body = Body::Tcp(40_001, 9000, SYN);
+        from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
+        let macs = (OUTSIDE_MAC, UPLINK_MAC);
+        let (src, dst) = (version.host(), version.outside());
+        let own = Frame { macs, src, dst, ttl: 64, options: 0, body, payload: Vec::new() };
+        // The kernel finds the host's socket at the tuple that it wants.
+        tables.sockets.borrow_mut().push((6, 40_001));
+        let (verdict, bytes) = to_uplink(&tables, &own);
+        assert_eq!(verdict, Verdict::PASS);
+        let other = port(&bytes);
+        assert_ne!(other, 40_001);
+        let answer = arriving(version, version.host(), Body::Tcp(9000, other, SYN | ACK));
+        let (verdict, bytes) = from_uplink(&tables, &answer);
+        assert_eq!(verdict, Verdict::PASS);
+        assert_eq!(bytes, answer.clone().to(version.host(), 40_001).bytes(), "the socket sees its own port");
+    }
+}
+
+#[test]
+fn a_flow_is_over_when_its_time_is_and_not_before() {
+    let version = Version::Four;
+    let answer = |body| arriving(version, version.host(), body);
+    for (body, reply, unanswered, answered) in [
+        (Body::Udp(5, 6), Body::Udp(6, 5), flow::UDP_UNANSWERED_SECONDS, flow::UDP_SECONDS),
+        (Body::Tcp(5, 6, SYN), Body::Tcp(6, 5, SYN | ACK), flow::TCP_TRANSITORY_SECONDS, flow::TCP_SECONDS),
+        (Body::EchoRequest(5), Body::EchoReply(5), flow::ICMP_SECONDS, flow::ICMP_SECONDS),
+    ] {
+        let lives_for = |tables: &Memory, seconds: u64| {
+            tables.pass(seconds - 1);
+            let (verdict, _) = from_uplink(tables, &answer(reply));
+            assert_eq!(verdict.action, verdict::ENDPOINT, "{body:?} after {} s", seconds - 1);
+        };
+        let tables = memory();
+        from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
+        lives_for(&tables, unanswered);
+        lives_for(&tables, answered);
+        tables.pass(answered);
+        assert_eq!(from_uplink(&tables, &answer(reply)).0, Verdict::PASS, "{body:?} after its time");
+        let tables = memory();
+        from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
+        tables.pass(unanswered);
+        assert_eq!(from_uplink(&tables, &answer(reply)).0, Verdict::PASS, "{body:?} unanswered after its time");
+    }
+}
+
+#[test]
+fn a_closed_or_reset_connection_is_forgotten_within_minutes() {
+    let version = Version::Six;
+    for ending in [FIN | ACK, RST] {
+        let tables = memory();
+        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags)));
+        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
+        says(SYN);
+        hears(SYN | ACK);
+        says(ending);
+        hears(if ending == RST { ACK } else { FIN | ACK });
+        tables.pass(flow::TCP_TRANSITORY_SECONDS - 1);
+        assert_eq!(hears(ACK).action, verdict::ENDPOINT);
+        tables.pass(flow::TCP_TRANSITORY_SECONDS);
+        assert_eq!(hears(ACK), Verdict::PASS);
+    }
+}
+
+#[test]
+fn a_port_published_anew_ends_the_flows_of_before() {
+    let version = Version::Four;
+    let mut tables = memory();
+    let asked = arriving(version, version.host(), Body::Udp(33_333, 8080));
+    assert_eq!(from_uplink(&tables, &asked).0, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)));
+    // The same port, to another container and with another generation.
+    tables.world.generation.insert(2, 99);
+    for (key, row) in &mut tables.world.publish4 {
+        if key.proto == 17 && row.id == 2 {
+            row.addr = portlane_datapath::testing::world::four(PEER.address(version));
+            row.generation = 99;
+        }
+    }
+    assert_eq!(from_uplink(&tables, &asked).0, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(PEER)));
+}
+
+#[test]
+fn a_full_table_and_exhausted_ports_are_reasons() {
+    let version = Version::Four;
+    let hello = |port| sent(version, WEB, version.outside(), Body::Udp(port, 53));
+    let tables = memory();
+    // One entry of a pair fits, the other does not: neither stays.
+    tables.room.set(1);
+    assert_eq!(from_container(&tables, WEB, &hello(1025)).0, Verdict::drop(Reason::FlowsExhausted));
+    assert_eq!(tables.flows(), 0);
+    let tables = memory();
+    // Every port has a socket of the host's.
+    *tables.sockets.borrow_mut() = (0..=u16::MAX).map(|port| (17, port)).collect();
+    assert_eq!(from_container(&tables, WEB, &hello(1025)).0, Verdict::drop(Reason::PortsExhausted));
+    assert_eq!(tables.flows(), 0);
+}
+
+#[test]
+fn what_passes_is_counted_for_the_container_and_the_published_port() {
+    let version = Version::Six;
+    let tables = memory();
+    let asked = arriving(version, version.host(), Body::Tcp(33_333, 8080, SYN));
+    let answer = sent(version, WEB, version.outside(), Body::Tcp(80, 33_333, SYN | ACK));
+    from_uplink(&tables, &asked);
+    from_container(&tables, WEB, &answer);
+    let bytes = asked.bytes().len() as u64;
+    for counted in [tables.traffic(WEB.endpoint), tables.published(1)] {
+        assert_eq!((counted.rx_packets, counted.rx_bytes, counted.tx_packets, counted.tx_bytes), (1, bytes, 1, bytes));
+    }
+}

@@ -1,0 +1,105 @@
+//! Packets that nobody should send: no hook panics, and what is translated keeps its checksums right.
+
+use portlane_datapath::{
+    hook,
+    stage::parse::SYN,
+    testing::{
+        bytes::Bytes,
+        cases::{At, cases},
+        frame::{Body, Frame, checksums_are_right},
+        tables::Memory,
+        world::{Interfaces, OUTSIDE_MAC, UPLINK_MAC, Version, WEB, World},
+    },
+    verdict::{self, Verdict},
+};
+use proptest::prelude::*;
+
+const INTERFACES: Interfaces = Interfaces::ANY;
+
+/// Runs every hook over a packet; the bytes that come out of each, and its verdict.
+fn every_hook(tables: &Memory, bytes: &[u8]) -> [(Verdict, Vec<u8>); 4] {
+    let at = |ifindex, origin| Bytes { bytes: bytes.to_vec(), ifindex, origin, ..Bytes::default() };
+    let (veth, uplink) = (INTERFACES.veth(WEB), INTERFACES.uplink);
+    let mut packets = [at(veth, veth), at(veth, 12), at(uplink, uplink), at(uplink, 0)];
+    let [from_container, to_container, from_uplink, to_uplink] = &mut packets;
+    let verdicts = [
+        hook::from_container::run(from_container, tables),
+        hook::to_container::run(to_container, tables),
+        hook::from_uplink::run(from_uplink, tables),
+        hook::to_uplink::run(to_uplink, tables),
+    ];
+    let mut outcomes = verdicts.into_iter().zip(packets);
+    std::array::from_fn(|_| outcomes.next().map(|(verdict, packet)| (verdict, packet.bytes)).expect("four of each"))
+}
+
+#[test]
+fn a_packet_cut_short_anywhere_is_not_translated() {
+    for version in Version::BOTH {
+        for case in cases(version, INTERFACES) {
+            let step = &case.steps[0];
+            for length in 0..step.input.len() {
+                let tables = Memory::new(World::new(&INTERFACES));
+                for (verdict, bytes) in every_hook(&tables, &step.input[..length]) {
+                    assert_eq!(bytes, step.input[..length], "{version:?}: {}: {length} bytes: {verdict:?}", case.name);
+                }
+                assert_eq!(tables.flows(), 0, "{version:?}: {}: {length} bytes open a flow", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_after_the_packet_travels_along() {
+    // Ethernet's least frame has 60 bytes: what is after the IP packet is the wire's.
+    for version in Version::BOTH {
+        let frame = Frame {
+            macs: (UPLINK_MAC, OUTSIDE_MAC),
+            src: version.outside(),
+            dst: version.host(),
+            ttl: 64,
+            options: 0,
+            body: Body::Tcp(1, 8080, SYN),
+            payload: Vec::new(),
+        };
+        let padded = [frame.bytes(), vec![0xaa; 6]].concat();
+        let tables = Memory::new(World::new(&INTERFACES));
+        let mut packet =
+            Bytes { bytes: padded, ifindex: INTERFACES.uplink, origin: INTERFACES.uplink, ..Bytes::default() };
+        let verdict = hook::from_uplink::run(&mut packet, &tables);
+        assert_eq!(verdict.action, verdict::ENDPOINT);
+        let (packet, padding) = packet.bytes.split_at(frame.bytes().len());
+        assert!(checksums_are_right(packet));
+        assert_eq!(padding, [0xaa; 6]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+        every_hook(&Memory::new(World::new(&INTERFACES)), &bytes);
+    }
+
+    #[test]
+    fn a_damaged_packet_does_no_harm_and_a_good_one_stays_good(
+        six: bool,
+        which: prop::sample::Index,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let version = if six { Version::Six } else { Version::Four };
+        let cases = cases(version, INTERFACES);
+        let steps: Vec<_> = cases.iter().flat_map(|case| &case.steps).collect();
+        let step = steps[which.index(steps.len())];
+        let mut bytes = step.input.clone();
+        for (at, value) in &damage {
+            let at = at.index(bytes.len());
+            bytes[at] = *value;
+        }
+        let good = damage.is_empty() && !matches!(step.at, At::ToContainer(..)) && step.reason.is_none();
+        for (_, out) in every_hook(&Memory::new(World::new(&INTERFACES)), &bytes) {
+            prop_assert_eq!(out.len(), bytes.len());
+            prop_assert!(!good || checksums_are_right(&out));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What the programs cost the verifier, and the stack: printed, so that a change that costs much is seen.
+#![cfg(feature = "root")]
+
+use std::{collections::BTreeMap, io::Write, path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use portlane_tests::program::test;
+
+/// `BPF_COMPLEXITY_LIMIT_INSNS`: the verifier gives up on a program after so many.
+const MOST_INSTRUCTIONS: u32 = 1_000_000;
+/// `MAX_BPF_STACK`, in bytes: a program's frame and those of the functions that it calls, one inside the other.
+const MOST_STACK: usize = 512;
+
+/// A function of a program, as `bpftool prog dump xlated` shows it.
+#[derive(Debug, Default)]
+struct Function {
+    /// Bytes of its own frame.
+    frame: usize,
+    /// Numbers of the instructions that it calls.
+    calls: Vec<usize>,
+}
+
+#[test]
+fn every_program_is_far_from_the_verifiers_limits() -> Result<()> {
+    test("verifier", |programs| {
+        let mut out = std::io::stdout();
+        writeln!(
+            out,
+            "    {:<16} {:>22} {:>12} {:>12}",
+            "program", "verified instructions", "stack bytes", "machine code"
+        )?;
+        for program in programs.datapath().programs()? {
+            let pin = programs.datapath().bpffs().join("progs").join(&program.name);
+            let stack = deepest(&functions(&pin)?, 0);
+            let (name, verified) = (&program.name, program.verified_insns);
+            writeln!(out, "    {name:<16} {verified:>22} {stack:>12} {:>12}", program.jited_bytes)?;
+            ensure!(verified > 0, "the kernel does not tell what it verified of {name}");
+            ensure!(verified < MOST_INSTRUCTIONS / 2, "{name} takes {verified} instructions to verify");
+            ensure!(stack <= MOST_STACK, "{name} takes {stack} bytes of stack");
+        }
+        Ok(())
+    })
+}
+
+/// By the number of their first instruction.
+fn functions(pin: &Path) -> Result<BTreeMap<usize, Function>> {
+    let output = Command::new("bpftool").args(["prog", "dump", "xlated", "pinned"]).arg(pin).output()?;
+    ensure!(output.status.success(), "bpftool: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut functions = BTreeMap::new();
+    let mut current: Option<(usize, Function)> = None;
+    let mut begins = true;
+    // Lines of source, which begin with a semicolon, are between the instructions.
+    for line in text.lines().filter(|line| !line.starts_with(';')) {
+        let Some((number, instruction)) = line.trim_start().split_once(": (") else {
+            begins |= line.ends_with("):");
+            continue;
+        };
+        let number: usize = number.parse().with_context(|| line.to_owned())?;
+        if std::mem::take(&mut begins) {
+            functions.extend(current.replace((number, Function::default())));
+        }
+        let (_, function) = current.as_mut().context("an instruction outside a function")?;
+        function.frame = function.frame.max(below_frame(instruction).unwrap_or(0));
+        if let Some(offset) = instruction.split("call pc").nth(1).and_then(|rest| rest.split('#').next()) {
+            let target = number as i64 + 1 + offset.parse::<i64>().with_context(|| line.to_owned())?;
+            function.calls.push(usize::try_from(target)?);
+        }
+    }
+    functions.extend(current);
+    Ok(functions)
+}
+
+/// How far below the frame pointer an instruction reaches: `*(u64 *)(r10 -64)`, or `r2 += -52`, which is the frame's
+/// unless it is some number's, and then it counts too much rather than too little.
+fn below_frame(instruction: &str) -> Option<usize> {
+    let after = instruction.split("(r10 -").nth(1).or_else(|| instruction.split(" += -").nth(1))?;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok().filter(|depth| *depth <= MOST_STACK)
+}
+
+/// The deepest pile of frames from a function on; each takes a multiple of 8 bytes.
+fn deepest(functions: &BTreeMap<usize, Function>, from: usize) -> usize {
+    let Some(function) = functions.get(&from) else { return 0 };
+    let below = function.calls.iter().map(|call| deepest(functions, *call)).max().unwrap_or(0);
+    function.frame.next_multiple_of(8) + below
+}
