@@ -241,3 +241,15 @@ fn uninstalling_leaves_no_interface_no_pin_and_no_file() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn with_vv_the_programs_tell_what_they_refuse_and_without_it_they_do_not() -> Result<()> {
+    test(|net| {
+        let spoof = "ip addr add 10.1.2.3/24 dev eth0; ping -c1 -W1 -I 10.1.2.3 172.17.0.1; true";
+        let (_, said) = net.said(&["-vv", "run", "--rm", "--network", "bridge", "--", "sh", "-c", spoof])?;
+        ensure!(said.contains("from_container refused a packet: a container claimed another"), "{said}");
+        let (_, said) = net.said(&["run", "--rm", "--network", "bridge", "--", "sh", "-c", spoof])?;
+        ensure!(!said.contains("refused a packet"), "{said}");
+        Ok(())
+    })
+}

@@ -110,11 +110,19 @@ impl Packet for Frame {
 #[inline(always)]
 pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
     let mut packet = Frame { frame: context.as_ptr().cast() };
+    let room = size_of::<Handover>() as i32;
+    // A driver without room for metadata leaves it all to tc. Asked first: a rewritten packet could not go there.
+    // SAFETY: the program's own context.
+    if unsafe { generated::bpf_xdp_adjust_meta(packet.frame, -room) } != 0 {
+        return XDP_PASS;
+    }
     let tables = Maps { context: context.as_ptr() };
     let verdict = hook::from_uplink::run(&mut packet, &tables);
     if verdict.action == verdict::ENDPOINT && hand_over(&packet, verdict.ifindex) {
         return XDP_PASS;
     }
+    // SAFETY: as above; what is not handed over carries nothing.
+    unsafe { generated::bpf_xdp_adjust_meta(packet.frame, room) };
     act(context, &packet, verdict)
 }
 
@@ -129,13 +137,9 @@ fn act(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
     if verdict.action == verdict::PASS { XDP_PASS } else { XDP_DROP }
 }
 
-/// Leaves the chosen veth in front of the packet; false where the driver has no room for it.
+/// Leaves the chosen veth in front of the packet, where there is room by now.
 #[inline(always)]
 fn hand_over(packet: &Frame, ifindex: u32) -> bool {
-    // SAFETY: the program's own context.
-    if unsafe { generated::bpf_xdp_adjust_meta(packet.frame, -(size_of::<Handover>() as i32)) } != 0 {
-        return false;
-    }
     // SAFETY: the context lives as long as the program.
     let meta = unsafe { (*packet.frame).data_meta } as usize;
     if meta + size_of::<Handover>() > packet.data() {

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::maps::{Map, MapData, RingBuf};
-use log::{Record, debug};
+use log::debug;
 use nix::fcntl::{Flock, FlockArg};
+use portlane_common::reason::Reason;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -67,12 +68,32 @@ fn drain(ring: &Ring) {
             debug!("the programs logged {} bytes that are no message", item.len());
             continue;
         };
-        log::logger().log(
-            &Record::builder()
-                .level(message.level)
-                .target(&message.target)
-                .args(format_args!("{}", message.text))
-                .build(),
+        let text = in_words(&message.text).unwrap_or(message.text);
+        log::log!(target: &message.target, message.level, "{text}");
+    }
+}
+
+/// What a program said of a packet, with the reason's sentence in the place of its number: the programs have no words.
+fn in_words(text: &str) -> Option<String> {
+    let (hook, rest) = text.split_once(": action ")?;
+    let (action, number) = rest.split_once(" for reason ")?;
+    let reason = Reason::from_number(number.parse().ok()?)?;
+    let done = if action == "0" { "left a packet to the host" } else { "refused a packet" };
+    Some(format!("{hook} {done}: {} ({})", reason.sentence(), reason.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn numbers_of_reasons_are_put_into_words() {
+        assert_eq!(
+            in_words("from_container: action 1 for reason 8").as_deref(),
+            Some("from_container refused a packet: a container sent to a container of another network (other-network)")
         );
+        assert!(in_words("to_uplink: action 0 for reason 34").is_some_and(|text| text.contains("left a packet")));
+        assert_eq!(in_words("from_container: action 1 for reason 255"), None);
+        assert_eq!(in_words("anything else"), None);
     }
 }
