@@ -1,3 +1,5 @@
+//! Containers: what can be asked for together, and what cannot.
+
 use std::collections::BTreeSet;
 
 use super::{add, named, state_with};

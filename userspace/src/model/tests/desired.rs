@@ -1,3 +1,5 @@
+//! What must be there for a state to be in force.
+
 use std::collections::BTreeMap;
 
 use portlane_common::{

@@ -1,3 +1,5 @@
+//! The files that containers read about names.
+
 use super::{add, named, state_with};
 use crate::model::{
     container::{ContainerRequest, LinkRequest, add_container},

@@ -1,3 +1,5 @@
+//! Networks: which subnets and gateways they get, and which they may not have.
+
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;

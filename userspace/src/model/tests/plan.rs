@@ -1,3 +1,5 @@
+//! Plans: that they lead where they must, from anywhere, and leave alone what is not portlane's.
+
 use std::collections::BTreeMap;
 
 use portlane_common::reason::Hook;

@@ -1,3 +1,5 @@
+//! Published ports: which are free, whose the others are.
+
 use std::net::IpAddr;
 
 use portlane_common::span::Span;

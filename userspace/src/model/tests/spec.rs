@@ -1,3 +1,5 @@
+//! The words of the command line.
+
 use crate::model::{error::ModelError, spec};
 
 /// What is understood, written back in full; or a part of the sentence that refuses it.
