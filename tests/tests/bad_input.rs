@@ -143,14 +143,21 @@ fn a_command_that_is_not_there_is_refused_before_anything_is_made() -> Result<()
 }
 
 #[test]
-fn a_place_that_is_no_bpffs_and_a_user_who_is_not_root_are_told_what_to_do() -> Result<()> {
+fn a_missing_bpffs_cgroup2_or_privilege_is_named_with_what_to_do_about_it() -> Result<()> {
     test(|net| {
         let (code, said) = net.said(&["--bpffs", "/run/not-bpf", "run", "--", "true"])?;
         ensure!(code == Some(1) && said.contains("mount -t bpf") && said.lines().count() == 1, "{code:?}: {said}");
+        let without_cgroup2 = ["unshare", "--mount", "sh", "-c", "umount /sys/fs/cgroup; exec \"$@\"", "sh"];
+        let (code, said) = net.said_through(&without_cgroup2, &["run", "--", "true"])?;
+        ensure!(code == Some(1) && said.contains("mount -t cgroup2") && said.lines().count() == 1, "{code:?}: {said}");
+        let (code, said) = net.said_through(&without_cgroup2, &["status"])?;
+        ensure!(code == Some(1) && said.is_empty(), "{code:?}: {said}");
         let containers = net.json(&["ps"])?;
         ensure!(containers.as_array().is_some_and(Vec::is_empty), "{containers}");
-        let (code, said) = net.said_by_nobody(&["ps"])?;
+        let (code, said) = net.said_through(&["setpriv", "--reuid=65534", "--clear-groups"], &["ps"])?;
         ensure!(code == Some(1) && said.contains("root") && said.lines().count() == 1, "{code:?}: {said}");
+        let (code, _) = net.said_through(&["setpriv", "--reuid=65534", "--clear-groups"], &["status"])?;
+        ensure!(code == Some(1), "`status` sees nothing missing: {code:?}");
         Ok(())
     })
 }
