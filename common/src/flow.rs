@@ -26,8 +26,10 @@ pub struct FlowKey<A> {
     pub zone: u32,
     /// IP protocol number.
     pub proto: u8,
+    /// Always zero. (Not one array: LLVM would call a function to clear three bytes.)
+    pub pad: u8,
     /// Always zero.
-    pub pad: [u8; 3],
+    pub pad2: u16,
 }
 
 /// What to do with the packets of one direction of a flow.

@@ -91,6 +91,8 @@ reasons! {
     MasqueradeOff = 19, "masquerade-off", "the network's masquerade is off, so its packets may not leave the host";
     Forwarded = 20, "forwarded", "the host forwarded a packet to a container from somewhere that may not reach it";
     UnknownEndpoint = 21, "unknown-endpoint", "a container that is being taken away sent something";
+    TooBig = 22, "too-big", "larger than the way out, and the sender lets it be cut up, which cannot be translated";
+    Martian = 23, "martian", "someone outside sent from an address of the host or of a container";
     StackTooBig = 32, "stack-too-big", "larger than the way out: handed to the host's stack, which answers it";
     StackTtl = 33, "stack-ttl", "TTL or hop limit ran out: handed to the host's stack, which answers it";
     StackRoute = 34, "stack-route", "no usable route: handed to the host's stack, which answers it";

@@ -90,6 +90,8 @@ pub struct Ip<A> {
     pub fragment: bool,
     /// Where the L4 header begins.
     pub l4: usize,
+    /// Where the IP packet ends; Ethernet's padding may follow.
+    pub end: u32,
 }
 
 /// How a family's header is read and changed.
@@ -98,6 +100,8 @@ pub trait Header: Family {
     fn read<P: Packet>(packet: &P) -> Option<Ip<Self::Addr>>;
     /// Replaces the addresses, which changes their sum by `delta`.
     fn set_addresses<P: Packet>(packet: &mut P, src: Self::Addr, dst: Self::Addr, delta: u16) -> bool;
+    /// Whether routers on the way must leave the packet whole.
+    fn is_whole<P: Packet>(packet: &P) -> bool;
     /// Counts one hop; the caller has seen that the TTL is above 1.
     fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool;
 }
@@ -127,8 +131,9 @@ impl Header for V4 {
         let ip = packet.read::<Ipv4>(ETHERNET)?;
         let header = ((ip.version_ihl & 0xf) as usize) * 4;
         let total = u16::from_be(ip.total_length) as u32;
-        // A total length of 0 is an IPv4 BIG TCP train (Linux 6.3).
-        let contradicts = total != 0 && (total < header as u32 || total + ETHERNET as u32 > packet.length());
+        // A train may be longer than the field can say (BIG TCP, Linux 6.3).
+        let end = if total == 0 && packet.segment() != 0 { packet.length() } else { ETHERNET as u32 + total };
+        let contradicts = end < (ETHERNET + header) as u32 || end > packet.length();
         if ip.version_ihl >> 4 != 4 || header < Self::HEADER_LEN || contradicts {
             return None;
         }
@@ -139,6 +144,7 @@ impl Header for V4 {
             ttl: ip.ttl,
             fragment: ip.fragment & 0x3fff_u16.to_be() != 0,
             l4: ETHERNET + header,
+            end,
         })
     }
 
@@ -146,6 +152,11 @@ impl Header for V4 {
     fn set_addresses<P: Packet>(packet: &mut P, src: Addr4, dst: Addr4, delta: u16) -> bool {
         let Some(checksum) = packet.read::<u16>(ETHERNET + 10) else { return false };
         packet.write(ETHERNET + 10, update(checksum, delta)) && packet.write(ETHERNET + 12, [src, dst])
+    }
+
+    #[inline(always)]
+    fn is_whole<P: Packet>(packet: &P) -> bool {
+        packet.read::<u16>(ETHERNET + 6).is_some_and(|fragment| fragment & 0x4000_u16.to_be() != 0)
     }
 
     #[inline(always)]
@@ -162,8 +173,9 @@ impl Header for V6 {
     fn read<P: Packet>(packet: &P) -> Option<Ip<Addr6>> {
         let ip = packet.read::<Ipv6>(ETHERNET)?;
         let payload = u16::from_be(ip.payload_length) as u32;
-        let contradicts = payload + (ETHERNET + Self::HEADER_LEN) as u32 > packet.length();
-        if u32::from_be(ip.version_class_label) >> 28 != 6 || contradicts {
+        let header = (ETHERNET + Self::HEADER_LEN) as u32;
+        let end = if payload == 0 && packet.segment() != 0 { packet.length() } else { header + payload };
+        if u32::from_be(ip.version_class_label) >> 28 != 6 || end > packet.length() {
             return None;
         }
         Some(Ip {
@@ -173,6 +185,7 @@ impl Header for V6 {
             ttl: ip.hop_limit,
             fragment: ip.next_header == FRAGMENT6,
             l4: ETHERNET + Self::HEADER_LEN,
+            end,
         })
     }
 
@@ -182,7 +195,14 @@ impl Header for V6 {
     }
 
     #[inline(always)]
+    fn is_whole<P: Packet>(_packet: &P) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool {
+        // The hop limit is the lower byte of a word, and IPv6 has no checksum of its own header.
+        packet.uncovered(!u16::from_ne_bytes([0, 1]));
         packet.write(ETHERNET + 7, ttl - 1)
     }
 }

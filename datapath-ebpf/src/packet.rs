@@ -33,6 +33,10 @@ pub trait Packet {
     /// Adapts the L4 checksum at `offset` to changed addresses (`pseudo`, in the pseudo header) and changed
     /// `ports`, both folded differences. With `optional`, a checksum of zero means none and stays (RFC 768).
     fn checksum(&mut self, offset: usize, pseudo: u16, ports: u16, optional: bool) -> bool;
+    /// Tells of a folded difference that no checksum inside the packet makes up for: the NIC may have handed over a sum
+    /// of all bytes beside it.
+    #[inline(always)]
+    fn uncovered(&mut self, _delta: u16) {}
 }
 
 /// A route, as the kernel's FIB sees it from an interface.

@@ -13,37 +13,66 @@ pub const UPLINK: u32 = 3;
 /// Out by the uplink [`Verdict::ifindex`]; the kernel finds the neighbour.
 pub const NEIGHBOUR: u32 = 4;
 
-/// A hook's decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// One of the numbers above.
-    pub action: u32,
-    /// Interface for the actions that name one, else 0.
-    pub ifindex: u32,
-    /// Number of the [`Reason`] to count, 0 for none.
-    pub reason: u32,
-}
+/// A hook's decision: action, reason and interface in one word, so that it stays in a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Verdict(u64);
 
 impl Verdict {
     /// Nothing to do here.
-    pub const PASS: Self = Self { action: PASS, ifindex: 0, reason: 0 };
+    pub const PASS: Self = Self::new(PASS, 0, 0);
+
+    /// An action, the interface for those that name one, and the number of the [`Reason`] to count, 0 for none.
+    #[inline(always)]
+    pub const fn new(action: u32, ifindex: u32, reason: u32) -> Self {
+        Self(action as u64 | (reason as u64) << 8 | (ifindex as u64) << 32)
+    }
 
     /// Refuse, and count why.
     #[inline(always)]
     pub const fn drop(reason: Reason) -> Self {
-        Self { action: DROP, ifindex: 0, reason: reason as u32 }
+        Self::new(DROP, 0, reason as u32)
     }
 
     /// Hand to the host's stack, and count why.
     #[inline(always)]
     pub const fn stack(reason: Reason) -> Self {
-        Self { action: PASS, ifindex: 0, reason: reason as u32 }
+        Self::new(PASS, 0, reason as u32)
     }
 
     /// Send to an interface.
     #[inline(always)]
     pub const fn to(action: u32, ifindex: u32) -> Self {
-        Self { action, ifindex, reason: 0 }
+        Self::new(action, ifindex, 0)
+    }
+
+    /// One of the numbers above.
+    #[inline(always)]
+    pub const fn action(self) -> u32 {
+        self.0 as u8 as u32
+    }
+
+    /// Interface for the actions that name one, else 0.
+    #[inline(always)]
+    pub const fn ifindex(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Number of the [`Reason`] to count, 0 for none.
+    #[inline(always)]
+    pub const fn reason(self) -> u32 {
+        (self.0 >> 8) as u8 as u32
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl std::fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut fields = f.debug_struct("Verdict");
+        fields
+            .field("action", &self.action())
+            .field("ifindex", &self.ifindex())
+            .field("reason", &self.reason())
+            .finish()
     }
 }
 
@@ -57,6 +86,9 @@ pub mod decision {
     pub const PASS: u32 = 1;
     /// Refused.
     pub const DROP: u32 = 2;
+
+    /// Beyond the host: by which uplink is the next question.
+    pub const LEAVE: u32 = 3;
 
     /// Refused, because.
     #[inline(always)]
@@ -74,6 +106,6 @@ pub mod decision {
     #[inline(always)]
     pub const fn verdict(decision: u32) -> super::Verdict {
         let action = if decision & 0xff == PASS { super::PASS } else { super::DROP };
-        super::Verdict { action, ifindex: 0, reason: (decision >> 8) & 0x3f }
+        super::Verdict::new(action, 0, (decision >> 8) & 0x3f)
     }
 }

@@ -45,7 +45,7 @@ fn every_case_comes_out_byte_for_byte() {
             for (number, step) in case.steps.iter().enumerate() {
                 let (verdict, bytes) = run(&tables, step);
                 let reason = step.reason.map_or(0, |reason: Reason| reason as u32);
-                let wanted = Verdict { action: step.action, ifindex: step.ifindex, reason };
+                let wanted = Verdict::new(step.action, step.ifindex, reason);
                 assert_eq!(verdict, wanted, "{version:?}: {}, packet {number}", case.name);
                 assert_eq!(bytes, step.output, "{version:?}: {}, packet {number}", case.name);
                 if step.reason != Some(Reason::Malformed) {

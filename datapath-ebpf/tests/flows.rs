@@ -23,12 +23,12 @@ fn memory() -> Memory {
 
 fn sent(version: Version, by: Member, dst: IpAddr, body: Body) -> Frame {
     let macs = (by.gateway(), by.mac());
-    Frame { macs, src: by.address(version), dst, ttl: 64, options: 0, body, payload: vec![1, 2, 3] }
+    Frame { macs, src: by.address(version), dst, ttl: 64, options: 0, divisible: false, body, payload: vec![1, 2, 3] }
 }
 
 fn arriving(version: Version, dst: IpAddr, body: Body) -> Frame {
     let macs = (UPLINK_MAC, OUTSIDE_MAC);
-    Frame { macs, src: version.outside(), dst, ttl: 64, options: 0, body, payload: vec![1, 2, 3] }
+    Frame { macs, src: version.outside(), dst, ttl: 64, options: 0, divisible: false, body, payload: vec![1, 2, 3] }
 }
 
 fn from_container(tables: &Memory, by: Member, frame: &Frame) -> (Verdict, Vec<u8>) {
@@ -62,7 +62,7 @@ fn two_containers_with_the_same_source_port_leave_by_different_ones() {
             let left: Vec<u16> = [WEB, PEER]
                 .map(|by| from_container(&tables, by, &sent(version, by, version.outside(), body)))
                 .map(|(verdict, bytes)| {
-                    assert_eq!(verdict.action, verdict::UPLINK);
+                    assert_eq!(verdict.action(), verdict::UPLINK);
                     port(&bytes)
                 })
                 .into();
@@ -93,7 +93,7 @@ fn a_source_port_that_a_socket_of_the_host_uses_is_left_to_it() {
     tables.sockets.borrow_mut().push((17, 40_001));
     let (verdict, bytes) =
         from_container(&tables, WEB, &sent(Version::Four, WEB, Version::Four.outside(), Body::Udp(40_001, 53)));
-    assert_eq!(verdict.action, verdict::UPLINK);
+    assert_eq!(verdict.action(), verdict::UPLINK);
     assert_ne!(port(&bytes), 40_001);
 }
 
@@ -105,7 +105,7 @@ fn the_hosts_own_conversation_makes_way_for_a_containers() {
         from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
         let macs = (OUTSIDE_MAC, UPLINK_MAC);
         let (src, dst) = (version.host(), version.outside());
-        let own = Frame { macs, src, dst, ttl: 64, options: 0, body, payload: Vec::new() };
+        let own = Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload: Vec::new() };
         // The kernel finds the host's socket at the tuple that it wants.
         tables.sockets.borrow_mut().push((6, 40_001));
         let (verdict, bytes) = to_uplink(&tables, &own);
@@ -131,7 +131,7 @@ fn a_flow_is_over_when_its_time_is_and_not_before() {
         let lives_for = |tables: &Memory, seconds: u64| {
             tables.pass(seconds - 1);
             let (verdict, _) = from_uplink(tables, &answer(reply));
-            assert_eq!(verdict.action, verdict::ENDPOINT, "{body:?} after {} s", seconds - 1);
+            assert_eq!(verdict.action(), verdict::ENDPOINT, "{body:?} after {} s", seconds - 1);
         };
         let tables = memory();
         from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
@@ -158,7 +158,7 @@ fn a_closed_or_reset_connection_is_forgotten_within_minutes() {
         says(ending);
         hears(if ending == RST { ACK } else { FIN | ACK });
         tables.pass(flow::TCP_TRANSITORY_SECONDS - 1);
-        assert_eq!(hears(ACK).action, verdict::ENDPOINT);
+        assert_eq!(hears(ACK).action(), verdict::ENDPOINT);
         tables.pass(flow::TCP_TRANSITORY_SECONDS);
         assert_eq!(hears(ACK), Verdict::PASS);
     }

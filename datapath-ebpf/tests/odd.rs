@@ -58,6 +58,7 @@ fn padding_after_the_packet_travels_along() {
             dst: version.host(),
             ttl: 64,
             options: 0,
+            divisible: false,
             body: Body::Tcp(1, 8080, SYN),
             payload: Vec::new(),
         };
@@ -66,7 +67,7 @@ fn padding_after_the_packet_travels_along() {
         let mut packet =
             Bytes { bytes: padded, ifindex: INTERFACES.uplink, origin: INTERFACES.uplink, ..Bytes::default() };
         let verdict = hook::from_uplink::run(&mut packet, &tables);
-        assert_eq!(verdict.action, verdict::ENDPOINT);
+        assert_eq!(verdict.action(), verdict::ENDPOINT);
         let (packet, padding) = packet.bytes.split_at(frame.bytes().len());
         assert!(checksums_are_right(packet));
         assert_eq!(padding, [0xaa; 6]);

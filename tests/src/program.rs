@@ -5,18 +5,20 @@ use std::{
     collections::BTreeMap,
     fs,
     net::IpAddr,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
-use aya_obj::programs::XdpAttachType;
 use nix::sched::{CloneFlags, unshare};
 use portlane::{
     bpf::{Datapath, LoadSettings, layout},
-    linux::netns,
+    linux::{
+        bpf_run::{self, Run, Sum},
+        bpf_syscall, netns,
+    },
     model::Tables,
 };
 use portlane_common::{config::Config, reason::Hook};
@@ -40,8 +42,6 @@ pub mod xdp {
     pub const PASS: u32 = 2;
 }
 
-/// Room for the largest packet, and what XDP puts before it.
-const ROOM: usize = 4096;
 /// Bytes of `struct __sk_buff` up to and with `ifindex`.
 const SK_BUFF: usize = 44;
 
@@ -52,15 +52,6 @@ pub struct Programs {
     pub interfaces: Interfaces,
     datapath: Datapath,
     folder: PathBuf,
-}
-
-/// What a program made of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// What it returned.
-    pub returned: u32,
-    /// The packet afterwards, and before it what XDP hands to tc.
-    pub bytes: Vec<u8>,
 }
 
 /// Runs a test in a network namespace of its own, with the programs loaded; `name` is unlike that of any other test.
@@ -132,13 +123,13 @@ impl Programs {
     /// Runs a tc program over a packet that came into the host by `origin` and meets the program at `ifindex`.
     ///
     /// # Errors
-    /// The kernel refuses.
-    pub fn tc(&self, hook: Hook, packet: &[u8], origin: u32, ifindex: u32) -> Result<Run> {
+    /// The kernel refuses, or finds the NIC's sum wrong afterwards (`EBADMSG`).
+    pub fn tc(&self, hook: Hook, packet: &[u8], origin: u32, ifindex: u32, sum: Sum) -> Result<Run> {
         let mut context = [0; SK_BUFF];
         context[36..40].copy_from_slice(&origin.to_ne_bytes());
         context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
-        let program = SchedClassifier::from_pin(self.pin(hook))?;
-        run(|options| program.test_run(options), packet, &context)
+        let program = bpf_syscall::obj_get(&self.pin(hook))?;
+        Ok(bpf_run::run(program.as_fd(), packet, &context, sum)?)
     }
 
     /// Runs the XDP program over a packet that arrives at `ifindex`.
@@ -149,8 +140,8 @@ impl Programs {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex.
         let context: Vec<u8> =
             [0, packet.len() as u32, 0, ifindex].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let program = Xdp::from_pin(self.pin(Hook::FromUplinkXdp), XdpAttachType::Interface)?;
-        run(|options| program.test_run(options), packet, &context)
+        let program = bpf_syscall::obj_get(&self.pin(Hook::FromUplinkXdp))?;
+        Ok(bpf_run::run(program.as_fd(), packet, &context, Sum::None)?)
     }
 
     /// Packets counted so far, by hook and reason.
@@ -178,21 +169,6 @@ impl Drop for Programs {
         drop(portlane::bpf::remove(&self.folder));
         drop(fs::remove_dir_all(&self.folder));
     }
-}
-
-fn run<E: Into<anyhow::Error>>(
-    program: impl FnOnce(TestRunOptions<'_>) -> Result<aya::programs::TestRunResult, E>,
-    packet: &[u8],
-    context: &[u8],
-) -> Result<Run> {
-    let mut out = vec![0; ROOM];
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(packet);
-    options.ctx_in = Some(context);
-    options.data_out = Some(&mut out);
-    let result = program(options).map_err(Into::into)?;
-    out.truncate(result.data_size_out as usize);
-    Ok(Run { returned: result.return_value, bytes: out })
 }
 
 /// The interfaces of the world, in the thread's namespace.

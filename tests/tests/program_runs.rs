@@ -1,12 +1,14 @@
 //! The table of cases, through the programs in the kernel: tc and XDP, IPv4 and IPv6, whole packets compared.
 //!
-//! `BPF_PROG_TEST_RUN` gives packets a complete checksum (CHECKSUM_NONE); the checksums that a sender leaves to the
-//! hardware (CHECKSUM_PARTIAL) are met by the stream tests, which run with offloads on.
+//! `BPF_PROG_TEST_RUN` makes packets that the NIC says nothing of (CHECKSUM_NONE), and on request such that it has summed
+//! whole (CHECKSUM_COMPLETE), whose sum the kernel checks afterwards. It cannot make those whose checksum a sender left
+//! to the hardware (CHECKSUM_PARTIAL): they are met by the stream tests, which run with offloads on.
 #![cfg(feature = "root")]
 
 use std::{collections::BTreeMap, io::Write};
 
 use anyhow::{Context, Result, ensure};
+use portlane::linux::bpf_run::{Run, Sum};
 use portlane_common::reason::Hook;
 use portlane_datapath::{
     testing::{
@@ -15,32 +17,40 @@ use portlane_datapath::{
     },
     verdict,
 };
-use portlane_tests::program::{Programs, Run, tc, test, xdp};
+use portlane_tests::program::{Programs, tc, test, xdp};
 
 /// What XDP leaves before a packet for tc: a mark, and the veth's number.
 const HANDOVER: usize = 8;
 
-fn run_tc(programs: &Programs, step: &Step) -> Result<(Hook, Run)> {
+/// How what arrives at an uplink is met; everything else meets tc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Tc(Sum),
+    Xdp,
+}
+
+fn run_tc(programs: &Programs, step: &Step, sum: Sum) -> Result<(Hook, Run)> {
     let (hook, origin, ifindex) = match step.at {
         At::FromContainer(ifindex) => (Hook::FromContainer, ifindex, ifindex),
         At::ToContainer(ifindex, origin) => (Hook::ToContainer, origin, ifindex),
         At::FromUplink(ifindex) => (Hook::FromUplink, ifindex, ifindex),
         At::ToUplink(ifindex) => (Hook::ToUplink, 0, ifindex),
     };
-    Ok((hook, programs.tc(hook, &step.input, origin, ifindex)?))
+    Ok((hook, programs.tc(hook, &step.input, origin, ifindex, sum)?))
 }
 
-/// The step through tc; what arrives at an uplink through XDP if `by_xdp`.
-fn check(programs: &Programs, step: &Step, by_xdp: bool) -> Result<()> {
+/// The step, and what it counts.
+fn check(programs: &Programs, step: &Step, by: By) -> Result<()> {
     let before = programs.counted()?;
     let hook = match step.at {
-        At::FromUplink(ifindex) if by_xdp => {
+        At::FromUplink(ifindex) if by == By::Xdp => {
             let run = programs.xdp(&step.input, ifindex)?;
             check_xdp(step, &run)?;
             Hook::FromUplinkXdp
         }
         _ => {
-            let (hook, run) = run_tc(programs, step)?;
+            let sum = if let By::Tc(sum) = by { sum } else { Sum::None };
+            let (hook, run) = run_tc(programs, step, sum)?;
             let returned = match step.action {
                 verdict::PASS => tc::UNSPEC,
                 verdict::DROP => tc::SHOT,
@@ -71,14 +81,14 @@ fn check_xdp(step: &Step, run: &Run) -> Result<()> {
     Ok(())
 }
 
-fn table(name: &str, version: Version, by_xdp: bool) -> Result<()> {
+fn table(name: &str, version: Version, by: By) -> Result<()> {
     test(name, |programs| {
         let mut packets = 0;
         for case in cases(version, programs.interfaces) {
             programs.forget_flows()?;
             for (number, step) in case.steps.iter().enumerate() {
                 let explain = || format!("{version:?}: {}, packet {number} {:?}", case.name, step.at);
-                check(programs, step, by_xdp).with_context(explain)?;
+                check(programs, step, by).with_context(explain)?;
                 packets += 1;
             }
         }
@@ -89,20 +99,30 @@ fn table(name: &str, version: Version, by_xdp: bool) -> Result<()> {
 
 #[test]
 fn the_table_over_ipv4_through_tc() -> Result<()> {
-    table("tc4", Version::Four, false)
+    table("tc4", Version::Four, By::Tc(Sum::None))
 }
 
 #[test]
 fn the_table_over_ipv6_through_tc() -> Result<()> {
-    table("tc6", Version::Six, false)
+    table("tc6", Version::Six, By::Tc(Sum::None))
+}
+
+#[test]
+fn the_table_over_ipv4_through_tc_with_packets_that_the_nic_has_summed() -> Result<()> {
+    table("sum4", Version::Four, By::Tc(Sum::Complete))
+}
+
+#[test]
+fn the_table_over_ipv6_through_tc_with_packets_that_the_nic_has_summed() -> Result<()> {
+    table("sum6", Version::Six, By::Tc(Sum::Complete))
 }
 
 #[test]
 fn the_table_over_ipv4_through_xdp() -> Result<()> {
-    table("xdp4", Version::Four, true)
+    table("xdp4", Version::Four, By::Xdp)
 }
 
 #[test]
 fn the_table_over_ipv6_through_xdp() -> Result<()> {
-    table("xdp6", Version::Six, true)
+    table("xdp6", Version::Six, By::Xdp)
 }

@@ -62,7 +62,10 @@ fn functions(pin: &Path) -> Result<BTreeMap<usize, Function>> {
         }
         let (_, function) = current.as_mut().context("an instruction outside a function")?;
         function.frame = function.frame.max(below_frame(instruction).unwrap_or(0));
-        if let Some(offset) = instruction.split("call pc").nth(1).and_then(|rest| rest.split('#').next()) {
+        // A call, or the address of a function that a helper calls (`r2 = subprog[+127]`).
+        let offset = instruction.split("call pc").nth(1).and_then(|rest| rest.split('#').next());
+        let callback = instruction.split("subprog[").nth(1).and_then(|rest| rest.split(']').next());
+        if let Some(offset) = offset.or(callback) {
             let target = number as i64 + 1 + offset.parse::<i64>().with_context(|| line.to_owned())?;
             function.calls.push(usize::try_from(target)?);
         }
@@ -79,9 +82,10 @@ fn below_frame(instruction: &str) -> Option<usize> {
     digits.parse().ok().filter(|depth| *depth <= MOST_STACK)
 }
 
-/// The deepest pile of frames from a function on; each takes a multiple of 8 bytes.
+/// The deepest pile of frames from a function on. Older kernels round each up to 32 bytes, an empty
+/// one too.
 fn deepest(functions: &BTreeMap<usize, Function>, from: usize) -> usize {
     let Some(function) = functions.get(&from) else { return 0 };
     let below = function.calls.iter().map(|call| deepest(functions, *call)).max().unwrap_or(0);
-    function.frame.next_multiple_of(8) + below
+    function.frame.max(1).next_multiple_of(32) + below
 }

@@ -13,7 +13,7 @@ use crate::{
     stage::{
         flow, guard,
         nat::{self, Scratch},
-        parse::{self, ACK, SYN, kind},
+        parse::{self, ACK, Parsed, SYN, kind},
         policy, publish,
     },
     verdict::{self, Verdict, decision},
@@ -48,10 +48,10 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     }
     let spoofed = guard::source::<F, P>(packet, veth, &parsed);
     if spoofed != 0 {
-        return Verdict { action: verdict::DROP, ifindex: 0, reason: spoofed };
+        return Verdict::new(verdict::DROP, 0, spoofed);
     }
     tables.count_endpoint(veth.endpoint, false, packet.length());
-    if parsed.dst.is_multicast() || (F::AF == V6::AF && guard::is_discovery(&parsed)) {
+    if parsed.dst.is_multicast() || (F::AF == V6::AF && discovers::<F, T>(tables, veth, &parsed)) {
         return Verdict::PASS;
     }
     let key = parsed.key(packet.ifindex());
@@ -67,7 +67,9 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
                 return Verdict::to(verdict::ENDPOINT, peer.ifindex);
             }
             let decision = nat::begin::<F, T>(tables, &key, |scratch| {
-                decide::<F, T>(tables, scratch, parsed.kind as u32, parsed.tcp as u32)
+                // One after the other, not one inside the other: the frames of both do not fit the stack.
+                let decision = decide::<F, T>(tables, scratch, parsed.kind as u32, parsed.tcp as u32);
+                if decision == decision::LEAVE { masquerade::<F, T>(tables, scratch) } else { decision }
             });
             if decision != decision::OPEN {
                 return decision::verdict(decision);
@@ -79,12 +81,21 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow)
 }
 
+/// Whether the packet asks for a neighbour, or answers one, on the container's own network.
+#[inline(always)]
+fn discovers<F: Net, T: Tables<F>>(tables: &T, veth: &Veth, parsed: &Parsed<F::Addr>) -> bool {
+    guard::is_discovery(parsed)
+        && (parsed.dst.is_link_local()
+            || tables.is_host(&parsed.dst)
+            || tables.endpoint(&parsed.dst).is_some_and(|peer| peer.network == veth.network))
+}
+
 /// A packet that belongs to no flow: who may open one, and which.
 #[inline(never)]
 fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, kind: u32, tcp: u32) -> u32 {
     let key = &scratch.key;
-    let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::SpoofedMac) };
-    let ports = key.proto == TCP || kind == kind::UDP as u32;
+    let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::UnknownEndpoint) };
+    let ports = kind == kind::TCP as u32 || kind == kind::UDP as u32;
     if let Some(peer) = tables.endpoint(&key.dst) {
         if peer.network != veth.network {
             return decision::drop(Reason::OtherNetwork);
@@ -119,7 +130,7 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, kind
     if (key.proto == TCP && !opens_tcp) || (kind == kind::ECHO as u32 && !opens_echo) {
         return decision::drop(Reason::NoFlow);
     }
-    masquerade::<F, T>(tables, scratch, veth)
+    decision::LEAVE
 }
 
 /// To an address of the host: a published port leads back to a container, anything else is the host's own service.
@@ -151,9 +162,10 @@ fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, vet
 }
 
 /// Beyond the host: out by the uplink that the route names, as the host.
-#[inline(always)]
-fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, veth: &Veth) -> u32 {
+#[inline(never)]
+fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
     let Scratch { key, opening, .. } = scratch;
+    let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::UnknownEndpoint) };
     let found = tables.route(veth.bridge, &key.src, &key.dst, key.proto);
     if found.status == route::STACK {
         return decision::stack(Reason::StackRoute);

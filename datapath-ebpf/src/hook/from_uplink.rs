@@ -1,7 +1,7 @@
 //! What arrives from a network, at tc or XDP: replies and published ports get in, containers' addresses do not answer.
 
 use portlane_common::{
-    family::{Family, V4, V6},
+    family::{Address, Family, V4, V6},
     flow::{ZONE_OUTSIDE, hop},
     reason::Reason,
 };
@@ -70,6 +70,9 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, upli
     let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, wildcard) else {
         return decision::PASS;
     };
+    if tables.is_host(&key.src) || tables.endpoint(&key.src).is_some() || key.src.is_loopback() {
+        return decision::drop(Reason::Martian);
+    }
     // A host process may have drawn a published number as the source port of its own connection.
     if tables.host_connected(key) {
         return decision::PASS;

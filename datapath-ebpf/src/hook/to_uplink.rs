@@ -71,7 +71,8 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u
         dport: key.sport,
         zone: ZONE_OUTSIDE,
         proto: key.proto,
-        pad: [0; 3],
+        pad: 0,
+        pad2: 0,
     };
     match flow::find::<F, T>(tables, &answer) {
         Some(holder) if holder.hop != hop::HOST => {}

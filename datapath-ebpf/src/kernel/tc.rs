@@ -8,13 +8,17 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use bytemuck::Pod;
-use portlane_common::reason::Hook;
+use portlane_common::{
+    family::{Family, V6},
+    reason::Hook,
+};
 
 use super::{
     HANDOVER, Handover,
     tables::{self, Maps},
 };
 use crate::{
+    header::fold,
     hook,
     packet::Packet,
     verdict::{self, Verdict},
@@ -99,6 +103,13 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn checksum(&mut self, offset: usize, pseudo: u16, ports: u16, optional: bool) -> bool {
+        let six = self.field(|skb| skb.protocol) == u32::from(V6::ETHERTYPE.to_be());
+        if optional && self.read::<u16>(offset) == Some(0) {
+            // No checksum makes up for the ports, nor, without one of the IP header, for the addresses.
+            let addresses = if six { u32::from(pseudo) } else { 0 };
+            self.uncovered(fold(addresses + u32::from(ports)));
+            return true;
+        }
         let optional = if optional { MARK_MANGLED_0 } else { 0 };
         let offset = offset as u32;
         // Two steps, because a checksum left to the hardware covers only the pseudo header so far.
@@ -110,9 +121,20 @@ impl Packet for Skb {
             if failed != 0 {
                 return false;
             }
+            if six {
+                // The helper thinks of IPv4, where the IP header's checksum makes up for the addresses already, and
+                // takes the difference out of the NIC's sum (Linux 6.16 has BPF_F_IPV6 for that).
+                self.uncovered(pseudo);
+            }
         }
         // SAFETY: as above.
         ports == 0 || unsafe { generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(ports), optional) } == 0
+    }
+
+    #[inline(always)]
+    fn uncovered(&mut self, delta: u16) {
+        // SAFETY: the program's own context. Without such a sum (CHECKSUM_COMPLETE) the kernel does nothing.
+        unsafe { generated::bpf_csum_update(self.skb, u32::from(delta)) };
     }
 }
 
@@ -120,23 +142,23 @@ impl Packet for Skb {
 #[inline(always)]
 fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
     let skb = context.as_ptr().cast::<__sk_buff>();
-    if verdict.reason != 0 {
-        tables::count_reason(hook, verdict.reason, context.len());
-        debug!(context, "{}: action {} for reason {}", hook.name(), verdict.action, verdict.reason);
+    if verdict.reason() != 0 {
+        tables::count_reason(hook, verdict.reason(), context.len());
+        debug!(context, "{}: action {} for reason {}", hook.name(), verdict.action(), verdict.reason());
     }
     // SAFETY: helpers on the program's own context.
     unsafe {
-        match verdict.action {
+        match verdict.action() {
             verdict::PASS => TC_ACT_UNSPEC,
             verdict::ENDPOINT => {
                 // A bridged packet bears the peer's MAC, so this veth took it for somebody else's.
                 if (*skb).pkt_type != PACKET_HOST {
                     generated::bpf_skb_change_type(skb, PACKET_HOST);
                 }
-                generated::bpf_redirect_peer(verdict.ifindex, 0) as i32
+                generated::bpf_redirect_peer(verdict.ifindex(), 0) as i32
             }
-            verdict::UPLINK => generated::bpf_redirect(verdict.ifindex, 0) as i32,
-            verdict::NEIGHBOUR => generated::bpf_redirect_neigh(verdict.ifindex, core::ptr::null_mut(), 0, 0) as i32,
+            verdict::UPLINK => generated::bpf_redirect(verdict.ifindex(), 0) as i32,
+            verdict::NEIGHBOUR => generated::bpf_redirect_neigh(verdict.ifindex(), core::ptr::null_mut(), 0, 0) as i32,
             _ => TC_ACT_SHOT,
         }
     }

@@ -118,7 +118,7 @@ pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
     }
     let tables = Maps { context: context.as_ptr() };
     let verdict = hook::from_uplink::run(&mut packet, &tables);
-    if verdict.action == verdict::ENDPOINT && hand_over(&packet, verdict.ifindex) {
+    if verdict.action() == verdict::ENDPOINT && hand_over(&packet, verdict.ifindex()) {
         return XDP_PASS;
     }
     // SAFETY: as above; what is not handed over carries nothing.
@@ -129,12 +129,12 @@ pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
 /// Counts, reports and spells a verdict.
 #[inline(always)]
 fn act(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
-    let verdict = if verdict.action == verdict::ENDPOINT { Verdict::drop(Reason::Malformed) } else { verdict };
-    if verdict.reason != 0 {
-        tables::count_reason(Hook::FromUplinkXdp, verdict.reason, packet.length());
-        debug!(context, "from_uplink_xdp: action {} for reason {}", verdict.action, verdict.reason);
+    let verdict = if verdict.action() == verdict::ENDPOINT { Verdict::drop(Reason::Malformed) } else { verdict };
+    if verdict.reason() != 0 {
+        tables::count_reason(Hook::FromUplinkXdp, verdict.reason(), packet.length());
+        debug!(context, "from_uplink_xdp: action {} for reason {}", verdict.action(), verdict.reason());
     }
-    if verdict.action == verdict::PASS { XDP_PASS } else { XDP_DROP }
+    if verdict.action() == verdict::PASS { XDP_PASS } else { XDP_DROP }
 }
 
 /// Leaves the chosen veth in front of the packet, where there is room by now.

@@ -8,7 +8,7 @@ use portlane_common::{
 use crate::{
     packet::{Net, Packet, Tables, route},
     stage::{
-        parse::{ACK, FIN, Parsed, RST, SYN},
+        parse::{ACK, FIN, Parsed, RST, SYN, headers},
         rewrite, route as way,
     },
     verdict::Verdict,
@@ -17,7 +17,8 @@ use crate::{
 /// Whether an entry still counts: its time is not over, nor was its published port changed.
 #[inline(always)]
 pub fn is_live<F: Net, T: Tables<F>>(tables: &T, proto: u8, flow: &Flow<F::Addr>) -> bool {
-    let age = tables.now().wrapping_sub(flow.seen);
+    // Another CPU may have stamped it since this one read the clock.
+    let age = tables.now().saturating_sub(flow.seen);
     let current = flow.publish == 0 || tables.generation(flow.publish) == flow.generation;
     current && age < timeout_seconds(proto, flow.state) * tables.second()
 }
@@ -37,8 +38,9 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     key: &FlowKey<F::Addr>,
     flow: &Flow<F::Addr>,
 ) -> Verdict {
-    if flow.mtu != 0 && size_on_wire(packet, parsed.headers) > flow.mtu as u32 {
-        return Verdict::stack(Reason::StackTooBig);
+    if flow.mtu != 0 && size_on_wire(packet, parsed) > flow.mtu as u32 {
+        // The stack would cut up what may be, and send it on as the container's.
+        return if F::is_whole(packet) { Verdict::stack(Reason::StackTooBig) } else { Verdict::drop(Reason::TooBig) };
     }
     if flow.flags & flag::ROUTED != 0 && parsed.ttl <= 1 {
         return if flow.hop == hop::UPLINK {
@@ -48,7 +50,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
         };
     }
     let next = next_state(flow.state, flow.flags, parsed.tcp);
-    let age = tables.now().wrapping_sub(flow.seen);
+    let age = tables.now().saturating_sub(flow.seen);
     let stale = next != flow.state || age >= REFRESH_SECONDS * tables.second();
     let verdict = way::out(flow, stale);
     if !rewrite::apply::<F, P>(packet, parsed, flow) {
@@ -69,9 +71,9 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
 
 /// Bytes of the largest IP packet that will be on the wire: a train is cut into segments first.
 #[inline(always)]
-fn size_on_wire<P: Packet>(packet: &P, headers: u32) -> u32 {
+fn size_on_wire<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
     let segment = packet.segment();
-    if segment == 0 { packet.length() - crate::header::ETHERNET as u32 } else { segment + headers }
+    if segment == 0 { packet.length() - crate::header::ETHERNET as u32 } else { segment + headers(packet, parsed) }
 }
 
 /// State after a packet in an entry's direction (RFC 9293 §3.3.2, as far as a NAT must know it).
@@ -107,7 +109,8 @@ fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) 
         dport: flow.sport,
         zone: flow.pair_zone,
         proto: key.proto,
-        pad: [0; 3],
+        pad: 0,
+        pad2: 0,
     };
     tables.stamp_flow(&pair, now, next as u8);
     tables.stamp_flow(key, now, next as u8);

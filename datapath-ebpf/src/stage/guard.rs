@@ -20,6 +20,17 @@ const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
 const ICMPV6: u8 = 58;
+/// Multicast listener discovery: what a listener says (RFC 2710 §3, RFC 3810 §5.2).
+const REPORT: u8 = 131;
+const DONE: u8 = 132;
+const REPORT_2: u8 = 143;
+/// IPv6 extension headers (IANA's registry); fragments and the two of IPsec are no mere wrapping.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+const HIP: u8 = 139;
+const SHIM6: u8 = 140;
 
 /// Whether `src` is the endpoint's own MAC.
 #[inline(always)]
@@ -31,15 +42,14 @@ pub fn own_mac(veth: &Veth, src: Mac) -> bool {
 #[inline(always)]
 pub fn source<F: Net, P: Packet>(packet: &P, veth: &Veth, parsed: &Parsed<F::Addr>) -> u32 {
     if parsed.src == *veth.addr::<F>() && parsed.src != F::Addr::ANY {
-        return if F::AF == V6_AF && parsed.proto == ICMPV6 { neighbour(packet, veth, parsed) } else { 0 };
+        return if F::AF == V6_AF { behind_headers(packet, veth, parsed) } else { 0 };
     }
     if F::AF == V6_AF {
         let link_local = parsed.src.is_link_local() && is_own_link_local(veth, &parsed.src);
         // Duplicate address detection and MLD speak before there is an address (RFC 4862 §5.4.2).
-        let probing = parsed.src == F::Addr::ANY && parsed.dst.is_multicast() && parsed.proto == ICMPV6;
-        let hop_by_hop = parsed.src == F::Addr::ANY && parsed.dst.is_multicast() && parsed.proto == 0;
-        if link_local || probing || hop_by_hop {
-            return if parsed.proto == ICMPV6 { neighbour(packet, veth, parsed) } else { 0 };
+        let probing = parsed.src == F::Addr::ANY && parsed.dst.is_multicast();
+        if link_local || (probing && (parsed.proto == ICMPV6 || parsed.proto == HOP_BY_HOP)) {
+            return behind_headers(packet, veth, parsed);
         }
     }
     Reason::SpoofedAddress as u32
@@ -56,6 +66,24 @@ pub fn is_discovery<A: Copy>(parsed: &Parsed<A>) -> bool {
             parsed.icmp,
             ROUTER_SOLICITATION | NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | ROUTER_ADVERTISEMENT | REDIRECT
         )
+}
+
+/// What an IPv6 packet carries, extension headers seen through: they could hide a router's or a neighbour's words.
+/// Multicast membership travels behind one (RFC 3810 §5), and nothing else that a container needs does.
+#[inline(always)]
+fn behind_headers<A: Address, P: Packet>(packet: &P, veth: &Veth, parsed: &Parsed<A>) -> u32 {
+    match parsed.proto {
+        ICMPV6 => neighbour(packet, veth, parsed),
+        HOP_BY_HOP => {
+            let Some([next, length, .., icmp]) = packet.read::<[u8; 9]>(parsed.l4) else {
+                return Reason::Malformed as u32;
+            };
+            let membership = next == ICMPV6 && length == 0 && matches!(icmp, REPORT | DONE | REPORT_2);
+            if membership && parsed.dst.is_multicast() { 0 } else { Reason::ProtocolUnsupported as u32 }
+        }
+        ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => Reason::ProtocolUnsupported as u32,
+        _ => 0,
+    }
 }
 
 /// Neighbour discovery: nobody poses as a router, nobody claims another's address (RFC 6105's aim).

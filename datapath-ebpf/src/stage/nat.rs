@@ -6,7 +6,7 @@ use portlane_common::{
     config::PORT_TRIES,
     endpoint::Endpoint,
     family::Address,
-    flow::{Flow, FlowKey, ZONE_OUTSIDE, flag, hop, timeout_seconds},
+    flow::{Flow, FlowKey, ZONE_OUTSIDE, flag, hop},
     publish::Publish,
     reason::Reason,
 };
@@ -14,6 +14,7 @@ use portlane_common::{
 use crate::{
     header::difference,
     packet::{Net, Tables},
+    stage::flow::is_live,
     verdict::decision,
 };
 
@@ -170,7 +171,8 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     reply_key.dport = opening.sport;
     reply_key.zone = opening.reply_zone;
     reply_key.proto = key.proto;
-    reply_key.pad = [0; 3];
+    reply_key.pad = 0;
+    reply_key.pad2 = 0;
     flow.seen = tables.now();
     flow.src = key.dst;
     flow.dst = key.src;
@@ -237,7 +239,7 @@ fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow
         return false;
     }
     if let Some(holder) = tables.flow(key) {
-        if flow.seen.wrapping_sub(holder.seen) < timeout_seconds(key.proto, holder.state) * tables.second() {
+        if is_live::<F, T>(tables, key.proto, holder) {
             return false;
         }
         tables.remove_flow(key);

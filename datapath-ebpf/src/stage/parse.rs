@@ -56,8 +56,6 @@ pub struct Parsed<A> {
     pub icmp: u8,
     /// Where the L4 header begins.
     pub l4: usize,
-    /// Bytes of the IP and L4 headers.
-    pub headers: u32,
 }
 
 /// RFC 9293, as far as the urgent pointer.
@@ -95,7 +93,8 @@ impl<A: Copy> Parsed<A> {
             dport: self.dport,
             zone,
             proto: self.proto,
-            pad: [0; 3],
+            pad: 0,
+            pad2: 0,
         }
     }
 
@@ -104,6 +103,16 @@ impl<A: Copy> Parsed<A> {
     pub fn trackable(&self) -> bool {
         matches!(self.kind, kind::TCP | kind::UDP | kind::ECHO)
     }
+}
+
+/// Bytes of the IP and L4 headers of a packet that flows can follow.
+#[inline(always)]
+pub fn headers<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
+    let l4 = match packet.read::<Tcp>(parsed.l4) {
+        Some(tcp) if parsed.kind == kind::TCP => ((tcp.offset >> 4) as u32) * 4,
+        _ => size_of::<Udp>() as u32,
+    };
+    (parsed.l4 - ETHERNET) as u32 + l4
 }
 
 /// Reads the IP header; `None` if it is cut short or contradicts itself.
@@ -128,43 +137,47 @@ pub fn l4<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
         ttl: ip.ttl,
         icmp: 0,
         l4: ip.l4,
-        headers: 0,
     };
-    let ip_header = (ip.l4 - ETHERNET) as u32;
+    // What lies behind the end of the IP packet is padding, whatever it looks like.
+    let room = ip.end - ip.l4 as u32;
     if ip.fragment {
         parsed.kind = kind::FRAGMENT;
     } else if ip.proto == TCP {
-        if let Some(tcp) = packet.read::<Tcp>(ip.l4) {
+        if room >= size_of::<Tcp>() as u32
+            && let Some(tcp) = packet.read::<Tcp>(ip.l4)
+        {
             parsed.kind = kind::TCP;
             parsed.sport = u16::from_be(tcp.sport);
             parsed.dport = u16::from_be(tcp.dport);
             parsed.tcp = tcp.flags;
-            parsed.headers = ip_header + ((tcp.offset >> 4) as u32) * 4;
         }
     } else if ip.proto == UDP {
-        if let Some(udp) = packet.read::<Udp>(ip.l4) {
+        if room >= size_of::<Udp>() as u32
+            && let Some(udp) = packet.read::<Udp>(ip.l4)
+        {
             parsed.kind = kind::UDP;
             parsed.sport = u16::from_be(udp.sport);
             parsed.dport = u16::from_be(udp.dport);
-            parsed.headers = ip_header + 8;
         }
     } else if ip.proto == F::ICMP {
-        if let Some(icmp) = packet.read::<Udp>(ip.l4) {
+        if room >= size_of::<Udp>() as u32
+            && let Some(icmp) = packet.read::<Udp>(ip.l4)
+        {
             let [icmp_type, code] = icmp.sport.to_ne_bytes();
             parsed.icmp = icmp_type;
-            parsed.headers = ip_header + 8;
+            let id = u16::from_be(icmp.length);
             parsed.kind = kind::ECHO;
-            if code == 0 && icmp_type == F::ECHO_REQUEST {
-                parsed.sport = u16::from_be(icmp.length);
-            } else if code == 0 && icmp_type == F::ECHO_REPLY {
-                parsed.dport = u16::from_be(icmp.length);
+            // An identifier of 0 would make a request and a reply look the same.
+            if code == 0 && icmp_type == F::ECHO_REQUEST && id != 0 {
+                parsed.sport = id;
+            } else if code == 0 && icmp_type == F::ECHO_REPLY && id != 0 {
+                parsed.dport = id;
             } else {
                 parsed.kind = kind::OTHER;
             }
         }
     } else {
         parsed.kind = kind::OTHER;
-        parsed.headers = ip_header;
     }
     parsed
 }

@@ -77,7 +77,7 @@ const OPENERS: [fn(u16, u16) -> Body; 3] = [|s, d| Body::Tcp(s, d, SYN), Body::U
 impl Table {
     fn frame(&self, macs: (Mac, Mac), src: std::net::IpAddr, dst: std::net::IpAddr, body: Body) -> Frame {
         // Of odd length, so that a checksum's last word is half a word.
-        Frame { macs, src, dst, ttl: 64, options: 0, body, payload: b"portlane!".to_vec() }
+        Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload: b"portlane!".to_vec() }
     }
 
     /// From a container, by way of its gateway.
@@ -238,6 +238,10 @@ impl Table {
         let direct = self.arriving(WEB.address(version), Body::Tcp(1, 80, SYN));
         let steps = vec![self.refused(self.uplink(), &direct, Reason::DirectAccess)];
         self.case("nobody outside reaches a container's own address", steps);
+        let claims = [PEER.address(version), version.second()]
+            .map(|src| self.arriving(version.host(), Body::Udp(33_333, 8080)).from(src, 33_333));
+        let steps = claims.iter().map(|claim| self.refused(self.uplink(), claim, Reason::Martian)).collect();
+        self.case("nobody outside poses as a container or the host", steps);
     }
 
     fn refusals(&mut self) {
@@ -256,6 +260,11 @@ impl Table {
             let input = short.input[..length].to_vec();
             let reason = Some(Reason::Malformed);
             Step { at: short.at, output: input.clone(), input, action: verdict::DROP, ifindex: 0, reason }
+        };
+        let divisible = Frame { divisible: true, ..large.clone() };
+        let too_large = match self.version {
+            Version::Four => self.refused(self.of(WEB), &divisible, Reason::TooBig),
+            Version::Six => Step { reason: Some(Reason::StackTooBig), ..self.passed(self.of(WEB), &divisible) },
         };
         let stack = |frame: &Frame, reason| Step { reason: Some(reason), ..self.passed(self.of(WEB), frame) };
         let cases = [
@@ -281,6 +290,7 @@ impl Table {
                 vec![self.refused(self.uplink(), &expired, Reason::TtlExpired)],
             ),
             ("a packet larger than the way out is the stack's to answer", vec![stack(&large, Reason::StackTooBig)]),
+            ("a packet that the stack would cut up is refused: it would leave untranslated", vec![too_large]),
             ("headers that are cut short are refused", [l4, l4 + 3, l4 + 19].map(cut).to_vec()),
         ];
         for (name, steps) in cases {

@@ -19,6 +19,8 @@ pub struct Frame {
     pub ttl: u8,
     /// Words of IPv4 options, filled with no-operation (RFC 791 §3.1).
     pub options: u8,
+    /// Whether IPv4 routers may cut it up (the opposite of RFC 791's "don't fragment").
+    pub divisible: bool,
     /// What it carries.
     pub body: Body,
     /// What that carries.
@@ -110,7 +112,12 @@ impl Frame {
             let header = 20 + usize::from(self.options) * 4;
             let mut ip = vec![0x45 + self.options, 0];
             ip.extend(((header + l4.len()) as u16).to_be_bytes());
-            ip.extend([0x12, 0x34, if fragment { 0x20 } else { 0x40 }, 0, self.ttl, proto, 0, 0]);
+            let flags = match (fragment, self.divisible) {
+                (true, _) => 0x20,
+                (false, true) => 0,
+                (false, false) => 0x40,
+            };
+            ip.extend([0x12, 0x34, flags, 0, self.ttl, proto, 0, 0]);
             ip.extend(octets(self.src));
             ip.extend(octets(self.dst));
             ip.resize(header, 1);
@@ -254,8 +261,16 @@ mod tests {
         for (src, dst) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")] {
             for body in [Body::Tcp(1, 2, 2), Body::Udp(3, 4), Body::EchoRequest(5), Body::EchoReply(6)] {
                 let (src, dst) = (src.parse().expect("an address"), dst.parse().expect("an address"));
-                let frame =
-                    Frame { macs: ([2; 6], [4; 6]), src, dst, ttl: 9, options: 0, body, payload: b"odd".to_vec() };
+                let frame = Frame {
+                    macs: ([2; 6], [4; 6]),
+                    src,
+                    dst,
+                    ttl: 9,
+                    options: 0,
+                    divisible: false,
+                    body,
+                    payload: b"odd".to_vec(),
+                };
                 let mut bytes = frame.bytes();
                 assert!(checksums_are_right(&bytes), "{frame:?}");
                 *bytes.last_mut().expect("it is not empty") ^= 1;

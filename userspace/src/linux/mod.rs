@@ -3,6 +3,7 @@
 //!
 //! Invariant: no state of portlane's is read or written here, and nothing here decides anything.
 
+pub mod bpf_run;
 pub mod bpf_syscall;
 mod bridge;
 mod diag;

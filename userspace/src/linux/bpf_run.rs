@@ -1,0 +1,80 @@
+//! Running a program over one packet (`BPF_PROG_TEST_RUN`), with the flag that aya keeps to itself.
+#![expect(unsafe_code, reason = "bpf(2) takes its arguments as pointers inside a struct")]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+/// Command of bpf(2).
+const PROG_TEST_RUN: i32 = 10;
+/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE` (Linux 6.11).
+const CHECKSUM_COMPLETE: u32 = 1 << 2;
+/// Bytes: room for the largest packet that the kernel takes.
+const ROOM: usize = 4096;
+
+/// What a NIC says of a packet's checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// Nothing (`CHECKSUM_NONE`).
+    None,
+    /// The sum of all bytes after the Ethernet header (`CHECKSUM_COMPLETE`): it must still be right afterwards.
+    Complete,
+}
+
+/// What a program made of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What it returned.
+    pub returned: u32,
+    /// The packet afterwards, and before it what XDP hands to tc.
+    pub bytes: Vec<u8>,
+}
+
+/// The part of `union bpf_attr` that belongs to the command.
+#[repr(C)]
+#[derive(Default)]
+struct Attr {
+    program: u32,
+    returned: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch: u32,
+    pad: u32,
+}
+
+/// Runs a tc or XDP program over a packet; `context` is the beginning of its `struct __sk_buff` or `struct xdp_md`.
+///
+/// # Errors
+/// The kernel refuses, or finds the NIC's sum wrong afterwards (`EBADMSG`).
+pub fn run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], sum: Sum) -> io::Result<Run> {
+    let mut out = vec![0; ROOM];
+    let mut attr = Attr {
+        program: program.as_raw_fd().cast_unsigned(),
+        size_in: packet.len() as u32,
+        size_out: out.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        context_size_in: context.len() as u32,
+        context_in: context.as_ptr() as u64,
+        flags: if sum == Sum::Complete { CHECKSUM_COMPLETE } else { 0 },
+        ..Attr::default()
+    };
+    // SAFETY: the buffers outlive the call and are as long as the sizes say; the kernel writes to `out` and the struct.
+    if unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attr, size_of::<Attr>()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    out.truncate(attr.size_out as usize);
+    Ok(Run { returned: attr.returned, bytes: out })
+}
