@@ -83,6 +83,8 @@ fn names_addresses_and_networks_that_do_not_fit_are_refused() -> Result<()> {
                 ("run --link nobody -- true", &["no container `nobody`"]),
                 ("run --network host -p 80:80 -- true", &["`host`"]),
                 ("run --network container:nobody -- true", &["nobody"]),
+                ("run --network container:web --hostname x -- true", &["names of its own"]),
+                ("run --network container:web -p 80 -- true", &["published ports"]),
                 ("run -p 192.0.2.77:80:80 -- true", &["192.0.2.77 is not an address of this host"]),
                 ("network create n", &["network `n`"]),
                 ("network create bridge", &["bridge"]),

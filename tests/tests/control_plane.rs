@@ -87,7 +87,12 @@ fn none_has_only_loopback_host_has_the_hosts_and_container_shares_anothers() -> 
         let none = links("none")?;
         ensure!(none.lines().count() == 1 && none.starts_with("lo") && none.contains("UP"), "{none}");
         ensure!(links("host")?.contains("up0"), "the host's uplink is not there");
-        let web = net.container("web", "", "tcp [::]:80")?;
+        let host = net.host().run(&["hostname"])?;
+        ensure!(net.portlane(&["run", "--rm", "--network", "host", "--", "hostname"])? == host, "not the host's name");
+        let web = net.container("web", "--hostname web1 --add-host api:192.0.2.9", "tcp [::]:80")?;
+        let names = ["run", "--rm", "--network", "container:web", "--", "sh", "-c", "hostname; cat /etc/hosts"];
+        let names = net.portlane(&names)?;
+        ensure!(names.starts_with("web1\n") && names.contains("192.0.2.9\tapi"), "{names}");
         let address =
             |of: &[&str]| net.portlane(&[of, &["--", "ip", "-4", "-br", "addr", "show", "dev", "eth0"]].concat());
         let shared = address(&["run", "--rm", "--network", "container:web"])?;

@@ -27,11 +27,18 @@ pub fn log(root: &Path, id: &str) -> PathBuf {
     directory(root, id).join("log")
 }
 
-/// Writes what a container reads about names.
+/// Writes what a container reads about names; returns where that is.
 pub(super) fn write(root: &Path, state: &State, container: &Container) -> Result<PathBuf> {
     let directory = directory(root, &container.id);
     fs::create_dir_all(&directory).map_err(failed("created", &directory))?;
-    let mut files = vec![("hostname", hosts::hostname(container))];
+    if let Some(other) = container.network.strip_prefix("container:") {
+        // One network, one set of names.
+        return Ok(root.join(CONTAINERS).join(other));
+    }
+    let mut files = Vec::new();
+    if !container.hostname.is_empty() {
+        files.push(("hostname", hosts::hostname(container)));
+    }
     // On the host's network, names are the host's, unless others were asked for.
     let own_names = container.network != "host";
     if own_names || !container.extra_hosts.is_empty() {

@@ -35,7 +35,7 @@ pub struct ContainerRequest {
     pub addr6: Option<Ipv6Addr>,
     /// Made from the IPv4 address if none.
     pub mac: Option<[u8; 6]>,
-    /// The short identifier if none.
+    /// The short identifier if none; on the host's network the host's, on another container's that one's.
     pub hostname: Option<String>,
     /// Name servers instead of the host's.
     pub dns: Vec<IpAddr>,
@@ -146,7 +146,11 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
         mac: [0; 6],
         veth: String::new(),
         netns,
-        hostname: request.hostname.clone().unwrap_or_else(|| request.id[..SHORT_ID].to_owned()),
+        hostname: match &request.hostname {
+            Some(hostname) => hostname.clone(),
+            None if request.network == "host" => String::new(),
+            None => request.id[..SHORT_ID].to_owned(),
+        },
         dns: request.dns.clone(),
         dns_search: request.dns_search.clone(),
         extra_hosts: request.extra_hosts.clone(),
@@ -164,7 +168,14 @@ fn sharing(state: &State, request: &ContainerRequest, target: &str) -> Result<Co
     if !target.is_live() {
         return Err(ModelError::JoinNotRunning { target: target.name.clone() });
     }
-    unbridged(request, format!("container:{}", target.id), target.netns.clone())
+    let network = format!("container:{}", target.id);
+    let own_names = request.hostname.is_some()
+        || !(request.dns.is_empty() && request.dns_search.is_empty() && request.extra_hosts.is_empty());
+    if own_names {
+        return Err(ModelError::NeedsBridge { network: request.network.clone(), what: "names of its own" });
+    }
+    let shared = unbridged(request, network, target.netns.clone())?;
+    Ok(Container { hostname: target.hostname.clone(), ..shared })
 }
 
 fn bridged(state: &State, network: &Network, request: &ContainerRequest) -> Result<Container, ModelError> {

@@ -148,7 +148,7 @@ pub struct Container {
     pub veth: String,
     /// Name under `/run/netns`; empty if it shares the host's or cannot be entered by name.
     pub netns: String,
-    /// What `hostname` says inside.
+    /// What `hostname` says inside; empty for what it says on the host.
     pub hostname: String,
     /// Name servers instead of the host's.
     pub dns: Vec<IpAddr>,
