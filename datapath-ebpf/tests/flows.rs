@@ -90,7 +90,7 @@ fn turned(body: Body, sport: u16, dport: u16) -> Body {
 #[test]
 fn a_source_port_that_a_socket_of_the_host_uses_is_left_to_it() {
     let tables = memory();
-    tables.sockets.borrow_mut().push((17, 40_001));
+    tables.waiting.borrow_mut().push(40_001);
     let (verdict, bytes) =
         from_container(&tables, WEB, &sent(Version::Four, WEB, Version::Four.outside(), Body::Udp(40_001, 53)));
     assert_eq!(verdict.action(), verdict::UPLINK);
@@ -116,6 +116,23 @@ fn the_hosts_own_conversation_makes_way_for_a_containers() {
         let (verdict, bytes) = from_uplink(&tables, &answer);
         assert_eq!(verdict, Verdict::PASS);
         assert_eq!(bytes, answer.clone().to(version.host(), 40_001).bytes(), "the socket sees its own port");
+    }
+}
+
+#[test]
+fn a_host_client_whose_port_lies_in_a_published_range_gets_its_answer_and_strangers_the_container() {
+    for version in Version::BOTH {
+        let tables = memory();
+        tables.waiting.borrow_mut().push(45_000);
+        let macs = (OUTSIDE_MAC, UPLINK_MAC);
+        let (src, dst, body) = (version.host(), version.outside(), Body::Udp(45_000, 53));
+        let payload = vec![7];
+        let own = Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload };
+        assert_eq!(to_uplink(&tables, &own), (Verdict::PASS, own.bytes()), "{version:?}");
+        let answer = arriving(version, version.host(), Body::Udp(53, 45_000));
+        assert_eq!(from_uplink(&tables, &answer), (Verdict::PASS, answer.bytes()), "{version:?}");
+        let stranger = arriving(version, version.host(), Body::Udp(54, 45_000));
+        assert_eq!(from_uplink(&tables, &stranger).0, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)));
     }
 }
 

@@ -155,6 +155,27 @@ fn ports_of_the_host_are_not_reserved_beyond_the_containers_life() -> Result<()>
     })
 }
 
+#[test]
+fn a_host_client_whose_port_was_drawn_from_a_published_range_gets_its_answers() -> Result<()> {
+    test(|net| {
+        let _game =
+            net.container("game", "-p 45000-45999:45000-45999 -p 45000-45999:45000-45999/udp", "udp [::]:45007")?;
+        let _server = net.outside().serve("outside tcp [::]:9000 udp [::]:9000")?;
+        // Ports that nobody chose come from within the range.
+        net.host().run(&["sh", "-c", "echo 45000 45099 > /proc/sys/net/ipv4/ip_local_port_range"])?;
+        each(|family, proto| {
+            let answer = net.host().ask(proto, at(family.outside(), 9000))?;
+            ensure!(
+                (45_000..46_000).contains(&answer.seen.port()),
+                "the port was not drawn from the range: {answer:?}"
+            );
+            ensure!(answer.by == "outside", "{answer:?}");
+            Ok(())
+        })?;
+        both(|family| net.outside().ask("udp", at(family.host(), 45_007)).map(drop))
+    })
+}
+
 fn in_use(net: &Topology, proto: &str, address: IpAddr, port: u16) -> Result<()> {
     let target = at(address, port);
     match net.host().bind(proto, target) {

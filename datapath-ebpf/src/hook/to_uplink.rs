@@ -7,12 +7,13 @@ use portlane_common::{
 };
 
 use crate::{
-    header::{ETHERNET, Ethernet},
+    header::{ETHERNET, Ethernet, UDP},
     packet::{Net, Packet, Tables},
     stage::{
         flow,
         nat::{self, Scratch},
         parse::{self, ACK, SYN, kind},
+        publish,
     },
     verdict::{Verdict, decision},
 };
@@ -61,6 +62,9 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
 }
 
 /// Is the tuple that the answer would have a container's already? Then the host's flow takes another source port.
+///
+/// Or was the host's port drawn from a published range, which the kernel knows nothing of? Then a flow leads the answer
+/// home. (A TCP connection is found by its socket when the answer comes, see `from_uplink`.)
 #[inline(never)]
 fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
     let Scratch { key, opening, .. } = scratch;
@@ -74,9 +78,13 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u
         pad: 0,
         pad2: 0,
     };
+    let published = || {
+        key.proto == UDP && publish::find::<F, T>(tables, &key.src, UDP, key.sport, tables.is_host(&key.src)).is_some()
+    };
     match flow::find::<F, T>(tables, &answer) {
-        Some(holder) if holder.hop != hop::HOST => {}
-        _ => return decision::PASS,
+        Some(holder) if holder.hop == hop::HOST => return decision::PASS,
+        None if !published() => return decision::PASS,
+        _ => {}
     }
     opening.begin(key);
     opening.reply_zone = ZONE_OUTSIDE;

@@ -38,8 +38,10 @@ pub struct Memory {
     pub random: Cell<u32>,
     /// Flow entries that fit, in each family.
     pub room: Cell<usize>,
-    /// Tuples of the host's sockets: connected, or (UDP) waiting, by destination port alone.
+    /// The host's connected sockets, by protocol and port alone.
     pub sockets: RefCell<Vec<(u8, u16)>>,
+    /// Ports of the host's UDP sockets without a peer.
+    pub waiting: RefCell<Vec<u16>>,
     traffic: RefCell<BTreeMap<u32, Traffic>>,
     published: RefCell<BTreeMap<u32, Traffic>>,
     flows4: Flows<Addr4>,
@@ -192,7 +194,8 @@ macro_rules! family {
             }
 
             fn host_receives(&self, key: &FlowKey<$addr>) -> bool {
-                self.sockets.borrow().contains(&(key.proto, key.dport))
+                let waits = key.proto == 17 && self.waiting.borrow().contains(&key.dport);
+                waits || <Self as Tables<$family>>::host_connected(self, key)
             }
         }
     };
