@@ -88,7 +88,7 @@ reasons! {
     NoRoute = 16, "no-route", "the host cannot route the packet from the container's network";
     TtlExpired = 17, "ttl-expired", "the packet's TTL or hop limit ran out here";
     FlowsExhausted = 18, "flows-exhausted", "the flow table took no further entry";
-    MasqueradeOff = 19, "masquerade-off", "the network's masquerade is off, so its packets may not leave the host";
+    // 19 was masquerade-off.
     Forwarded = 20, "forwarded", "the host forwarded a packet to a container from somewhere that may not reach it";
     UnknownEndpoint = 21, "unknown-endpoint", "a container that is being taken away sent something";
     TooBig = 22, "too-big", "larger than the way out, and the sender lets it be cut up, which cannot be translated";

@@ -137,6 +137,24 @@ fn a_host_client_whose_port_lies_in_a_published_range_gets_its_answer_and_strang
 }
 
 #[test]
+fn without_masquerade_a_container_leaves_as_itself_and_only_answers_come_back() {
+    for version in Version::BOTH {
+        let mut tables = memory();
+        tables.world.veth.values_mut().for_each(|veth| veth.flags = 0);
+        // A socket of the host's on every address is no reason for another port.
+        tables.waiting.borrow_mut().push(40_001);
+        let asked = sent(version, WEB, version.outside(), Body::Udp(40_001, 53));
+        let (verdict, bytes) = from_container(&tables, WEB, &asked);
+        assert_eq!(verdict, Verdict::to(verdict::UPLINK, INTERFACES.uplink));
+        assert_eq!(bytes, asked.clone().one_hop().with_macs(OUTSIDE_MAC, UPLINK_MAC).bytes(), "{version:?}");
+        let answer = arriving(version, WEB.address(version), Body::Udp(53, 40_001));
+        assert_eq!(from_uplink(&tables, &answer).0, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)));
+        let stranger = arriving(version, WEB.address(version), Body::Udp(54, 40_001));
+        assert_eq!(from_uplink(&tables, &stranger).0, Verdict::drop(Reason::DirectAccess), "{version:?}");
+    }
+}
+
+#[test]
 fn a_flow_is_over_when_its_time_is_and_not_before() {
     let version = Version::Four;
     let answer = |body| arriving(version, version.host(), body);

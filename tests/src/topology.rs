@@ -15,6 +15,8 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,6 +39,9 @@ const SANDBOX: &str = "PORTLANE_SANDBOX";
 const PORTLANE: &str = "PORTLANE_BIN";
 /// For files: the sandbox's own tmpfs, so that nothing is left behind by a test that is killed.
 const FILES: &str = "/run";
+/// How often, and how long apart, an interface is looked at until it is up.
+const READY_LOOKS: usize = 500;
+const READY_LOOK: Duration = Duration::from_millis(10);
 /// How often a name is drawn before the machine is to blame.
 const DRAWS: usize = 16;
 
@@ -177,6 +182,10 @@ impl Topology {
         ip(&format!("netns add {outside}"))?;
         ip(&format!("-n {host} link set lo up"))?;
         ip(&format!("-n {outside} link set lo up"))?;
+        for place in [self.host(), self.outside()] {
+            // Nobody else has the addresses, so there is no second to be spent on finding that out.
+            place.run(&["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"])?;
+        }
         self.connect(["up0", "eth0"], [Family::host, Family::outside])
     }
 
@@ -198,7 +207,21 @@ impl Topology {
             ip(&format!("-n {netns} addr add {}/64 dev {interface} nodad", address(Family::V6)))?;
             ip(&format!("-n {netns} link set {interface} up"))?;
         }
-        Ok(())
+        self.ready_to_talk(&self.host(), here)?;
+        self.ready_to_talk(&self.outside(), there)
+    }
+
+    /// The kernel takes note of a cable in the background: until then neighbours ask in vain, once a second.
+    fn ready_to_talk(&self, place: &Place<'_>, interface: &str) -> Result<()> {
+        let shown = format!("ip -o link show dev {interface}; ip -6 -o addr show dev {interface}");
+        for _ in 0..READY_LOOKS {
+            let state = place.run(&["sh", "-c", &shown])?;
+            if state.contains("state UP") && state.contains(" fe80:") && !state.contains("tentative") {
+                return Ok(());
+            }
+            thread::sleep(READY_LOOK);
+        }
+        bail!("{interface} is not up: {}", place.run(&["sh", "-c", &shown])?)
     }
 
     fn host_netns(&self) -> String {

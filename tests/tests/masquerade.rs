@@ -2,7 +2,7 @@
 #![cfg(feature = "root")]
 
 use anyhow::{Result, ensure};
-use portlane_tests::topology::{PROTOS, at, both, each, test};
+use portlane_tests::topology::{Family, at, both, each, test};
 
 /// What the machine outside serves.
 const SERVER: &str = "tcp [::]:9000 udp [::]:9000";
@@ -119,14 +119,19 @@ fn containers_of_a_network_with_subnets_of_its_own_reach_out() -> Result<()> {
 }
 
 #[test]
-fn nothing_leaves_a_network_without_masquerade_and_the_reason_is_counted() -> Result<()> {
+fn a_network_without_masquerade_reaches_out_with_its_own_addresses() -> Result<()> {
     test(|net| {
         let _server = net.outside().serve(SERVER)?;
-        net.portlane(&["network", "create", "--ipv6", "-o", "masquerade=false", "plain"])?;
-        let client = net.container("client", "--network plain", "")?;
-        let before = net.counted("masquerade-off")?;
-        each(|family, proto| client.inside().no_answer(proto, at(family.outside(), 9000)))?;
-        ensure!(net.counted("masquerade-off")? >= before + 2 * PROTOS.len() as u64);
-        Ok(())
+        let subnets = ["--subnet", "10.55.0.0/24", "--subnet", "fd00:55::/64"];
+        net.portlane(&[&["network", "create"], &subnets[..], &["-o", "masquerade=false", "plain"]].concat())?;
+        let client = net.container("client", "--network plain", "tcp [::]:80")?;
+        net.outside().run(&["ip", "route", "add", "10.55.0.0/24", "via", &Family::V4.host().to_string()])?;
+        net.outside().run(&["ip", "-6", "route", "add", "fd00:55::/64", "via", &Family::V6.host().to_string()])?;
+        each(|family, proto| {
+            let answer = client.inside().ask(proto, at(family.outside(), 9000))?;
+            ensure!(answer.seen.ip() == client.address(family), "{answer:?}");
+            Ok(())
+        })?;
+        both(|family| net.outside().no_answer("tcp", at(client.address(family), 80)))
     })
 }

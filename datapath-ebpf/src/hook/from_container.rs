@@ -175,14 +175,12 @@ fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) 
     }
     let Some(uplink) = tables.uplink(found.ifindex) else { return decision::drop(Reason::NoUplink) };
     let src = *uplink.addr::<F>();
-    if src == F::Addr::ANY {
+    if src == F::Addr::ANY && veth.flags & veth_flag::MASQUERADE != 0 {
         return decision::drop(Reason::NoUplink);
     }
-    if veth.flags & veth_flag::MASQUERADE == 0 {
-        return decision::drop(Reason::MasqueradeOff);
-    }
     opening.begin(key);
-    opening.src = src;
+    // As under Docker with ip-masq=false: out with its own address; how answers find the way is up to the routers.
+    opening.src = if veth.flags & veth_flag::MASQUERADE == 0 { key.src } else { src };
     opening.reply_zone = ZONE_OUTSIDE;
     opening.ifindex = found.ifindex;
     opening.hop = hop::UPLINK;

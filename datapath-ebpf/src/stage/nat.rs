@@ -235,8 +235,8 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
 /// Takes a tuple for a flow's replies, unless a live flow or a socket of the host has it.
 #[inline(always)]
 fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool {
-    // The host's own conversation may keep the port that its socket has.
-    let its_own = flow.hop == hop::HOST && key.dport == flow.dport;
+    // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
+    let its_own = key.dst == flow.dst && key.dport == flow.dport;
     if key.zone == ZONE_OUTSIDE && !its_own && tables.host_receives(key) {
         return false;
     }

@@ -1,6 +1,7 @@
 //! `stats`, `flows`, `status`.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     net::{IpAddr, SocketAddr},
 };
@@ -103,11 +104,12 @@ impl Flows {
         let mut rows = Vec::new();
         if let Some(datapath) = engine.datapath()? {
             let clock = Clock::new()?;
+            let names = Names::new(&engine, &datapath)?;
             for (key, flow) in datapath.flows4()? {
-                rows.extend(row(&engine, &clock, &key, &flow));
+                rows.extend(row(&names, &clock, &key, &flow));
             }
             for (key, flow) in datapath.flows6()? {
-                rows.extend(row(&engine, &clock, &key, &flow));
+                rows.extend(row(&names, &clock, &key, &flow));
             }
         }
         if global.json {
@@ -139,13 +141,19 @@ impl Clock {
     }
 }
 
+/// Containers' names, by the indices of their veths.
+struct Names(BTreeMap<u32, String>);
+
+impl Names {
+    fn new(engine: &Engine, datapath: &Datapath) -> Result<Self> {
+        let name = |endpoint| engine.state().live().find(|c| c.endpoint == endpoint).map(|c| c.name.clone());
+        let veths = datapath.tables()?.veth;
+        Ok(Self(veths.into_iter().filter_map(|(ifindex, veth)| Some((ifindex, name(veth.endpoint)?))).collect()))
+    }
+}
+
 /// The opener's half of a flow that is not over.
-fn row<A: Copy + Into<IpAddr>>(
-    engine: &Engine,
-    clock: &Clock,
-    key: &FlowKey<A>,
-    flow: &Flow<A>,
-) -> Option<[String; 7]> {
+fn row<A: Copy + Into<IpAddr>>(names: &Names, clock: &Clock, key: &FlowKey<A>, flow: &Flow<A>) -> Option<[String; 7]> {
     let idle = clock.idle_seconds(flow.seen);
     if flow.flags & flag::REPLY != 0 || idle > timeout_seconds(key.proto, flow.state) {
         return None;
@@ -154,10 +162,8 @@ fn row<A: Copy + Into<IpAddr>>(
     let from = match key.zone {
         ZONE_OUTSIDE => "outside".to_owned(),
         ZONE_HOST => "host".to_owned(),
-        _ => {
-            let of = engine.state().live().find(|container| container.endpoint == flow.endpoint);
-            of.map_or_else(|| format!("interface {}", key.zone), |container| container.name.clone())
-        }
+        // The flows of a container that is gone end by themselves.
+        veth => names.0.get(&veth).cloned().unwrap_or_else(|| format!("interface {veth}")),
     };
     let state = match flow.state {
         0 => "new",
