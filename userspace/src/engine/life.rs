@@ -43,6 +43,9 @@ impl Engine {
         }
         let (next, id) = self.with_container(request).await?;
         self.prepare(&next).await?;
+        if let Some(network) = next.networks.get(&next.container(&id)?.network) {
+            self.host.wait_for_bridge(&network.bridge).await?;
+        }
         let spec = |container: &Container, etc_dir| ContainerSpec {
             netns: (!container.netns.is_empty()).then(|| container.netns.clone()),
             hostname: container.hostname.clone(),

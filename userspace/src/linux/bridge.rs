@@ -1,16 +1,23 @@
 //! A network's bridge: made, or set right.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
-    link::{InfoKind, LinkMessage},
+    link::{InfoKind, LinkFlags, LinkMessage},
 };
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec};
 
 use super::{Attempt, Host, LinuxError, netlink::IfThere, observe, sysctl};
 use crate::model::Bridge;
+
+/// How often, and how long apart, a bridge is looked at until it is up.
+const LOOKS: usize = 1000;
+const LOOK: Duration = Duration::from_millis(2);
 
 impl Host {
     /// Makes the bridge, or gives an existing one the MAC, MTU and addresses, and brings it up. Addresses that somebody
@@ -43,6 +50,24 @@ impl Host {
             Some(addr6) => addr6.await.attempt(attempt),
             None => Ok(()),
         }
+    }
+}
+
+impl Host {
+    /// Waits until a bridge carries packets. The kernel takes note of a bridge's first port in the background, and drops
+    /// what the host sends until then; usually that is over before it is looked at.
+    ///
+    /// # Errors
+    /// The kernel refuses to show the interface. A bridge that is still not up after two seconds is no error.
+    pub async fn wait_for_bridge(&self, name: &str) -> Result<(), LinuxError> {
+        for _ in 0..LOOKS {
+            let found = self.link(name).await.attempt(|| format!("look at bridge {name}"))?;
+            if found.is_none_or(|link| link.header.flags.contains(LinkFlags::Running)) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 }
 
