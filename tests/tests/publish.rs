@@ -327,3 +327,16 @@ fn second_host_addresses(net: &Topology) -> Result<()> {
     net.host().run(&["ip", "addr", "add", "192.0.2.3/24", "dev", "up0"])?;
     net.host().run(&["ip", "addr", "add", "2001:db8:1::3/64", "dev", "up0", "nodad"]).map(drop)
 }
+
+#[test]
+fn a_port_that_the_administrator_set_aside_is_not_drawn() -> Result<()> {
+    test(|net| {
+        let settings = "cd /proc/sys/net/ipv4; echo 50000 50003 > ip_local_port_range; echo 50000-50001,50003 > ip_local_reserved_ports";
+        net.host().run(&["sh", "-c", settings])?;
+        let _web = net.container("web", "-p 80", "tcp [::]:80")?;
+        let port = only_port(&net.portlane(&["port", "web", "80"])?)?;
+        ensure!(port == 50_002, "it is {port}");
+        net.refused(&["publish", "web", "81"])?;
+        net.portlane(&["publish", "web", "50001:81"]).map(drop)
+    })
+}

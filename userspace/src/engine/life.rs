@@ -97,10 +97,10 @@ impl Engine {
     async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
         self.check_addresses(&request.publishes).await?;
         let listeners = if request.publishes.is_empty() { Listeners::default() } else { Listeners::read()? };
-        let (ephemeral, seed) = (sockets::ephemeral_range()?, random()?);
+        let (ephemeral, reserved, seed) = (sockets::ephemeral_range()?, sockets::reserved_ports()?, random()?);
         let used = self.used().await?;
         let listening = |proto, address, port| listeners.holder(proto, address, port);
-        let view = HostView { used: &used, listening: &listening, ephemeral, seed };
+        let view = HostView { used: &used, listening: &listening, ephemeral, reserved: &reserved, seed };
         let mut next = self.configured();
         let id = container::add_container(&mut next, request, &view)?;
         let netns = &next.container(&id)?.netns;

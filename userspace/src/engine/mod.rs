@@ -130,9 +130,10 @@ impl Engine {
     /// As [`publish::publish`]; a failed step is undone.
     pub async fn publish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
         let (listeners, ephemeral, seed) = (Listeners::read()?, sockets::ephemeral_range()?, random()?);
+        let reserved = sockets::reserved_ports()?;
         self.check_addresses(requests).await?;
         let listening = |proto, address, port| listeners.holder(proto, address, port);
-        let view = HostView { used: &[], listening: &listening, ephemeral, seed };
+        let view = HostView { used: &[], listening: &listening, ephemeral, reserved: &reserved, seed };
         self.change(|state| publish::publish(state, name, requests, &view)).await
     }
 

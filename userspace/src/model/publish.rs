@@ -26,6 +26,8 @@ pub struct HostView<'a> {
     pub listening: &'a dyn Fn(Proto, Option<IpAddr>, u16) -> Option<String>,
     /// Where dynamic ports come from: the host's `ip_local_port_range`.
     pub ephemeral: Span,
+    /// What is never taken from there: the host's `ip_local_reserved_ports`.
+    pub reserved: &'a [Span],
     /// Which of the free dynamic ports is taken: any number, another one each time.
     pub seed: u64,
 }
@@ -33,7 +35,13 @@ pub struct HostView<'a> {
 /// A host with nothing on it, and Linux's own range of dynamic ports.
 impl Default for HostView<'_> {
     fn default() -> Self {
-        Self { used: &[], listening: &|_, _, _| None, ephemeral: Span { first: 32_768, last: 60_999 }, seed: 0 }
+        Self {
+            used: &[],
+            listening: &|_, _, _| None,
+            ephemeral: Span { first: 32_768, last: 60_999 },
+            reserved: &[],
+            seed: 0,
+        }
     }
 }
 
@@ -225,10 +233,13 @@ fn host_ports(
             let taken = |port: u16| {
                 published.iter().any(|span| span.contains(port)) || (view.listening)(proto, host_addr, port).is_some()
             };
+            let reserved = |port: u16| view.reserved.iter().any(|span| span.contains(port));
             let range = asked.unwrap_or(view.ephemeral);
             let found = match asked {
                 Some(range) => (range.first..=range.last).find(|p| !taken(*p)).map(|p| Span { first: p, last: p }),
-                None => choose(range, &taken, count, view.seed.wrapping_add(index as u64)),
+                None => {
+                    choose(range, &|port| taken(port) || reserved(port), count, view.seed.wrapping_add(index as u64))
+                }
             };
             found.ok_or(ModelError::NoFreePort { count, proto, range })
         }

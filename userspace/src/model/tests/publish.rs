@@ -87,6 +87,18 @@ fn dynamic_ports_avoid_what_is_taken() {
 }
 
 #[test]
+fn reserved_ports_are_taken_only_by_who_asks_for_them() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    let reserved = [Span { first: 22, last: 25 }, Span { first: 27, last: 29 }];
+    let view = HostView { reserved: &reserved, ..view() };
+    let added = publish(&mut state, "c1", &ports(&["80"]), &view).unwrap();
+    assert_eq!(added[0].host.first, 26);
+    assert!(publish(&mut state, "c1", &ports(&["80"]), &view).is_err());
+    publish(&mut state, "c1", &ports(&["24:80"]), &view).unwrap();
+}
+
+#[test]
 fn entries_are_numbered_from_one_and_generations_never_return() {
     let mut state = state_with(&["a"]);
     add(&mut state, "c1", "a").unwrap();
