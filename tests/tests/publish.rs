@@ -261,11 +261,11 @@ fn a_port_that_another_container_holds_is_refused_by_name_and_nothing_changes() 
         for spec in ["10080:80", "0.0.0.0:10080:80", "[::]:10080:80", "7010:7010/udp", "6000-7005:6000-7005/udp"] {
             let said = net.refused(&["publish", "b2", spec])?;
             ensure!(said.contains("b1"), "{spec}: {said}");
-            let said = net.refused(&["run", "--name", "b3", "-p", spec, "--", "true"])?;
+            let said = net.refused(&["run", "--name", "third", "-p", spec, "--", "true"])?;
             ensure!(said.contains("b1"), "{spec}: {said}");
         }
         ensure!(net.portlane(&["port", "b2"])?.is_empty());
-        net.refused(&["inspect", "b3"])?;
+        net.refused(&["inspect", "third"])?;
         both(|family| {
             let answer = net.outside().ask("tcp", at(family.host(), 10_080))?;
             ensure!(answer.by == "b1", "{answer:?}");
