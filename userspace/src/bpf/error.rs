@@ -33,7 +33,7 @@ pub enum BpfError {
         action: String,
     },
     /// The kernel is too old, or built without something.
-    #[error("the kernel lacks {feature}: portlane needs Linux 5.10 or later with {config}")]
+    #[error("the kernel lacks {feature}: portlane needs Linux 5.18 or later with {config}")]
     Unsupported {
         /// In words.
         feature: &'static str,

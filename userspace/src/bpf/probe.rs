@@ -7,8 +7,8 @@ use nix::sys::utsname::uname;
 use super::{attach::mounted_cgroup, pins::Pins};
 use crate::linux::bpf_syscall;
 
-/// The oldest kernel that portlane is tested on.
-const OLDEST: (u32, u32) = (5, 10);
+/// The oldest kernel that has every helper of the programs: `bpf_loop` came with 5.17, `bpf_set_retval` with 5.18.
+const OLDEST: (u32, u32) = (5, 18);
 /// tcx links came with this one; before, clsact filters are used.
 const TCX: (u32, u32) = (6, 6);
 
@@ -36,7 +36,7 @@ pub fn probe(bpffs: &Path) -> Vec<Missing> {
         |feature, remedy: &str, optional| missing.push(Missing { feature, remedy: remedy.to_owned(), optional });
     let release = release();
     if release < OLDEST {
-        lacks("a kernel that is new enough", "portlane needs Linux 5.10 or later", false);
+        lacks("a kernel that is new enough", "portlane needs Linux 5.18 or later", false);
     }
     match bpf_syscall::obj_get(Path::new("/")).map_err(|error| error.kind()) {
         Err(io::ErrorKind::Unsupported) => lacks("eBPF", "boot a kernel with CONFIG_BPF_SYSCALL=y", false),

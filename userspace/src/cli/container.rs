@@ -97,7 +97,6 @@ impl Run {
     }
 
     fn request(self, settings: &engine::Settings) -> ContainerRequest {
-        let or = |asked: Vec<_>, configured: &Vec<_>| if asked.is_empty() { configured.clone() } else { asked };
         ContainerRequest {
             id: String::new(),
             name: self.name.unwrap_or_default(),
@@ -107,7 +106,7 @@ impl Run {
             mac: self.mac_address,
             hostname: self.hostname,
             dns: or(self.dns, &settings.daemon.dns),
-            dns_search: if self.dns_search.is_empty() { settings.daemon.dns_search.clone() } else { self.dns_search },
+            dns_search: or(self.dns_search, &settings.daemon.dns_search),
             extra_hosts: self.add_host,
             links: self.link,
             exposed: self.expose,
@@ -116,6 +115,11 @@ impl Run {
             auto_remove: self.rm,
         }
     }
+}
+
+/// What was asked for, or else what the administrator configured.
+fn or<T: Clone>(asked: Vec<T>, configured: &[T]) -> Vec<T> {
+    if asked.is_empty() { configured.to_vec() } else { asked }
 }
 
 /// Run a command where a container is

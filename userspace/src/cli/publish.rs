@@ -48,7 +48,7 @@ impl Port {
                 }
                 None => (Ports(publish.host), Ports(span)),
             };
-            print::line(format_args!("{inside}/{} -> {}{host}", publish.proto, place(publish)))?;
+            print::line(format_args!("{inside}/{} -> {}{host}", publish.proto, publish.place()))?;
         }
         Ok(())
     }
@@ -112,13 +112,4 @@ fn entry(publish: &model::Publish) -> serde_json::Value {
         "host_ports": [publish.host.first, publish.host.last],
         "container_ports": [span.first, span.last],
     })
-}
-
-/// The address and its colon, as `docker port` writes them.
-fn place(publish: &model::Publish) -> String {
-    match publish.host_addr {
-        None => "*:".to_owned(),
-        Some(std::net::IpAddr::V4(address)) => format!("{address}:"),
-        Some(std::net::IpAddr::V6(address)) => format!("[{address}]:"),
-    }
 }

@@ -19,7 +19,7 @@ pub(super) struct Repair {
 impl Repair {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let mut engine = global.engine().await?;
-        let steps = if self.dry_run { engine.outlook().await?.steps } else { engine.repair().await? };
+        let steps = if self.dry_run { engine.outlook().await? } else { engine.repair().await? };
         if global.json {
             return print::json(&steps.into());
         }

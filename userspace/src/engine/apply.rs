@@ -10,67 +10,44 @@ use crate::{
     model::{Attachment, HostFacts, Observed, ObservedLinks, Owned, State, Step, desired, plan, state::Xdp},
 };
 
-/// What would be done, as far as it can be told before the first step.
-#[derive(Clone, Debug, Default)]
-pub struct Outlook {
-    /// Steps, each in words.
-    pub steps: Vec<String>,
-}
-
 impl Engine {
-    /// Brings host and maps to `state`; returns the steps that were taken.
-    pub(super) async fn apply(&self, state: &State, owned: &Owned) -> Result<Vec<String>> {
+    /// Brings host and maps to `state`; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
+    pub(super) async fn apply(&self, state: &State, owned: &Owned, datapath: Option<&Datapath>) -> Result<Vec<String>> {
         let mut taken = Vec::new();
         let (mut links, mut facts) = self.host.look(owned).await?;
         let first = plan::links(&desired(state, &facts), &links);
         for step in &first {
-            self.perform_link(step).await?;
+            self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
         if !first.is_empty() {
             (links, facts) = self.host.look(owned).await?;
         }
-        let Some(datapath) = self.datapath_for(state)? else {
-            // Without programs there are no tables: only what is left over of links remains.
-            for step in plan::tables(&desired(state, &facts), &Observed { links, ..Observed::default() }, owned) {
-                if matches!(step, Step::DeleteVeth(_) | Step::DeleteNetns(_) | Step::DeleteBridge(_)) {
-                    self.perform_link(&step).await?;
-                    taken.push(step.to_string());
-                }
-            }
-            return Ok(taken);
-        };
-        self.reset_counters(&datapath, state)?;
-        for step in plan::without_waiting(second_round(&datapath, state, owned, links, &facts)?, owned) {
-            match &step {
-                Step::Attach(attachment) => attach(&datapath, attachment, state.xdp)?,
-                Step::Config(config) => datapath.put_config(config)?,
-                Step::Put(row) => datapath.put(row)?,
-                Step::Delete(row) => datapath.delete(row)?,
-                Step::Detach(attachment) => datapath.detach(attachment)?,
-                link => self.perform_link(link).await?,
-            }
+        if let Some(datapath) = datapath {
+            self.reset_counters(datapath, state)?;
+        }
+        for step in plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned) {
+            self.perform(&step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
         Ok(taken)
     }
 
-    /// What [`Self::apply`] would do.
-    pub(super) async fn survey(&self, state: &State, owned: &Owned) -> Result<Outlook> {
+    /// What [`Self::apply`] would do, as far as it can be told before the first step.
+    pub(super) async fn survey(&self, state: &State, owned: &Owned) -> Result<Vec<String>> {
         let (links, facts) = self.host.look(owned).await?;
         let mut steps: Vec<String> = plan::links(&desired(state, &facts), &links).iter().map(Step::to_string).collect();
-        match Datapath::existing(&self.settings.bpffs)? {
-            Some(datapath) => {
-                let second = second_round(&datapath, state, owned, links, &facts)?;
-                steps.extend(second.iter().map(Step::to_string));
-            }
-            None if needs_programs(state) => steps.push("load the programs and fill their tables".to_owned()),
-            None => {}
+        let datapath = self.datapath()?;
+        if datapath.is_none() && needs_programs(state) {
+            steps.push("load the programs and fill their tables".to_owned());
+        } else {
+            let second = second_round(datapath.as_ref(), state, owned, links, &facts)?;
+            steps.extend(second.iter().map(Step::to_string));
         }
-        Ok(Outlook { steps })
+        Ok(steps)
     }
 
-    async fn perform_link(&self, step: &Step) -> Result<()> {
+    async fn perform(&self, step: &Step, datapath: Option<&Datapath>, xdp: Xdp) -> Result<()> {
         match step {
             Step::Bridge(bridge) => self.host.create_bridge(bridge).await?,
             Step::Netns(name) => {
@@ -84,7 +61,11 @@ impl Engine {
                 crate::linux::process::kill_netns(name)?;
                 netns::delete(name)?;
             }
-            Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Delete(_) | Step::Detach(_) => {}
+            Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Delete(_) | Step::Detach(_) => {
+                if let Some(datapath) = datapath {
+                    perform_in_kernel(step, datapath, xdp)?;
+                }
+            }
         }
         Ok(())
     }
@@ -123,14 +104,36 @@ fn needs_programs(state: &State) -> bool {
     !state.networks.is_empty() || state.live().next().is_some()
 }
 
+/// Steps on maps and programs, of which there are none without a datapath.
+fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), BpfError> {
+    match step {
+        Step::Attach(attachment) => attach(datapath, attachment, xdp),
+        Step::Config(config) => datapath.put_config(config),
+        Step::Put(row) => datapath.put(row),
+        Step::Delete(row) => datapath.delete(row),
+        Step::Detach(attachment) => datapath.detach(attachment),
+        Step::Bridge(_)
+        | Step::Netns(_)
+        | Step::Endpoint(_)
+        | Step::Connect(_)
+        | Step::DeleteVeth(_)
+        | Step::DeleteNetns(_)
+        | Step::DeleteBridge(_) => Ok(()),
+    }
+}
+
+/// Without a datapath there are no tables: only what is left over of interfaces remains.
 fn second_round(
-    datapath: &Datapath,
+    datapath: Option<&Datapath>,
     state: &State,
     owned: &Owned,
     links: ObservedLinks,
     facts: &HostFacts,
 ) -> Result<Vec<Step>> {
-    let observed = Observed { links, tables: datapath.tables()?, attach: datapath.attachments()? };
+    let observed = match datapath {
+        Some(datapath) => Observed { links, tables: datapath.tables()?, attach: datapath.attachments()? },
+        None => Observed { links, ..Observed::default() },
+    };
     let mut steps = plan::tables(&desired(state, facts), &observed, owned);
     if !needs_programs(state) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.

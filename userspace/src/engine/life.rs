@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, EngineError, Result, Settings, files, random};
 use crate::{
-    linux::{ContainerSpec, Listeners, Running, Stdio, netns, process, sockets, spawn},
+    linux::{ContainerSpec, Running, Stdio, process, spawn},
     model::{Container, ContainerRequest, HostView, State, Status, container},
 };
 
@@ -95,20 +95,10 @@ impl Engine {
     }
 
     async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
-        self.check_addresses(&request.publishes).await?;
-        let listeners = if request.publishes.is_empty() { Listeners::default() } else { Listeners::read()? };
-        let (ephemeral, reserved, seed) = (sockets::ephemeral_range()?, sockets::reserved_ports()?, random()?);
-        let used = self.used().await?;
-        let listening = |proto, address, port| listeners.holder(proto, address, port);
-        let view = HostView { used: &used, listening: &listening, ephemeral, reserved: &reserved, seed };
+        let (requests, used) = (request.publishes.clone(), self.used().await?);
         let mut next = self.configured();
-        let id = container::add_container(&mut next, request, &view)?;
-        let netns = &next.container(&id)?.netns;
-        if netns.starts_with("pl-") && self.state.containers.values().all(|c| c.netns != *netns) && netns::exists(netns)
-        {
-            // Drawn at random: it is there only if somebody means it to be.
-            netns::delete(netns)?;
-        }
+        let add = |view: &HostView<'_>| Ok(container::add_container(&mut next, request, view)?);
+        let id = self.with_view(&requests, &used, add).await?;
         Ok((next, id))
     }
 

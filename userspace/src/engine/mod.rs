@@ -15,7 +15,6 @@ use std::{fs, io::Read as _, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 use nix::unistd::Uid;
 
-pub use apply::Outlook;
 pub use error::EngineError;
 pub use life::{Started, finish, stop};
 
@@ -129,12 +128,11 @@ impl Engine {
     /// # Errors
     /// As [`publish::publish`]; a failed step is undone.
     pub async fn publish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
-        let (listeners, ephemeral, seed) = (Listeners::read()?, sockets::ephemeral_range()?, random()?);
-        let reserved = sockets::reserved_ports()?;
-        self.check_addresses(requests).await?;
-        let listening = |proto, address, port| listeners.holder(proto, address, port);
-        let view = HostView { used: &[], listening: &listening, ephemeral, reserved: &reserved, seed };
-        self.change(|state| publish::publish(state, name, requests, &view)).await
+        let mut next = self.configured();
+        let added =
+            self.with_view(requests, &[], |view| Ok(publish::publish(&mut next, name, requests, view)?)).await?;
+        self.reach(next).await?;
+        Ok(added)
     }
 
     /// Takes publish entries back; returns them.
@@ -171,7 +169,7 @@ impl Engine {
     ///
     /// # Errors
     /// The kernel refuses to show what is there.
-    pub async fn outlook(&self) -> Result<Outlook> {
+    pub async fn outlook(&self) -> Result<Vec<String>> {
         self.survey(&self.state, &Owned::by([&self.state])).await
     }
 
@@ -182,7 +180,8 @@ impl Engine {
     pub async fn repair(&mut self) -> Result<Vec<String>> {
         let state = self.state.clone();
         self.store.begin(&state)?;
-        let steps = self.apply(&state, &Owned::by([&state])).await?;
+        let datapath = self.datapath_for(&state)?;
+        let steps = self.apply(&state, &Owned::by([&state]), datapath.as_ref()).await?;
         self.store.commit(&state)?;
         Ok(steps)
     }
@@ -222,9 +221,9 @@ impl Engine {
     /// Brings host and maps to `next`, or back.
     async fn prepare(&mut self, next: &State) -> Result<()> {
         // What the kernel lacks is found before anything is touched.
-        self.datapath_for(next)?;
+        let datapath = self.datapath_for(next)?;
         self.store.begin(next)?;
-        match self.apply(next, &Owned::by([&self.state, next])).await {
+        match self.apply(next, &Owned::by([&self.state, next]), datapath.as_ref()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.undo(next, error).await),
         }
@@ -239,7 +238,8 @@ impl Engine {
     /// Brings host and maps back from where `next` was to lead; returns why.
     async fn undo(&mut self, next: &State, error: EngineError) -> EngineError {
         let undone = async {
-            self.apply(&self.state, &Owned::by([&self.state, next])).await?;
+            let datapath = self.datapath_for(&self.state)?;
+            self.apply(&self.state, &Owned::by([&self.state, next]), datapath.as_ref()).await?;
             Ok(self.store.commit(&self.state)?)
         };
         match undone.await {
@@ -257,11 +257,26 @@ impl Engine {
         }
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
-        self.apply(&next, &owned).await?;
+        let datapath = self.datapath_for(&next)?;
+        self.apply(&next, &owned, datapath.as_ref()).await?;
         self.commit(next)?;
         let begun = pending.iter().flat_map(|state| state.containers.keys());
         let begun: Vec<&String> = begun.filter(|id| !self.state.containers.contains_key(*id)).collect();
         gone.iter().chain(begun).try_for_each(|id| files::remove(&self.settings.root, id))
+    }
+
+    /// Has a change that publishes ports look at the host.
+    async fn with_view<T>(
+        &self,
+        requests: &[PublishRequest],
+        used: &[ipnet::IpNet],
+        change: impl FnOnce(&HostView<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.check_addresses(requests).await?;
+        let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
+        let (ephemeral, reserved, seed) = (sockets::ephemeral_range()?, sockets::reserved_ports()?, random()?);
+        let listening = |proto, address, port| listeners.holder(proto, address, port);
+        change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed })
     }
 
     async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {

@@ -14,7 +14,7 @@ use super::{
     hash::mix,
     ipam,
     spec::PublishRequest,
-    state::{Container, Ports, Proto, Publish, State},
+    state::{Before, Container, Ports, Proto, Publish, State},
 };
 
 /// What a change must know of the host.
@@ -267,10 +267,8 @@ fn common(one: Span, other: Span) -> Span {
 /// As `-p` takes it.
 impl fmt::Display for PublishRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host_addr {
-            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
-            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
-            None => {}
+        if let Some(address) = self.host_addr {
+            write!(f, "{}", Before(address))?;
         }
         match self.host {
             Some(host) => write!(f, "{}:", Ports(host))?,

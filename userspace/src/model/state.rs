@@ -10,7 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use portlane_common::span::Span;
 use serde::{Deserialize, Serialize};
 
-pub use super::words::{Mac, Ports};
+pub use super::words::{Before, Mac, Ports};
 use super::{
     error::ModelError,
     words::{mac_text, span_text},
@@ -324,6 +324,11 @@ impl Publish {
         Span { first: self.container_first, last: self.container_first + (self.host.last - self.host.first) }
     }
 
+    /// The host address as it comes before the port, `*:` for every one.
+    pub fn place(&self) -> String {
+        self.host_addr.map_or_else(|| "*:".to_owned(), |address| Before(address).to_string())
+    }
+
     /// The container port behind a host port; none if the entry does not hold it.
     pub fn container_port(&self, host_port: u16) -> Option<u16> {
         self.host.contains(host_port).then(|| self.container_first + (host_port - self.host.first))
@@ -358,11 +363,7 @@ impl fmt::Display for PortSpec {
 /// `0.0.0.0:10080->80/tcp`, as `docker ps` writes it.
 impl fmt::Display for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host_addr {
-            None => write!(f, "*:")?,
-            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
-            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
-        }
-        write!(f, "{}->{}/{}", Ports(self.host), Ports(self.container_span()), self.proto)
+        let (place, host) = (self.place(), Ports(self.host));
+        write!(f, "{place}{host}->{}/{}", Ports(self.container_span()), self.proto)
     }
 }

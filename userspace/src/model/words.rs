@@ -1,6 +1,6 @@
 //! Ports and MACs as people write them.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use portlane_common::span::Span;
 
@@ -13,6 +13,19 @@ impl fmt::Display for Ports {
         match self.0 {
             Span { first, last } if first == last => write!(f, "{first}"),
             Span { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// Writes an address of the host as it comes before a port: `192.0.2.1:`, `[::1]:`.
+#[derive(Clone, Copy, Debug)]
+pub struct Before(pub IpAddr);
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}:"),
+            IpAddr::V6(address) => write!(f, "[{address}]:"),
         }
     }
 }
