@@ -1,10 +1,17 @@
 //! Limits, names and settings that user space and the programs agree on.
 
-/// Version of the maps' keys and values. Grows when one of them changes.
-pub const SCHEMA: u32 = 1;
+use crate::flow::Timeouts;
 
-/// Flow entries a family's table holds; a conversation takes two.
+/// Version of the maps' keys and values. Grows when one of them changes.
+pub const SCHEMA: u32 = 2;
+
+/// Flow entries a family's table holds, unless set otherwise; a conversation takes two.
 pub const MAX_FLOWS: u32 = 131_072;
+/// Flow entries in a family's table of conversations that someone outside has opened and not confirmed yet. A full one
+/// forgets the longest unused.
+pub const MAX_NEW_FLOWS: u32 = 65_536;
+/// Conversations that a container may hold, unless set otherwise: a quarter of the table.
+pub const FLOW_SHARE: u32 = MAX_FLOWS / 2 / 4;
 /// Endpoints on one host.
 pub const MAX_ENDPOINTS: u32 = 4096;
 /// Published ports and ranges on one host.
@@ -18,7 +25,9 @@ pub const MAX_POLICIES: u32 = 16_384;
 /// Host sockets remembered per family: a full table forgets the longest unused.
 pub const MAX_SOCKETS: u32 = 16_384;
 /// Source ports tried for a masqueraded flow before it is refused.
-pub const PORT_TRIES: u32 = 16;
+pub const PORT_TRIES: u32 = 64;
+/// Words of the set of ports that the administrator keeps for himself, one bit a port.
+pub const RESERVED_WORDS: u32 = 1024;
 
 /// What may change while the programs run (`pl_config`, one entry).
 #[repr(C)]
@@ -30,8 +39,10 @@ pub struct Config {
     pub publish_classes: u32,
     /// Bit `k`: some opened range has class `k`.
     pub policy_classes: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// Conversations that a container may hold, in both families together.
+    pub flow_share: u32,
+    /// When conversations are over.
+    pub timeouts: Timeouts,
 }
 
 /// Load-time constants of the programs, by symbol name.
@@ -40,6 +51,8 @@ pub mod global {
     pub const JIFFIES_PER_SECOND: &str = "JIFFIES_PER_SECOND";
     /// `u64`: cookie of the host's network namespace; the socket hooks leave other namespaces alone.
     pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
+    /// `u32`: what masquerade ports are drawn with, so that nobody outside can foretell them (RFC 6056 §3.3.3).
+    pub const PORT_SECRET: &str = "PORT_SECRET";
     /// `u8`: aya-log's level; 0 is off and costs nothing.
     pub const AYA_LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }
@@ -50,6 +63,26 @@ pub mod map {
     pub const FLOW4: &str = "pl_flow4";
     /// Flows, IPv6.
     pub const FLOW6: &str = "pl_flow6";
+    /// Conversations not confirmed yet, IPv4.
+    pub const NEW4: &str = "pl_new4";
+    /// Conversations not confirmed yet, IPv6.
+    pub const NEW6: &str = "pl_new6";
+    /// Conversations that each endpoint holds.
+    pub const SHARE: &str = "pl_share";
+    /// Ports that the administrator keeps for himself.
+    pub const RESERVED: &str = "pl_reserved";
+    /// Datagrams in pieces, IPv4.
+    pub const DATAGRAM4: &str = "pl_datagram4";
+    /// Datagrams in pieces, IPv6.
+    pub const DATAGRAM6: &str = "pl_datagram6";
+    /// Fragments that came before their first, IPv4.
+    pub const HELD4: &str = "pl_held4";
+    /// Fragments that came before their first, IPv6.
+    pub const HELD6: &str = "pl_held6";
+    /// The programs that carry on where a tc hook's first one leaves off.
+    pub const NEXT: &str = "pl_next";
+    /// The same for XDP.
+    pub const NEXT_XDP: &str = "pl_next_xdp";
     /// Published ports, IPv4.
     pub const PUBLISH4: &str = "pl_publish4";
     /// Published ports, IPv6.
@@ -84,9 +117,19 @@ pub mod map {
     pub const SOCKET6: &str = "pl_socket6";
 
     /// Every map.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 28] = [
         FLOW4,
         FLOW6,
+        NEW4,
+        NEW6,
+        SHARE,
+        RESERVED,
+        DATAGRAM4,
+        DATAGRAM6,
+        HELD4,
+        HELD6,
+        NEXT,
+        NEXT_XDP,
         PUBLISH4,
         PUBLISH6,
         ENDPOINT4,
@@ -119,7 +162,25 @@ pub mod program {
     /// XDP, native, of an uplink.
     pub const FROM_UPLINK_XDP: &str = "from_uplink_xdp";
 
-    /// Every tc program.
+    /// What [`FROM_CONTAINER`] leaves to others: packets without a flow.
+    pub const CONTAINER_OPENS: &str = "container_opens";
+    /// What [`FROM_UPLINK`] leaves to others: packets without a flow.
+    pub const OUTSIDE_OPENS: &str = "outside_opens";
+    /// The same for [`FROM_UPLINK_XDP`].
+    pub const OUTSIDE_OPENS_XDP: &str = "outside_opens_xdp";
+    /// What [`TO_UPLINK`] leaves to others: packets without a flow.
+    pub const HOST_OPENS: &str = "host_opens";
+    /// ICMP errors, from either side.
+    pub const ICMP_ERROR: &str = "icmp_error";
+    /// Fragments, from either side.
+    pub const FRAGMENT: &str = "fragment";
+
+    /// The tc programs that carry on, each at its place in `pl_next`.
+    pub const NEXT: [&str; 5] = [CONTAINER_OPENS, OUTSIDE_OPENS, HOST_OPENS, ICMP_ERROR, FRAGMENT];
+    /// The XDP programs that carry on, each at its place in `pl_next_xdp`.
+    pub const NEXT_XDP: [&str; 1] = [OUTSIDE_OPENS_XDP];
+
+    /// Every tc program that is attached.
     pub const TC: [&str; 4] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, TO_UPLINK];
     /// Every cgroup socket-address program; the name is the hook.
     pub const SOCK_ADDR: [&str; 10] = [

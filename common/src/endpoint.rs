@@ -59,3 +59,21 @@ impl Veth {
         F::pick(&self.addr4, &self.addr6)
     }
 }
+
+/// The kernel's lock inside a map entry (Linux 5.1). The kernel finds it by this name in the map's BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct bpf_spin_lock {
+    /// The kernel's; reads as zero.
+    pub opaque: u32,
+}
+
+/// What an endpoint has of the flow table (`pl_share`, by endpoint), of both families together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Held while the next field is changed.
+    pub lock: bpf_spin_lock,
+    /// Conversations.
+    pub held: u32,
+}

@@ -32,12 +32,31 @@ pub struct FlowKey<A> {
     pub pad2: u16,
 }
 
+/// Seconds between two readings of the clock, the later one first; 0 if they come the other way round.
+#[inline(always)]
+pub const fn age(now: u32, then: u32) -> u32 {
+    let age = now.wrapping_sub(then);
+    if age >> 31 == 0 { age } else { 0 }
+}
+
+/// The kernel's timer inside a map entry (Linux 5.15), which takes an expired flow away. The kernel finds it by this name
+/// in the map's BTF.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct bpf_timer {
+    /// The kernel's; reads as zero.
+    pub opaque: [u64; 2],
+}
+
 /// What to do with the packets of one direction of a flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow<A> {
-    /// Jiffies at which either direction was last seen, at most [`REFRESH_SECONDS`] old while packets pass.
-    pub seen: u64,
+    /// Seconds since boot, suspension included, at which either direction was last seen: at most [`REFRESH_SECONDS`]
+    /// old while packets pass.
+    pub seen: u32,
+    /// The same moment in jiffies, lower half: cheap to compare, but it stands still while the host is suspended.
+    pub touched: u32,
     /// Source address that the packet leaves with.
     pub src: A,
     /// Destination address that the packet leaves with.
@@ -76,6 +95,20 @@ pub struct Flow<A> {
     pub mtu: u16,
     /// Always zero.
     pub pad2: u16,
+    /// Endpoint whose share the conversation counts against, 0 for nobody's.
+    pub owner: u32,
+    /// TCP, before the handshake is done: the acknowledgement that completes it; 0 while the SYN ACK was not seen.
+    pub expected: u32,
+    /// Armed in the opener's entry of a conversation in `pl_flow4` or `pl_flow6`.
+    pub timer: bpf_timer,
+}
+
+impl<A> Flow<A> {
+    /// Makes the flow as old as can be, by both clocks: it counts no more, and its timer takes it away.
+    pub const fn end(&mut self, clock: u32, jiffies: u32) {
+        self.seen = clock.wrapping_sub(i32::MAX as u32);
+        self.touched = jiffies.wrapping_sub(i32::MAX as u32);
+    }
 }
 
 /// Where a flow's packets go.
@@ -96,8 +129,16 @@ pub mod state {
     pub const FIN_OPENER: u8 = 2;
     /// TCP: the reply direction sent FIN.
     pub const FIN_REPLY: u8 = 4;
-    /// TCP: either side sent RST.
+    /// TCP and SCTP: either side aborted (RST, ABORT), or the association was shut down.
     pub const RESET: u8 = 8;
+    /// TCP and SCTP: the handshake is done.
+    pub const CONFIRMED: u8 = 16;
+
+    /// Whether a TCP or SCTP conversation is over: reset, or closed by both sides.
+    #[inline(always)]
+    pub const fn is_closed(state: u8) -> bool {
+        state & RESET != 0 || state & (FIN_OPENER | FIN_REPLY) == (FIN_OPENER | FIN_REPLY)
+    }
 }
 
 /// What an entry is.
@@ -113,31 +154,59 @@ pub mod flag {
 }
 
 /// Both entries of a pair are stamped when a packet passes and the stamp is older than this.
-pub const REFRESH_SECONDS: u64 = 1;
+pub const REFRESH_SECONDS: u32 = 1;
 /// UDP, answered (RFC 4787 REQ-5).
-pub const UDP_SECONDS: u64 = 300;
+pub const UDP_SECONDS: u32 = 300;
 /// UDP, not answered yet.
-pub const UDP_UNANSWERED_SECONDS: u64 = 30;
-/// TCP, established (RFC 5382 REQ-5: at least 2 hours 4 minutes).
-pub const TCP_SECONDS: u64 = 7440;
-/// TCP, opening or closing (RFC 5382 REQ-5: at least 4 minutes).
-pub const TCP_TRANSITORY_SECONDS: u64 = 240;
+pub const UDP_UNANSWERED_SECONDS: u32 = 30;
+/// TCP and SCTP, established (RFC 5382 REQ-5: at least 2 hours 4 minutes).
+pub const TCP_SECONDS: u32 = 7440;
+/// TCP and SCTP, opening or closing (RFC 5382 REQ-5: at least 4 minutes).
+pub const TCP_TRANSITORY_SECONDS: u32 = 240;
 /// ICMP echo (RFC 5508 REQ-2).
-pub const ICMP_SECONDS: u64 = 60;
+pub const ICMP_SECONDS: u32 = 60;
+/// How often a conversation's timer looks at it at least.
+pub const LOOK_SECONDS: u32 = 60;
 
-/// Seconds without a packet after which a flow of `proto` in `state` is over.
-#[inline(always)]
-pub const fn timeout_seconds(proto: u8, state: u8) -> u64 {
-    match proto {
-        6 if state & state::RESET != 0
-            || state & (state::FIN_OPENER | state::FIN_REPLY) == (state::FIN_OPENER | state::FIN_REPLY)
-            || state & state::ANSWERED == 0 =>
-        {
-            TCP_TRANSITORY_SECONDS
+/// Seconds without a packet after which conversations are over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP and SCTP, established.
+    pub tcp: u32,
+    /// TCP and SCTP, opening or closing.
+    pub tcp_transitory: u32,
+    /// UDP, answered.
+    pub udp: u32,
+    /// UDP, not answered yet.
+    pub udp_unanswered: u32,
+    /// ICMP echo.
+    pub icmp: u32,
+}
+
+impl Default for Timeouts {
+    /// What the RFCs ask for.
+    fn default() -> Self {
+        Self {
+            tcp: TCP_SECONDS,
+            tcp_transitory: TCP_TRANSITORY_SECONDS,
+            udp: UDP_SECONDS,
+            udp_unanswered: UDP_UNANSWERED_SECONDS,
+            icmp: ICMP_SECONDS,
         }
-        6 => TCP_SECONDS,
-        17 if state & state::ANSWERED == 0 => UDP_UNANSWERED_SECONDS,
-        17 => UDP_SECONDS,
-        _ => ICMP_SECONDS,
+    }
+}
+
+impl Timeouts {
+    /// Seconds without a packet after which a flow of `proto` in `state` is over.
+    #[inline(always)]
+    pub const fn of(&self, proto: u8, state: u8) -> u32 {
+        match proto {
+            6 | 132 if state::is_closed(state) || state & state::CONFIRMED == 0 => self.tcp_transitory,
+            6 | 132 => self.tcp,
+            17 if state & state::ANSWERED == 0 => self.udp_unanswered,
+            17 => self.udp,
+            _ => self.icmp,
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod family;
 pub mod flow;
+pub mod fragment;
 pub mod network;
 mod plain;
 pub mod policy;

@@ -91,11 +91,18 @@ reasons! {
     // 19 was masquerade-off.
     Forwarded = 20, "forwarded", "the host forwarded a packet to a container from somewhere that may not reach it";
     UnknownEndpoint = 21, "unknown-endpoint", "a container that is being taken away sent something";
-    TooBig = 22, "too-big", "larger than the way out, and the sender lets it be cut up, which cannot be translated";
+    // 22 was too-big.
     Martian = 23, "martian", "someone outside sent from an address of the host or of a container";
+    FlowShare = 24, "flow-share", "the container holds as many conversations as its share allows";
+    FragmentOverlap = 25, "fragment-overlap", "a fragment repeats, or overlaps with, one that came before";
+    FragmentOrphan = 26, "fragment-orphan", "a fragment belongs to a datagram whose beginning was refused";
+    FragmentEarly = 27, "fragment-early", "a fragment came before the first of its datagram, and cannot be kept";
+    QuotedUnknown = 28, "quoted-unknown", "an ICMP error quotes a packet of no known flow, or one that cannot be read";
+    NotLoaded = 29, "not-loaded", "a part of portlane's programs is missing: run `portlane repair`";
     StackTooBig = 32, "stack-too-big", "larger than the way out: handed to the host's stack, which answers it";
     StackTtl = 33, "stack-ttl", "TTL or hop limit ran out: handed to the host's stack, which answers it";
     StackRoute = 34, "stack-route", "no usable route: handed to the host's stack, which answers it";
+    FragmentHeld = 35, "fragment-held", "a fragment came before the first of its datagram, and is kept until that comes";
 }
 
 const _: () = {

@@ -13,8 +13,15 @@ pub const ARP: u16 = 0x0806;
 pub const TCP: u8 = 6;
 /// UDP.
 pub const UDP: u8 = 17;
-/// The IPv6 fragment header.
+/// SCTP.
+pub const SCTP: u8 = 132;
+/// IPv6 extension headers (RFC 8200 §4): hop-by-hop options, routing, fragment, destination options.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
 const FRAGMENT6: u8 = 44;
+const DESTINATION: u8 = 60;
+/// Extension headers that are walked through in a quoted packet.
+const MOST_EXTENSIONS: usize = 4;
 
 /// A MAC address as the words it is compared and moved by.
 pub type Mac = [u16; 3];
@@ -94,14 +101,50 @@ pub struct Ip<A> {
     pub end: u32,
 }
 
+/// A fragment's place in its datagram.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// What all fragments of a datagram have in common, beside their addresses and protocol.
+    pub id: u32,
+    /// Where its payload lies in the datagram, in units of eight bytes.
+    pub offset: u16,
+    /// Whether further ones follow.
+    pub more: bool,
+    /// Protocol of the datagram.
+    pub proto: u8,
+    /// Where its payload begins.
+    pub l4: usize,
+}
+
+/// The IP header that an ICMP error quotes.
+#[derive(Clone, Copy)]
+pub struct Quoted<A> {
+    /// Source.
+    pub src: A,
+    /// Destination.
+    pub dst: A,
+    /// Protocol of what follows.
+    pub proto: u8,
+    /// Where the L4 header begins.
+    pub l4: usize,
+}
+
 /// How a family's header is read and changed.
 pub trait Header: Family {
     /// Reads and checks the IP header; `None` if it is cut short or contradicts itself.
     fn read<P: Packet>(packet: &P) -> Option<Ip<Self::Addr>>;
     /// Replaces the addresses, which changes their sum by `delta`.
     fn set_addresses<P: Packet>(packet: &mut P, src: Self::Addr, dst: Self::Addr, delta: u16) -> bool;
-    /// Whether routers on the way must leave the packet whole.
-    fn is_whole<P: Packet>(packet: &P) -> bool;
+    /// Tells routers on the way, and the host's stack, to leave the packet whole (as IPv6's are anyhow).
+    fn keep_whole<P: Packet>(packet: &mut P) -> bool;
+    /// A fragment's place; none if it is cut short.
+    fn piece<P: Packet>(packet: &P, ip: &Ip<Self::Addr>) -> Option<Piece>;
+    /// Whether an ICMP message of this type is an error, which quotes a packet (RFC 1122 §3.2.2, RFC 4443 §2.1).
+    fn is_error(icmp: u8) -> bool;
+    /// Reads the IP header that an ICMP error quotes; none if it is cut short, or a fragment that has no L4 header.
+    fn quoted<P: Packet>(packet: &P, offset: usize) -> Option<Quoted<Self::Addr>>;
+    /// Replaces the addresses in a quoted header, which changes their sum by `delta`.
+    fn set_quoted<P: Packet>(packet: &mut P, offset: usize, src: Self::Addr, dst: Self::Addr, delta: u16) -> bool;
     /// Counts one hop; the caller has seen that the TTL is above 1.
     fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool;
 }
@@ -155,8 +198,40 @@ impl Header for V4 {
     }
 
     #[inline(always)]
-    fn is_whole<P: Packet>(packet: &P) -> bool {
-        packet.read::<u16>(ETHERNET + 6).is_some_and(|fragment| fragment & 0x4000_u16.to_be() != 0)
+    fn keep_whole<P: Packet>(packet: &mut P) -> bool {
+        let Some([old, _, checksum]) = packet.read::<[u16; 3]>(ETHERNET + 6) else { return false };
+        let new = old | 0x4000_u16.to_be();
+        let delta = if new == old { 0 } else { difference(old as u32, new as u32) };
+        packet.write(ETHERNET + 10, update(checksum, delta)) && packet.write(ETHERNET + 6, new)
+    }
+
+    #[inline(always)]
+    fn piece<P: Packet>(packet: &P, ip: &Ip<Addr4>) -> Option<Piece> {
+        let [id, field] = packet.read::<[u16; 2]>(ETHERNET + 4)?;
+        let field = u16::from_be(field);
+        Some(Piece { id: id as u32, offset: field & 0x1fff, more: field & 0x2000 != 0, proto: ip.proto, l4: ip.l4 })
+    }
+
+    #[inline(always)]
+    fn is_error(icmp: u8) -> bool {
+        matches!(icmp, 3 | 4 | 11 | 12)
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, offset: usize) -> Option<Quoted<Addr4>> {
+        let ip = packet.read::<Ipv4>(offset)?;
+        let header = ((ip.version_ihl & 0xf) as usize) * 4;
+        let later = ip.fragment & 0x1fff_u16.to_be() != 0;
+        if ip.version_ihl >> 4 != 4 || header < Self::HEADER_LEN || later {
+            return None;
+        }
+        Some(Quoted { src: ip.src, dst: ip.dst, proto: ip.protocol, l4: offset + header })
+    }
+
+    #[inline(always)]
+    fn set_quoted<P: Packet>(packet: &mut P, offset: usize, src: Addr4, dst: Addr4, delta: u16) -> bool {
+        let Some(checksum) = packet.read::<u16>(offset + 10) else { return false };
+        packet.write(offset + 10, update(checksum, delta)) && packet.write(offset + 12, [src, dst])
     }
 
     #[inline(always)]
@@ -195,8 +270,48 @@ impl Header for V6 {
     }
 
     #[inline(always)]
-    fn is_whole<P: Packet>(_packet: &P) -> bool {
+    fn keep_whole<P: Packet>(_packet: &mut P) -> bool {
         true
+    }
+
+    #[inline(always)]
+    fn piece<P: Packet>(packet: &P, ip: &Ip<Addr6>) -> Option<Piece> {
+        let [proto, _, high, low, a, b, c, d] = packet.read::<[u8; 8]>(ip.l4)?;
+        let field = u16::from_be_bytes([high, low]);
+        let id = u32::from_ne_bytes([a, b, c, d]);
+        Some(Piece { id, offset: field >> 3, more: field & 1 != 0, proto, l4: ip.l4 + 8 })
+    }
+
+    #[inline(always)]
+    fn is_error(icmp: u8) -> bool {
+        // Error messages are those below 128; RFC 4443 has four of them.
+        matches!(icmp, 1..=4)
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, offset: usize) -> Option<Quoted<Addr6>> {
+        let ip = packet.read::<Ipv6>(offset)?;
+        let mut quoted = Quoted { src: ip.src, dst: ip.dst, proto: ip.next_header, l4: offset + Self::HEADER_LEN };
+        let mut walked = 0;
+        while walked < MOST_EXTENSIONS {
+            if !matches!(quoted.proto, HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT6) {
+                break;
+            }
+            let [next, length, high, low] = packet.read::<[u8; 4]>(quoted.l4)?;
+            let fragment = quoted.proto == FRAGMENT6;
+            if fragment && u16::from_be_bytes([high, low]) >> 3 != 0 {
+                return None;
+            }
+            quoted.proto = next;
+            quoted.l4 += if fragment { 8 } else { (length as usize + 1) * 8 };
+            walked += 1;
+        }
+        Some(quoted)
+    }
+
+    #[inline(always)]
+    fn set_quoted<P: Packet>(packet: &mut P, offset: usize, src: Addr6, dst: Addr6, _delta: u16) -> bool {
+        packet.write(offset + 8, [src, dst])
     }
 
     #[inline(always)]

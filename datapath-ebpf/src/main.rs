@@ -35,10 +35,16 @@ mod programs {
     }
 
     tc! { from_container to_container from_uplink to_uplink }
+    tc! { container_opens outside_opens host_opens icmp_error fragment }
 
     #[xdp]
     pub fn from_uplink_xdp(context: XdpContext) -> u32 {
         kernel::from_uplink_xdp(&context)
+    }
+
+    #[xdp]
+    pub fn outside_opens_xdp(context: XdpContext) -> u32 {
+        kernel::outside_opens_xdp(&context)
     }
 
     sockets! {

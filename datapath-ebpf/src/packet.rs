@@ -5,6 +5,7 @@ use portlane_common::{
     endpoint::{Endpoint, Veth},
     family::Family,
     flow::{Flow, FlowKey},
+    fragment::{Datagram, DatagramKey, HeldKey},
     network::Uplink,
     policy::PolicyKey,
     publish::{Publish, PublishKey},
@@ -64,14 +65,32 @@ pub mod route {
     pub const REFUSED: u32 = 2;
 }
 
+/// Where conversations are kept.
+pub mod table {
+    /// `pl_flow4` and `pl_flow6`: nothing is ever forgotten before its time.
+    pub const MAIN: u32 = 0;
+    /// `pl_new4` and `pl_new6`: what someone outside has opened and not confirmed; the longest unused makes room.
+    pub const NEW: u32 = 1;
+}
+
 /// Tables that do not depend on the address family.
 pub trait Shared {
-    /// Jiffies since boot.
-    fn now(&self) -> u64;
+    /// Jiffies since boot, lower half: cheap, but it stands still while the host is suspended.
+    fn now(&self) -> u32;
     /// Jiffies a second.
-    fn second(&self) -> u64;
-    /// A random number.
-    fn random(&self) -> u32;
+    fn second(&self) -> u32;
+    /// Seconds since boot, suspension included.
+    fn clock(&self) -> u32;
+    /// Seconds without a packet after which a flow of `proto` in `state` is over.
+    fn timeout(&self, proto: u8, state: u8) -> u32;
+    /// What ports are drawn with.
+    fn secret(&self) -> u32;
+    /// Whether the administrator keeps the port for himself.
+    fn is_reserved(&self, port: u16) -> bool;
+    /// Takes a conversation out of an endpoint's share; false if none is left.
+    fn hold(&self, endpoint: u32) -> bool;
+    /// Gives one back.
+    fn release(&self, endpoint: u32);
     /// Calls `step` with 0, 1, … until it answers true, at most `times` times; whether it did.
     fn repeat<C: FnMut(u32) -> bool>(&self, times: u32, step: C) -> bool;
     /// The endpoint behind a veth.
@@ -92,18 +111,33 @@ pub trait Shared {
 pub trait Tables<F: Family>: Shared {
     /// Lends room for a flow to be: the stack of a BPF program has 512 bytes, its callees' included.
     fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> u32) -> u32;
-    /// The flow that a packet with this tuple belongs to.
-    fn flow(&self, key: &FlowKey<F::Addr>) -> Option<&Flow<F::Addr>>;
-    /// Adds a flow entry; false if the key is taken or the table full.
-    fn add_flow(&self, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool;
-    /// Adds or replaces a flow entry; false if the table is full.
-    fn put_flow(&self, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool;
-    /// Removes a flow entry, if there.
-    fn remove_flow(&self, key: &FlowKey<F::Addr>);
+    /// The entry for a tuple in one of the [`table`]s.
+    fn flow(&self, table: u32, key: &FlowKey<F::Addr>) -> Option<&Flow<F::Addr>>;
+    /// Adds an entry; false if the key is taken or the table full.
+    fn add_flow(&self, table: u32, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool;
+    /// Removes an entry; whether it was there.
+    fn remove_flow(&self, table: u32, key: &FlowKey<F::Addr>) -> bool;
+    /// Sees to it that the conversation whose opener has this entry in [`table::MAIN`] is taken away when it is over.
+    fn watch(&self, key: &FlowKey<F::Addr>);
     /// Notes when a flow was last seen, and its state.
-    fn stamp_flow(&self, key: &FlowKey<F::Addr>, seen: u64, state: u8);
+    fn stamp_flow(&self, table: u32, key: &FlowKey<F::Addr>, state: u8);
+    /// Notes which acknowledgement completes a flow's handshake.
+    fn expect_of_flow(&self, key: &FlowKey<F::Addr>, expected: u32);
     /// Notes the MAC addresses of a flow's next hop.
-    fn cache_next_hop(&self, key: &FlowKey<F::Addr>, dst_mac: [u8; 6], src_mac: [u8; 6]);
+    fn cache_next_hop(&self, table: u32, key: &FlowKey<F::Addr>, dst_mac: [u8; 6], src_mac: [u8; 6]);
+    /// Makes room for what is known of a datagram in pieces, if there is none.
+    fn begin_datagram(&self, key: &DatagramKey<F::Addr>);
+    /// Has `run` look at a datagram in pieces and change it; `part::NO_ROOM` if there is none.
+    fn datagram(&self, key: &DatagramKey<F::Addr>, run: impl FnOnce(&mut Datagram<F::Addr>) -> u32) -> u32;
+    /// The tuple that a datagram's first fragment told.
+    fn datagram_tuple(&self, key: &DatagramKey<F::Addr>) -> Option<&FlowKey<F::Addr>>;
+    /// Forgets a datagram.
+    fn remove_datagram(&self, key: &DatagramKey<F::Addr>);
+    /// Keeps the packet at hand; false if it is too large.
+    fn keep<P: Packet>(&self, packet: &P, key: &HeldKey<F::Addr>) -> bool;
+    /// Puts the packets kept in the slots whose bits are set in `held` back on the interface of the packet at hand, which
+    /// comes out of it unchanged; false if it does not.
+    fn put_back<P: Packet>(&self, packet: &mut P, key: &DatagramKey<F::Addr>, held: u32) -> bool;
     /// The endpoint with this address.
     fn endpoint(&self, addr: &F::Addr) -> Option<&Endpoint>;
     /// Whether the address is one of the host's own (loopback not counted).

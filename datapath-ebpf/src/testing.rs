@@ -6,5 +6,6 @@
 pub mod bytes;
 pub mod cases;
 pub mod frame;
+pub mod run;
 pub mod tables;
 pub mod world;

@@ -13,6 +13,25 @@ pub const UPLINK: u32 = 3;
 /// Out by the uplink [`Verdict::ifindex`]; the kernel finds the neighbour.
 pub const NEIGHBOUR: u32 = 4;
 
+/// Another program carries on: the one at the place [`Verdict::ifindex`], one of [`next`].
+pub const NEXT: u32 = 5;
+/// Up the host's own stack, past every other hook of ours: the packet is as its receiver shall see it.
+pub const HOST: u32 = 6;
+
+/// Places of the programs that carry on, in the order of [`portlane_common::config::program::NEXT`].
+pub mod next {
+    /// A container's packet without a flow.
+    pub const CONTAINER_OPENS: u32 = 0;
+    /// A packet from outside without a flow.
+    pub const OUTSIDE_OPENS: u32 = 1;
+    /// A packet of the host's own without a flow.
+    pub const HOST_OPENS: u32 = 2;
+    /// An ICMP error, from a container or from outside.
+    pub const ICMP_ERROR: u32 = 3;
+    /// A fragment, from a container or from outside.
+    pub const FRAGMENT: u32 = 4;
+}
+
 /// A hook's decision: action, reason and interface in one word, so that it stays in a register.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verdict(u64);
@@ -37,6 +56,12 @@ impl Verdict {
     #[inline(always)]
     pub const fn stack(reason: Reason) -> Self {
         Self::new(PASS, 0, reason as u32)
+    }
+
+    /// Leave the rest to the program at this place, one of [`next`].
+    #[inline(always)]
+    pub const fn next(place: u32) -> Self {
+        Self::new(NEXT, place, 0)
     }
 
     /// Send to an interface.

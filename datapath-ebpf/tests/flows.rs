@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use portlane_common::{flow, reason::Reason};
 use portlane_datapath::{
-    hook,
     stage::parse::{ACK, FIN, RST, SYN},
     testing::{
         bytes::Bytes,
+        cases::At,
         frame::{Body, Frame},
+        run::run,
         tables::Memory,
         world::{Interfaces, Member, OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB, World},
     },
@@ -31,21 +32,21 @@ fn arriving(version: Version, dst: IpAddr, body: Body) -> Frame {
     Frame { macs, src: version.outside(), dst, ttl: 64, options: 0, divisible: false, body, payload: vec![1, 2, 3] }
 }
 
+fn meets(tables: &Memory, at: At, frame: &Frame) -> (Verdict, Vec<u8>) {
+    let mut packet = Bytes { bytes: frame.bytes(), ..Bytes::default() };
+    (run(at, &mut packet, tables), packet.bytes)
+}
+
 fn from_container(tables: &Memory, by: Member, frame: &Frame) -> (Verdict, Vec<u8>) {
-    let ifindex = INTERFACES.veth(by);
-    let mut packet = Bytes { bytes: frame.bytes(), ifindex, origin: ifindex, ..Bytes::default() };
-    (hook::from_container::run(&mut packet, tables), packet.bytes)
+    meets(tables, At::FromContainer(INTERFACES.veth(by)), frame)
 }
 
 fn from_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
-    let ifindex = INTERFACES.uplink;
-    let mut packet = Bytes { bytes: frame.bytes(), ifindex, origin: ifindex, ..Bytes::default() };
-    (hook::from_uplink::run(&mut packet, tables), packet.bytes)
+    meets(tables, At::FromUplink(INTERFACES.uplink), frame)
 }
 
 fn to_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
-    let mut packet = Bytes { bytes: frame.bytes(), ifindex: INTERFACES.uplink, ..Bytes::default() };
-    (hook::to_uplink::run(&mut packet, tables), packet.bytes)
+    meets(tables, At::ToUplink(INTERFACES.uplink), frame)
 }
 
 /// Source port of a TCP or UDP packet, or identifier of an echo.
@@ -57,17 +58,17 @@ fn port(bytes: &[u8]) -> u16 {
 #[test]
 fn two_containers_with_the_same_source_port_leave_by_different_ones() {
     for version in Version::BOTH {
-        for body in [Body::Tcp(40_001, 9000, SYN), Body::Udp(40_001, 9000)] {
+        for body in [Body::Tcp(30_001, 9000, SYN), Body::Udp(30_001, 9000)] {
             let tables = memory();
             let left: Vec<u16> = [WEB, PEER]
                 .map(|by| from_container(&tables, by, &sent(version, by, version.outside(), body)))
                 .map(|(verdict, bytes)| {
-                    assert_eq!(verdict.action(), verdict::UPLINK);
+                    assert_eq!(verdict.action(), verdict::UPLINK, "{verdict:?}");
                     port(&bytes)
                 })
                 .into();
-            assert_eq!(left[0], 40_001, "a free source port is kept");
-            assert_ne!(left[1], 40_001);
+            assert_eq!(left[0], 30_001, "a free source port is kept");
+            assert_ne!(left[1], 30_001);
             // Each answer finds its own.
             for (by, port) in [WEB, PEER].into_iter().zip(left) {
                 let answer = arriving(version, version.host(), body).to(version.host(), port);
@@ -90,32 +91,32 @@ fn turned(body: Body, sport: u16, dport: u16) -> Body {
 #[test]
 fn a_source_port_that_a_socket_of_the_host_uses_is_left_to_it() {
     let tables = memory();
-    tables.waiting.borrow_mut().push(40_001);
+    tables.waiting.borrow_mut().push(30_001);
     let (verdict, bytes) =
-        from_container(&tables, WEB, &sent(Version::Four, WEB, Version::Four.outside(), Body::Udp(40_001, 53)));
+        from_container(&tables, WEB, &sent(Version::Four, WEB, Version::Four.outside(), Body::Udp(30_001, 53)));
     assert_eq!(verdict.action(), verdict::UPLINK);
-    assert_ne!(port(&bytes), 40_001);
+    assert_ne!(port(&bytes), 30_001);
 }
 
 #[test]
 fn the_hosts_own_conversation_makes_way_for_a_containers() {
     for version in Version::BOTH {
         let tables = memory();
-        let body = Body::Tcp(40_001, 9000, SYN);
+        let body = Body::Tcp(30_001, 9000, SYN);
         from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
         let macs = (OUTSIDE_MAC, UPLINK_MAC);
         let (src, dst) = (version.host(), version.outside());
         let own = Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload: Vec::new() };
         // The kernel finds the host's socket at the tuple that it wants.
-        tables.sockets.borrow_mut().push((6, 40_001));
+        tables.sockets.borrow_mut().push((6, 30_001));
         let (verdict, bytes) = to_uplink(&tables, &own);
-        assert_eq!(verdict, Verdict::PASS);
+        assert_eq!(verdict, Verdict::to(verdict::HOST, 0));
         let other = port(&bytes);
-        assert_ne!(other, 40_001);
+        assert_ne!(other, 30_001);
         let answer = arriving(version, version.host(), Body::Tcp(9000, other, SYN | ACK));
         let (verdict, bytes) = from_uplink(&tables, &answer);
-        assert_eq!(verdict, Verdict::PASS);
-        assert_eq!(bytes, answer.clone().to(version.host(), 40_001).bytes(), "the socket sees its own port");
+        assert_eq!(verdict, Verdict::to(verdict::HOST, 0));
+        assert_eq!(bytes, answer.clone().to(version.host(), 30_001).bytes(), "the socket sees its own port");
     }
 }
 
@@ -128,9 +129,10 @@ fn a_host_client_whose_port_lies_in_a_published_range_gets_its_answer_and_strang
         let (src, dst, body) = (version.host(), version.outside(), Body::Udp(45_000, 53));
         let payload = vec![7];
         let own = Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload };
-        assert_eq!(to_uplink(&tables, &own), (Verdict::PASS, own.bytes()), "{version:?}");
+        let host = Verdict::to(verdict::HOST, 0);
+        assert_eq!(to_uplink(&tables, &own), (host, own.bytes()), "{version:?}");
         let answer = arriving(version, version.host(), Body::Udp(53, 45_000));
-        assert_eq!(from_uplink(&tables, &answer), (Verdict::PASS, answer.bytes()), "{version:?}");
+        assert_eq!(from_uplink(&tables, &answer), (host, answer.bytes()), "{version:?}");
         let stranger = arriving(version, version.host(), Body::Udp(54, 45_000));
         assert_eq!(from_uplink(&tables, &stranger).0, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)));
     }
@@ -142,14 +144,14 @@ fn without_masquerade_a_container_leaves_as_itself_and_only_answers_come_back() 
         let mut tables = memory();
         tables.world.veth.values_mut().for_each(|veth| veth.flags = 0);
         // A socket of the host's on every address is no reason for another port.
-        tables.waiting.borrow_mut().push(40_001);
-        let asked = sent(version, WEB, version.outside(), Body::Udp(40_001, 53));
+        tables.waiting.borrow_mut().push(30_001);
+        let asked = sent(version, WEB, version.outside(), Body::Udp(30_001, 53));
         let (verdict, bytes) = from_container(&tables, WEB, &asked);
         assert_eq!(verdict, Verdict::to(verdict::UPLINK, INTERFACES.uplink));
         assert_eq!(bytes, asked.clone().one_hop().with_macs(OUTSIDE_MAC, UPLINK_MAC).bytes(), "{version:?}");
-        let answer = arriving(version, WEB.address(version), Body::Udp(53, 40_001));
+        let answer = arriving(version, WEB.address(version), Body::Udp(53, 30_001));
         assert_eq!(from_uplink(&tables, &answer).0, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)));
-        let stranger = arriving(version, WEB.address(version), Body::Udp(54, 40_001));
+        let stranger = arriving(version, WEB.address(version), Body::Udp(54, 30_001));
         assert_eq!(from_uplink(&tables, &stranger).0, Verdict::drop(Reason::DirectAccess), "{version:?}");
     }
 }
@@ -163,7 +165,7 @@ fn a_flow_is_over_when_its_time_is_and_not_before() {
         (Body::Tcp(5, 6, SYN), Body::Tcp(6, 5, SYN | ACK), flow::TCP_TRANSITORY_SECONDS, flow::TCP_SECONDS),
         (Body::EchoRequest(5), Body::EchoReply(5), flow::ICMP_SECONDS, flow::ICMP_SECONDS),
     ] {
-        let lives_for = |tables: &Memory, seconds: u64| {
+        let lives_for = |tables: &Memory, seconds: u32| {
             tables.pass(seconds - 1);
             let (verdict, _) = from_uplink(tables, &answer(reply));
             assert_eq!(verdict.action(), verdict::ENDPOINT, "{body:?} after {} s", seconds - 1);
@@ -171,6 +173,10 @@ fn a_flow_is_over_when_its_time_is_and_not_before() {
         let tables = memory();
         from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
         lives_for(&tables, unanswered);
+        if let Body::Tcp(sport, dport, _) = body {
+            // The handshake is done with the opener's acknowledgement.
+            from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(sport, dport, ACK)));
+        }
         lives_for(&tables, answered);
         tables.pass(answered);
         assert_eq!(from_uplink(&tables, &answer(reply)).0, Verdict::PASS, "{body:?} after its time");
@@ -190,13 +196,105 @@ fn a_closed_or_reset_connection_is_forgotten_within_minutes() {
         let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
         says(SYN);
         hears(SYN | ACK);
+        says(ACK);
         says(ending);
-        hears(if ending == RST { ACK } else { FIN | ACK });
+        if ending != RST {
+            hears(FIN | ACK);
+        }
         tables.pass(flow::TCP_TRANSITORY_SECONDS - 1);
-        assert_eq!(hears(ACK).action(), verdict::ENDPOINT);
+        assert_eq!(hears(RST).action(), verdict::ENDPOINT, "{ending:#x}");
         tables.pass(flow::TCP_TRANSITORY_SECONDS);
-        assert_eq!(hears(ACK), Verdict::PASS);
+        assert_eq!(hears(ACK), Verdict::PASS, "{ending:#x}");
     }
+}
+
+#[test]
+fn a_reset_that_was_not_believed_does_not_end_a_connection() {
+    for version in Version::BOTH {
+        let tables = memory();
+        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
+        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
+        says(SYN);
+        hears(SYN | ACK);
+        says(ACK);
+        hears(RST);
+        tables.pass(2);
+        assert_eq!(says(ACK).reason(), 0);
+        tables.pass(flow::TCP_SECONDS - 1);
+        assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
+    }
+}
+
+#[test]
+fn a_half_closed_connection_lives_for_hours() {
+    for version in Version::BOTH {
+        let tables = memory();
+        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
+        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
+        says(SYN);
+        hears(SYN | ACK);
+        says(ACK);
+        says(FIN | ACK);
+        for _ in 0..3 {
+            tables.pass(flow::TCP_SECONDS - 1);
+            assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tcp_simultaneous_open_connects() {
+    for version in Version::BOTH {
+        let tables = memory();
+        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
+        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
+        assert_eq!(says(SYN).action(), verdict::UPLINK);
+        assert_eq!(hears(SYN).action(), verdict::ENDPOINT);
+        assert_eq!(says(SYN | ACK).action(), verdict::UPLINK);
+        assert_eq!(hears(SYN | ACK).action(), verdict::ENDPOINT);
+        says(ACK);
+        hears(ACK);
+        tables.pass(flow::TCP_SECONDS - 1);
+        assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}: it is established");
+    }
+}
+
+#[test]
+fn a_new_syn_opens_anew_on_the_tuple_of_a_connection_that_is_over() {
+    for version in Version::BOTH {
+        let tables = memory();
+        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags)));
+        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
+        says(SYN);
+        // Said again, it is the same connection.
+        assert_eq!(port(&says(SYN).1), 5);
+        hears(SYN | ACK);
+        says(ACK);
+        says(FIN | ACK);
+        hears(FIN | ACK);
+        // By the opener: the old way, and not established before it is answered.
+        assert_eq!(port(&says(SYN).1), 5, "{version:?}");
+        hears(SYN | ACK);
+        says(ACK);
+        hears(RST);
+        // By the far side: that is no answer to anything, and the host's to refuse.
+        assert_eq!(hears(SYN), Verdict::PASS, "{version:?}");
+        assert_eq!(hears(ACK), Verdict::PASS, "{version:?}");
+    }
+}
+
+#[test]
+fn what_is_over_by_the_clock_that_counts_suspension_is_over() {
+    let version = Version::Four;
+    let tables = memory();
+    from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Udp(5, 6)));
+    let answer = arriving(version, version.host(), Body::Udp(6, 5));
+    assert_eq!(from_uplink(&tables, &answer).0.action(), verdict::ENDPOINT);
+    tables.suspend(flow::UDP_SECONDS + 1);
+    // By the other clock no time has passed; its timer, which the kernel runs, has taken the entry away by now. Here
+    // nobody does, and a second later the flow is over all the same.
+    tables.ticks.set(tables.ticks.get() + portlane_datapath::testing::tables::SECOND);
+    assert_eq!(from_uplink(&tables, &answer).0, Verdict::PASS);
 }
 
 #[test]

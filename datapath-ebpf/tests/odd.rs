@@ -1,12 +1,12 @@
 //! Packets that nobody should send: no hook panics, and what is translated keeps its checksums right.
 
 use portlane_datapath::{
-    hook,
     stage::parse::SYN,
     testing::{
         bytes::Bytes,
         cases::{At, cases},
         frame::{Body, Frame, checksums_are_right},
+        run::run,
         tables::Memory,
         world::{Interfaces, OUTSIDE_MAC, UPLINK_MAC, Version, WEB, World},
     },
@@ -23,10 +23,10 @@ fn every_hook(tables: &Memory, bytes: &[u8]) -> [(Verdict, Vec<u8>); 4] {
     let mut packets = [at(veth, veth), at(veth, 12), at(uplink, uplink), at(uplink, 0)];
     let [from_container, to_container, from_uplink, to_uplink] = &mut packets;
     let verdicts = [
-        hook::from_container::run(from_container, tables),
-        hook::to_container::run(to_container, tables),
-        hook::from_uplink::run(from_uplink, tables),
-        hook::to_uplink::run(to_uplink, tables),
+        run(At::FromContainer(veth), from_container, tables),
+        run(At::ToContainer(veth, 12), to_container, tables),
+        run(At::FromUplink(uplink), from_uplink, tables),
+        run(At::ToUplink(uplink), to_uplink, tables),
     ];
     let mut outcomes = verdicts.into_iter().zip(packets);
     std::array::from_fn(|_| outcomes.next().map(|(verdict, packet)| (verdict, packet.bytes)).expect("four of each"))
@@ -66,7 +66,7 @@ fn padding_after_the_packet_travels_along() {
         let tables = Memory::new(World::new(&INTERFACES));
         let mut packet =
             Bytes { bytes: padded, ifindex: INTERFACES.uplink, origin: INTERFACES.uplink, ..Bytes::default() };
-        let verdict = hook::from_uplink::run(&mut packet, &tables);
+        let verdict = run(At::FromUplink(INTERFACES.uplink), &mut packet, &tables);
         assert_eq!(verdict.action(), verdict::ENDPOINT);
         let (packet, padding) = packet.bytes.split_at(frame.bytes().len());
         assert!(checksums_are_right(packet));

@@ -21,7 +21,10 @@ use portlane::{
     },
     model::Tables,
 };
-use portlane_common::{config::Config, reason::Hook};
+use portlane_common::{
+    config::{Config, FLOW_SHARE},
+    reason::Hook,
+};
 use portlane_datapath::testing::world::{Interfaces, MEMBERS, OUTSIDE_MAC, UPLINK_MAC, Version, World, bridge_mac};
 
 /// What a tc program returned, in the words of `linux/pkt_cls.h`.
@@ -83,6 +86,7 @@ impl Programs {
         let (four, six) = (world.publish4.keys().map(|key| key.class), world.publish6.keys().map(|key| key.class));
         let config = Config {
             publish_classes: classes(&mut four.chain(six)),
+            flow_share: FLOW_SHARE,
             policy_classes: classes(&mut world.policy.keys().map(|key| key.class)),
             ..Config::default()
         };
@@ -92,6 +96,7 @@ impl Programs {
             uplink,
             endpoint4,
             endpoint6,
+            reserved: BTreeMap::new(),
             host4,
             host6,
             publish4,
@@ -113,9 +118,11 @@ impl Programs {
     pub fn forget_flows(&self) -> Result<()> {
         for key in self.datapath.flows4()?.keys() {
             self.datapath.table(&layout::FLOW4)?.delete(key)?;
+            self.datapath.table(&layout::NEW4)?.delete(key)?;
         }
         for key in self.datapath.flows6()?.keys() {
             self.datapath.table(&layout::FLOW6)?.delete(key)?;
+            self.datapath.table(&layout::NEW6)?.delete(key)?;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ fn check(programs: &Programs, step: &Step, by: By) -> Result<()> {
             let sum = if let By::Tc(sum) = by { sum } else { Sum::None };
             let (hook, run) = run_tc(programs, step, sum)?;
             let returned = match step.action {
-                verdict::PASS => tc::UNSPEC,
+                verdict::PASS | verdict::HOST => tc::UNSPEC,
                 verdict::DROP => tc::SHOT,
                 _ => tc::REDIRECT,
             };

@@ -1,14 +1,17 @@
 //! `daemon.json`: Docker's file, read for the keys that are about networking; what is portlane's own is under
 //! `"portlane"`.
 
-use std::{fs, io, net::IpAddr, path::Path};
+use std::{fs, io, net::IpAddr, ops::RangeInclusive, path::Path};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::model::{DefaultNetwork, state::Xdp};
+use crate::model::{
+    DefaultNetwork,
+    state::{FlowSettings, TimeoutSettings, Xdp},
+};
 
 /// Docker's networking keys that this version does not serve: to ignore one would surprise its user.
 const NOT_SERVED: [&str; 11] = [
@@ -137,6 +140,8 @@ pub struct DaemonJson {
     pub dns_search: Vec<String>,
     /// Where XDP programs go.
     pub xdp: Xdp,
+    /// How long conversations live, and how many a container may hold.
+    pub flows: FlowSettings,
     /// Keys that mean nothing here.
     pub ignored: Vec<String>,
 }
@@ -149,16 +154,32 @@ impl Default for DaemonJson {
             dns: Vec::new(),
             dns_search: Vec::new(),
             xdp: Xdp::default(),
+            flows: FlowSettings::default(),
             ignored: Vec::new(),
         }
     }
 }
 
+/// Seconds that a timeout may have: less than two could not be told from the pace at which flows are looked at, more than
+/// a week are a mistake.
+const TIMEOUTS: RangeInclusive<u32> = 2..=7 * 24 * 3600;
+/// Conversations that a table may hold: about 300 bytes each, all taken from the kernel's memory at once.
+const TABLES: RangeInclusive<u32> = 64..=8_388_608;
+
+/// What is portlane's own.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Own {
-    #[serde(default)]
-    xdp: Xdp,
+    xdp: Value,
+    flows: Value,
+    flow_share: Value,
+    timeouts: Map<String, Value>,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self { xdp: Value::Null, flows: Value::Null, flow_share: Value::Null, timeouts: Map::new() }
+    }
 }
 
 impl DaemonJson {
@@ -205,13 +226,46 @@ impl DaemonJson {
             "mtu" => network.mtu = typed(value, "a number of bytes")?,
             "dns" => self.dns = typed(value, "a list of addresses")?,
             "dns-search" => self.dns_search = typed(value, "a list of domains")?,
-            "portlane" => self.xdp = typed::<Own>(value, "{\"xdp\": \"auto\"}, or \"native\" or \"off\"")?.xdp,
+            "portlane" => self.take_own(value)?,
             other if NOT_SERVED.contains(&other) => return Err("is not served by this version: leave it out".into()),
             other if OTHERS.contains(&other) => self.ignored.push(other.to_owned()),
             _ => return Err("is no key that Docker or portlane knows: leave it out, or mend its spelling".into()),
         }
         Ok(())
     }
+}
+
+impl DaemonJson {
+    fn take_own(&mut self, value: Value) -> Result<(), String> {
+        let own: Own = typed(value, "an object with no other keys than `xdp`, `flows`, `flow-share` and `timeouts`")?;
+        if !own.xdp.is_null() {
+            self.xdp = typed(own.xdp, "`xdp`: \"auto\", \"native\" or \"off\"")?;
+        }
+        if !own.flows.is_null() {
+            self.flows.table = within(own.flows, "flows", &TABLES)?;
+            self.flows.share = self.flows.table / 4;
+        }
+        if !own.flow_share.is_null() {
+            self.flows.share = within(own.flow_share, "flow-share", &(1..=self.flows.table))?;
+        }
+        for (name, seconds) in own.timeouts {
+            let mut settings = serde_json::to_value(self.flows.timeouts).map_err(|error| error.to_string())?;
+            let known: Vec<_> = settings.as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
+            if !known.contains(&name) {
+                return Err(format!("has no timeout `{name}`: there are {}", known.join(", ")));
+            }
+            settings[&name] = within(seconds, &name, &TIMEOUTS)?.into();
+            self.flows.timeouts = typed::<TimeoutSettings>(settings, "timeouts")?;
+        }
+        Ok(())
+    }
+}
+
+fn within(value: Value, name: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number));
+    let wrong =
+        || format!("has {value} for `{name}`, which must be a number from {} to {}", range.start(), range.end());
+    number.ok_or_else(wrong)
 }
 
 fn typed<T: DeserializeOwned>(value: Value, wanted: &str) -> Result<T, String> {
@@ -263,6 +317,26 @@ mod tests {
         for wrong in ["{\"portlane\": {\"xpd\": \"off\"}}", "{\"bip\": \"10.0.0.1\"}", "[]", "{", "{\"ip\": \"::\"}"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn flows_have_a_table_a_share_and_timeouts() {
+        let read = parse(r#"{"portlane": {"flows": 1000, "timeouts": {"udp": 60, "tcp-transitory": 5}}}"#);
+        let flows = read.expect("it is right").flows;
+        assert_eq!((flows.table, flows.share), (1000, 250));
+        assert_eq!((flows.timeouts.udp, flows.timeouts.tcp_transitory, flows.timeouts.tcp), (60, 5, 7440));
+        let wrong = |own: &str| parse(&format!("{{\"portlane\": {own}}}")).expect_err("it is wrong");
+        assert_eq!(
+            wrong(r#"{"timeouts": {"udp": 1}}"#),
+            "daemon.json, line 1: `portlane` has 1 for `udp`, which must be a number from 2 to 604800"
+        );
+        assert_eq!(
+            wrong(r#"{"timeouts": {"sctp": 60}}"#),
+            "daemon.json, line 1: `portlane` has no timeout `sctp`: there are icmp, tcp, tcp-transitory, udp, \
+             udp-unanswered"
+        );
+        assert!(wrong(r#"{"flows": 1000, "flow-share": 1001}"#).contains("`flow-share`"));
+        assert!(wrong(r#"{"flows": "many"}"#).contains("from 64 to"));
     }
 
     #[test]

@@ -3,20 +3,17 @@
 use portlane_common::{
     endpoint::{Veth, veth as veth_flag},
     family::{Address, Family, V4, V6},
-    flow::{ZONE_OUTSIDE, flag, hop},
     reason::Reason,
 };
 
 use crate::{
-    header::{ARP, ETHERNET, Ethernet, TCP},
-    packet::{Net, Packet, Tables, route},
+    header::{ARP, ETHERNET, Ethernet},
+    packet::{Net, Packet, Tables, table},
     stage::{
         flow, guard,
-        nat::{self, Scratch},
-        parse::{self, ACK, Parsed, SYN, kind},
-        policy, publish,
+        parse::{self, Parsed, kind},
     },
-    verdict::{self, Verdict, decision},
+    verdict::{self, Verdict, next},
 };
 
 /// The hook, for any packet.
@@ -55,30 +52,24 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
         return Verdict::PASS;
     }
     let key = parsed.key(packet.ifindex());
-    let known = if parsed.trackable() { flow::find::<F, T>(tables, &key) } else { None };
-    let flow = match known {
-        Some(flow) => flow,
-        None => {
-            if let Some(peer) = tables.endpoint(&parsed.dst)
-                && peer.network == veth.network
-                && veth.flags & veth_flag::ICC_OFF == 0
-            {
-                tables.count_endpoint(peer.id, true, packet.length());
-                return Verdict::to(verdict::ENDPOINT, peer.ifindex);
-            }
-            let decision = nat::begin::<F, T>(tables, &key, |scratch| {
-                // One after the other, not one inside the other: the frames of both do not fit the stack.
-                let decision = decide::<F, T>(tables, scratch, parsed.kind as u32, parsed.tcp as u32);
-                if decision == decision::LEAVE { masquerade::<F, T>(tables, scratch) } else { decision }
-            });
-            if decision != decision::OPEN {
-                return decision::verdict(decision);
-            }
-            let Some(flow) = tables.flow(&key) else { return Verdict::drop(Reason::FlowsExhausted) };
-            flow
-        }
-    };
-    flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow)
+    if parsed.trackable()
+        && let Some(flow) = flow::find::<F, T>(tables, &parsed, &key)
+    {
+        return flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow, table::MAIN);
+    }
+    if let Some(peer) = tables.endpoint(&parsed.dst)
+        && peer.network == veth.network
+        && veth.flags & veth_flag::ICC_OFF == 0
+    {
+        tables.count_endpoint(peer.id, true, packet.length());
+        return Verdict::to(verdict::ENDPOINT, peer.ifindex);
+    }
+    match parsed.kind {
+        kind::FRAGMENT if parsed.dst.is_link_local() => Verdict::PASS,
+        kind::FRAGMENT => Verdict::next(next::FRAGMENT),
+        kind::ERROR => Verdict::next(next::ICMP_ERROR),
+        _ => Verdict::next(next::CONTAINER_OPENS),
+    }
 }
 
 /// Whether the packet asks for a neighbour, or answers one, on the container's own network.
@@ -88,107 +79,4 @@ fn discovers<F: Net, T: Tables<F>>(tables: &T, veth: &Veth, parsed: &Parsed<F::A
         && (parsed.dst.is_link_local()
             || tables.is_host(&parsed.dst)
             || tables.endpoint(&parsed.dst).is_some_and(|peer| peer.network == veth.network))
-}
-
-/// A packet that belongs to no flow: who may open one, and which.
-#[inline(never)]
-fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, kind: u32, tcp: u32) -> u32 {
-    let key = &scratch.key;
-    let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::UnknownEndpoint) };
-    let ports = kind == kind::TCP as u32 || kind == kind::UDP as u32;
-    if let Some(peer) = tables.endpoint(&key.dst) {
-        if peer.network != veth.network {
-            return decision::drop(Reason::OtherNetwork);
-        }
-        if !ports || !policy::linked(tables, veth.endpoint, peer.id, key.proto, key.dport) {
-            return decision::drop(Reason::IccOff);
-        }
-        let opening = &mut scratch.opening;
-        opening.begin(key);
-        opening.to_endpoint(peer);
-        opening.src_mac = veth.mac;
-        opening.reply_to(veth.endpoint, key.zone, veth.mac, peer.mac);
-        return decision::OPEN;
-    }
-    if tables.is_host(&key.dst) {
-        return hairpin::<F, T>(tables, scratch, veth, ports);
-    }
-    if key.dst.is_link_local() && F::AF == V6::AF {
-        return decision::PASS;
-    }
-    if veth.flags & veth_flag::INTERNAL != 0 {
-        return decision::drop(Reason::InternalNetwork);
-    }
-    if kind == kind::FRAGMENT as u32 {
-        return decision::drop(Reason::FragmentUnsupported);
-    }
-    if kind == kind::OTHER as u32 {
-        return decision::drop(Reason::ProtocolUnsupported);
-    }
-    let opens_tcp = tcp as u8 & (SYN | ACK) == SYN;
-    let opens_echo = kind == kind::ECHO as u32 && key.dport == 0;
-    if (key.proto == TCP && !opens_tcp) || (kind == kind::ECHO as u32 && !opens_echo) {
-        return decision::drop(Reason::NoFlow);
-    }
-    decision::LEAVE
-}
-
-/// To an address of the host: a published port leads back to a container, anything else is the host's own service.
-#[inline(always)]
-fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, veth: &Veth, ports: bool) -> u32 {
-    let Scratch { key, opening, .. } = scratch;
-    if !ports {
-        return decision::PASS;
-    }
-    let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true) else {
-        return decision::PASS;
-    };
-    // The answer to a connection of the host, whose source port happens to lie in a published range.
-    if tables.host_connected(key) {
-        return decision::PASS;
-    }
-    let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
-    // As under Docker, a port that is open to everybody outside is not a way from one network to another.
-    if target.network != veth.network {
-        return decision::drop(Reason::OtherNetwork);
-    }
-    opening.begin(key);
-    opening.to_published(published);
-    // The answer must come back through here, so the called address stands in for the caller.
-    opening.src = key.dst;
-    opening.to_endpoint(target);
-    opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
-    decision::OPEN
-}
-
-/// Beyond the host: out by the uplink that the route names, as the host.
-#[inline(never)]
-fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
-    let Scratch { key, opening, .. } = scratch;
-    let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::UnknownEndpoint) };
-    let found = tables.route(veth.bridge, &key.src, &key.dst, key.proto);
-    if found.status == route::STACK {
-        return decision::stack(Reason::StackRoute);
-    }
-    if found.status != route::FOUND {
-        return decision::drop(Reason::NoRoute);
-    }
-    let Some(uplink) = tables.uplink(found.ifindex) else { return decision::drop(Reason::NoUplink) };
-    let src = *uplink.addr::<F>();
-    if src == F::Addr::ANY && veth.flags & veth_flag::MASQUERADE != 0 {
-        return decision::drop(Reason::NoUplink);
-    }
-    opening.begin(key);
-    // As under Docker with ip-masq=false: out with its own address; how answers find the way is up to the routers.
-    opening.src = if veth.flags & veth_flag::MASQUERADE == 0 { key.src } else { src };
-    opening.reply_zone = ZONE_OUTSIDE;
-    opening.ifindex = found.ifindex;
-    opening.hop = hop::UPLINK;
-    opening.dst_mac = found.dst_mac;
-    opening.src_mac = found.src_mac;
-    opening.mtu = if uplink.mtu > 0xffff { 0 } else { uplink.mtu as u16 };
-    opening.flags = flag::ROUTED;
-    opening.reply_flags = flag::ROUTED | flag::INBOUND;
-    opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
-    decision::OPEN
 }

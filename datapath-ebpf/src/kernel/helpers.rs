@@ -12,7 +12,7 @@ use aya_ebpf::{
 use portlane_common::{family::Family, flow::FlowKey};
 
 use crate::{
-    header::TCP,
+    header::{TCP, UDP},
     packet::{Route, route},
 };
 
@@ -109,6 +109,9 @@ pub const WAITING: u32 = 2;
 /// Which socket of the host takes what comes with this tuple: [`NONE`], [`CONNECTED`] or [`WAITING`].
 #[inline(always)]
 pub fn host_state<F: Family>(context: *mut c_void, key: &FlowKey<F::Addr>) -> u32 {
+    if key.proto != TCP && key.proto != UDP {
+        return NONE;
+    }
     let mut tuple = SocketTuple { src: key.src, dst: key.dst, sport: key.sport.to_be(), dport: key.dport.to_be() };
     let size = size_of::<SocketTuple<F::Addr>>() as u32;
     let pointer = (&raw mut tuple).cast::<bpf_sock_tuple>();

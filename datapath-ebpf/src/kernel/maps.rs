@@ -2,17 +2,19 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use portlane_common::{
     config::{
-        Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS, MAX_UPLINKS,
+        Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
+        MAX_UPLINKS, RESERVED_WORDS, program,
     },
     counter::{Counter, Traffic},
-    endpoint::{Endpoint, Veth},
+    endpoint::{Endpoint, Share, Veth},
     family::{Addr4, Addr6},
     flow::{Flow, FlowKey},
+    fragment::{Datagram, DatagramKey, Held, HeldKey, MAX_DATAGRAMS, MAX_HELD},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
     publish::{Publish, PublishKey},
@@ -23,6 +25,8 @@ use portlane_common::{
 use crate::stage::nat::Scratch;
 
 const FLOWS: usize = MAX_FLOWS as usize;
+const NEW_FLOWS: usize = MAX_NEW_FLOWS as usize;
+const DATAGRAMS: usize = MAX_DATAGRAMS as usize;
 const ENDPOINTS: usize = MAX_ENDPOINTS as usize;
 const PUBLISHES: usize = MAX_PUBLISHES as usize;
 const HOST_ADDRESSES: usize = MAX_HOST_ADDRESSES as usize;
@@ -32,9 +36,29 @@ const SOCKETS: usize = MAX_SOCKETS as usize;
 const REASON_ROWS: usize = Hook::ALL.len() * REASONS as usize;
 
 #[btf_map(name = "pl_flow4")]
-pub static FLOW4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, FLOWS> = LruHashMap::new();
+pub static FLOW4: HashMap<FlowKey<Addr4>, Flow<Addr4>, FLOWS> = HashMap::new();
 #[btf_map(name = "pl_flow6")]
-pub static FLOW6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, FLOWS> = LruHashMap::new();
+pub static FLOW6: HashMap<FlowKey<Addr6>, Flow<Addr6>, FLOWS> = HashMap::new();
+#[btf_map(name = "pl_new4")]
+pub static NEW4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, NEW_FLOWS> = LruHashMap::new();
+#[btf_map(name = "pl_new6")]
+pub static NEW6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, NEW_FLOWS> = LruHashMap::new();
+#[btf_map(name = "pl_share")]
+pub static SHARE: Array<Share, ENDPOINTS> = Array::new();
+#[btf_map(name = "pl_reserved")]
+pub static RESERVED: Array<u64, { RESERVED_WORDS as usize }> = Array::new();
+#[btf_map(name = "pl_datagram4")]
+pub static DATAGRAM4: LruHashMap<DatagramKey<Addr4>, Datagram<Addr4>, DATAGRAMS> = LruHashMap::new();
+#[btf_map(name = "pl_datagram6")]
+pub static DATAGRAM6: LruHashMap<DatagramKey<Addr6>, Datagram<Addr6>, DATAGRAMS> = LruHashMap::new();
+#[btf_map(name = "pl_held4")]
+pub static HELD4: LruHashMap<HeldKey<Addr4>, Held, { MAX_HELD as usize }> = LruHashMap::new();
+#[btf_map(name = "pl_held6")]
+pub static HELD6: LruHashMap<HeldKey<Addr6>, Held, { MAX_HELD as usize }> = LruHashMap::new();
+#[btf_map(name = "pl_next")]
+pub static NEXT: ProgramArray<{ program::NEXT.len() }> = ProgramArray::new();
+#[btf_map(name = "pl_next_xdp")]
+pub static NEXT_XDP: ProgramArray<{ program::NEXT_XDP.len() }> = ProgramArray::new();
 #[btf_map(name = "pl_publish4")]
 pub static PUBLISH4: HashMap<PublishKey<Addr4>, Publish<Addr4>, PUBLISHES> = HashMap::new();
 #[btf_map(name = "pl_publish6")]
@@ -73,9 +97,19 @@ pub static SCRATCH4: PerCpuArray<Scratch<Addr4>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_scratch6")]
 pub static SCRATCH6: PerCpuArray<Scratch<Addr6>, 1> = PerCpuArray::new();
 
+#[btf_map(name = "pl_blank4")]
+pub static BLANK4: PerCpuArray<Datagram<Addr4>, 1> = PerCpuArray::new();
+#[btf_map(name = "pl_blank6")]
+pub static BLANK6: PerCpuArray<Datagram<Addr6>, 1> = PerCpuArray::new();
+#[btf_map(name = "pl_frame")]
+pub static FRAME: PerCpuArray<Held, 1> = PerCpuArray::new();
+
 /// Jiffies a second; set at load time.
 #[unsafe(no_mangle)]
 pub static JIFFIES_PER_SECOND: Global<u64> = Global::new(250);
 /// The host's network namespace; set at load time.
 #[unsafe(no_mangle)]
 pub static NETNS_COOKIE: Global<u64> = Global::new(0);
+/// What masquerade ports are drawn with; set at load time.
+#[unsafe(no_mangle)]
+pub static PORT_SECRET: Global<u32> = Global::new(0);

@@ -1,17 +1,22 @@
 //! The packet path's feet on the ground: everything that touches memory or a BPF helper. The only unsafe code here.
 #![expect(unsafe_code, reason = "BPF contexts, packet memory and helpers are raw pointers")]
 
+mod held;
 mod helpers;
 mod maps;
 mod range;
 mod sock;
 mod tables;
 mod tc;
+mod timer;
 mod xdp;
 
 pub use sock::{bind, connect, restore};
-pub use tc::{from_container, from_uplink, to_container, to_uplink};
-pub use xdp::from_uplink_xdp;
+pub use tc::{
+    container_opens, fragment, from_container, from_uplink, host_opens, icmp_error, outside_opens, to_container,
+    to_uplink,
+};
+pub use xdp::{from_uplink_xdp, outside_opens_xdp};
 
 /// Helpers for GPL programs only are used (`bpf_jiffies64` among them).
 #[unsafe(link_section = "license")]
@@ -24,7 +29,7 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 struct Handover {
     /// [`HANDOVER`].
     mark: u32,
-    /// The container's veth.
+    /// The container's veth; 0 for the host's own stack.
     ifindex: u32,
 }
 

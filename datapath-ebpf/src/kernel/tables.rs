@@ -12,6 +12,7 @@ use portlane_common::{
     endpoint::{Endpoint, Veth},
     family::{Addr4, Addr6, V4, V6},
     flow::{Flow, FlowKey},
+    fragment::{Datagram, DatagramKey, HELD_PER_DATAGRAM, HeldKey},
     network::Uplink,
     policy::PolicyKey,
     publish::{Publish, PublishKey},
@@ -21,14 +22,15 @@ use portlane_common::{
 };
 
 use super::{
-    helpers, maps,
+    held, helpers, maps,
     range::{self, Ranges},
+    timer,
 };
 use crate::{
     header::UDP,
     hook::socket::Origins,
-    packet::{Route, Shared, Tables},
-    stage::nat::Scratch,
+    packet::{Packet, Route, Shared, Tables, table},
+    stage::{fragment::part, nat::Scratch},
     verdict::decision,
 };
 
@@ -72,20 +74,45 @@ fn config() -> Config {
 
 impl Shared for Maps {
     #[inline(always)]
-    fn now(&self) -> u64 {
+    fn now(&self) -> u32 {
         // SAFETY: takes nothing, returns a number.
-        unsafe { generated::bpf_jiffies64() }
+        (unsafe { generated::bpf_jiffies64() }) as u32
     }
 
     #[inline(always)]
-    fn second(&self) -> u64 {
-        maps::JIFFIES_PER_SECOND.load()
+    fn second(&self) -> u32 {
+        maps::JIFFIES_PER_SECOND.load() as u32
     }
 
     #[inline(always)]
-    fn random(&self) -> u32 {
-        // SAFETY: takes nothing, returns a number.
-        unsafe { generated::bpf_get_prandom_u32() }
+    fn clock(&self) -> u32 {
+        timer::clock()
+    }
+
+    #[inline(always)]
+    fn timeout(&self, proto: u8, state: u8) -> u32 {
+        timer::timeout(proto, state)
+    }
+
+    #[inline(always)]
+    fn secret(&self) -> u32 {
+        maps::PORT_SECRET.load()
+    }
+
+    #[inline(always)]
+    fn is_reserved(&self, port: u16) -> bool {
+        let word = maps::RESERVED.get(u32::from(port >> 6)).copied().unwrap_or_default();
+        word >> (port & 63) & 1 != 0
+    }
+
+    #[inline(always)]
+    fn hold(&self, endpoint: u32) -> bool {
+        timer::hold(endpoint)
+    }
+
+    #[inline(always)]
+    fn release(&self, endpoint: u32) {
+        timer::release(endpoint);
     }
 
     #[inline(always)]
@@ -139,7 +166,14 @@ impl Ranges for PolicyKey {
 
 /// The maps of one family.
 macro_rules! tables {
-    ($family:ty, $addr:ty, $flow:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident) => {
+    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident) => {
+        impl Maps {
+            #[inline(always)]
+            fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
+                if table == table::NEW { maps::$new.get_ptr_mut(key) } else { maps::$flow.get_ptr_mut(key) }
+            }
+        }
+
         impl Tables<$family> for Maps {
             #[inline(always)]
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
@@ -151,44 +185,117 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn flow(&self, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
+            fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
                 // SAFETY: plain data; only time stamp, state and next hop change, each written at once.
-                unsafe { maps::$flow.get(key) }
+                unsafe { if table == table::NEW { maps::$new.get(key) } else { maps::$flow.get(key) } }
             }
 
             #[inline(always)]
-            fn add_flow(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
-                maps::$flow.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
+            fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
+                let flags = u64::from(BPF_NOEXIST);
+                let added = if table == table::NEW {
+                    maps::$new.insert(key, flow, flags)
+                } else {
+                    maps::$flow.insert(key, flow, flags)
+                };
+                added.is_ok()
             }
 
             #[inline(always)]
-            fn put_flow(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
-                maps::$flow.insert(key, flow, u64::from(BPF_ANY)).is_ok()
+            fn remove_flow(&self, table: u32, key: &FlowKey<$addr>) -> bool {
+                let removed = if table == table::NEW { maps::$new.remove(key) } else { maps::$flow.remove(key) };
+                removed.is_ok()
             }
 
             #[inline(always)]
-            fn remove_flow(&self, key: &FlowKey<$addr>) {
-                let _ = maps::$flow.remove(key);
+            fn watch(&self, key: &FlowKey<$addr>) {
+                timer::$watch(key);
             }
 
             #[inline(always)]
-            fn stamp_flow(&self, key: &FlowKey<$addr>, seen: u64, state: u8) {
-                if let Some(flow) = maps::$flow.get_ptr_mut(key) {
+            fn stamp_flow(&self, table: u32, key: &FlowKey<$addr>, state: u8) {
+                let (seen, touched) = (timer::clock(), <Self as Shared>::now(self));
+                if let Some(flow) = self.$entry(table, key) {
                     // SAFETY: the slot stays allocated while the program runs.
                     unsafe { (&raw mut (*flow).seen).write_volatile(seen) };
+                    // SAFETY: as above.
+                    unsafe { (&raw mut (*flow).touched).write_volatile(touched) };
                     // SAFETY: as above.
                     unsafe { (&raw mut (*flow).state).write_volatile(state) };
                 }
             }
 
             #[inline(always)]
-            fn cache_next_hop(&self, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
-                if let Some(flow) = maps::$flow.get_ptr_mut(key) {
+            fn expect_of_flow(&self, key: &FlowKey<$addr>, expected: u32) {
+                if let Some(flow) = self.$entry(table::NEW, key) {
+                    // SAFETY: the slot stays allocated while the program runs.
+                    unsafe { (&raw mut (*flow).expected).write_volatile(expected) };
+                }
+            }
+
+            #[inline(always)]
+            fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
+                if let Some(flow) = self.$entry(table, key) {
                     // SAFETY: the slot stays allocated while the program runs.
                     let flow = unsafe { &mut *flow };
                     flow.dst_mac = dst_mac;
                     flow.src_mac = src_mac;
                 }
+            }
+
+            #[inline(always)]
+            fn begin_datagram(&self, key: &DatagramKey<$addr>) {
+                if let Some(blank) = maps::$blank.get_ptr(0) {
+                    // SAFETY: a per-CPU slot, which nobody ever writes.
+                    let _ = maps::$datagram.insert(key, unsafe { &*blank }, u64::from(BPF_NOEXIST));
+                }
+            }
+
+            #[inline(always)]
+            fn datagram(&self, key: &DatagramKey<$addr>, run: impl FnOnce(&mut Datagram<$addr>) -> u32) -> u32 {
+                match maps::$datagram.get_ptr_mut(key) {
+                    // SAFETY: the slot stays allocated while the program runs; a NIC hands all fragments of a datagram
+                    // to one CPU, and two at once could at worst miss a repeated one, which the receiver sees.
+                    Some(datagram) => run(unsafe { &mut *datagram }),
+                    None => part::NO_ROOM,
+                }
+            }
+
+            #[inline(always)]
+            fn datagram_tuple(&self, key: &DatagramKey<$addr>) -> Option<&FlowKey<$addr>> {
+                // SAFETY: as in `datagram`.
+                unsafe { maps::$datagram.get(key) }.map(|datagram| &datagram.tuple)
+            }
+
+            #[inline(always)]
+            fn remove_datagram(&self, key: &DatagramKey<$addr>) {
+                let _ = maps::$datagram.remove(key);
+            }
+
+            #[inline(always)]
+            fn keep<P: Packet>(&self, packet: &P, key: &HeldKey<$addr>) -> bool {
+                match held::copy(self.context, packet.length()) {
+                    Some(frame) => maps::$held.insert(key, frame, u64::from(BPF_ANY)).is_ok(),
+                    None => false,
+                }
+            }
+
+            #[inline(always)]
+            fn put_back<P: Packet>(&self, packet: &mut P, key: &DatagramKey<$addr>, held: u32) -> bool {
+                let (length, ifindex) = (packet.length(), packet.ifindex());
+                let Some(own) = held::copy(self.context, length) else { return false };
+                let mut key = HeldKey { datagram: *key, slot: 0 };
+                while key.slot < HELD_PER_DATAGRAM {
+                    if held >> key.slot & 1 != 0 {
+                        // SAFETY: as in `veth`; the program itself is the only writer.
+                        if let Some(frame) = unsafe { maps::$held.get(&key) } {
+                            held::send(self.context, frame, ifindex);
+                            let _ = maps::$held.remove(&key);
+                        }
+                    }
+                    key.slot += 1;
+                }
+                held::restore(self.context, own)
             }
 
             #[inline(always)]
@@ -251,5 +358,9 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, Addr4, FLOW4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4);
-tables!(V6, Addr6, FLOW6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6);
+tables!(
+    V4, Addr4, FLOW4, NEW4, entry4, watch4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4
+);
+tables!(
+    V6, Addr6, FLOW6, NEW6, entry6, watch6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6
+);

@@ -10,17 +10,17 @@ use aya_log_ebpf::debug;
 use bytemuck::Pod;
 use portlane_common::{
     family::{Family, V6},
-    reason::Hook,
+    reason::{Hook, Reason},
 };
 
 use super::{
-    HANDOVER, Handover,
+    HANDOVER, Handover, maps,
     tables::{self, Maps},
 };
 use crate::{
     header::fold,
     hook,
-    packet::Packet,
+    packet::{Packet, Shared},
     verdict::{self, Verdict},
 };
 
@@ -142,6 +142,12 @@ impl Packet for Skb {
 #[inline(always)]
 fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
     let skb = context.as_ptr().cast::<__sk_buff>();
+    if verdict.action() == verdict::NEXT {
+        // SAFETY: the program's own context; it does not come back, unless the program is missing.
+        unsafe { maps::NEXT.tail_call(context, verdict.ifindex()) };
+        tables::count_reason(hook, Reason::NotLoaded as u32, context.len());
+        return TC_ACT_SHOT;
+    }
     if verdict.reason() != 0 {
         tables::count_reason(hook, verdict.reason(), context.len());
         debug!(context, "{}: action {} for reason {}", hook.name(), verdict.action(), verdict.reason());
@@ -149,7 +155,7 @@ fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
     // SAFETY: helpers on the program's own context.
     unsafe {
         match verdict.action() {
-            verdict::PASS => TC_ACT_UNSPEC,
+            verdict::PASS | verdict::HOST => TC_ACT_UNSPEC,
             verdict::ENDPOINT => {
                 // A bridged packet bears the peer's MAC, so this veth took it for somebody else's.
                 if (*skb).pkt_type != PACKET_HOST {
@@ -167,6 +173,12 @@ fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
 #[inline(always)]
 fn seams(context: &TcContext) -> (Skb, Maps) {
     (Skb { skb: context.as_ptr().cast() }, Maps { context: context.as_ptr() })
+}
+
+/// The hook whose first program left a packet to one that serves two of them.
+#[inline(always)]
+fn hook_of(packet: &Skb, tables: &Maps) -> Hook {
+    if tables.veth(packet.ifindex()).is_some() { Hook::FromContainer } else { Hook::FromUplink }
 }
 
 /// tc ingress of a container's veth.
@@ -188,7 +200,8 @@ pub fn to_container(context: &TcContext) -> i32 {
 pub fn from_uplink(context: &TcContext) -> i32 {
     let (mut packet, tables) = seams(context);
     if let Some(ifindex) = handover(&packet) {
-        return act(context, Hook::FromUplink, Verdict::to(verdict::ENDPOINT, ifindex));
+        let action = if ifindex == 0 { verdict::HOST } else { verdict::ENDPOINT };
+        return act(context, Hook::FromUplink, Verdict::to(action, ifindex));
     }
     act(context, Hook::FromUplink, hook::from_uplink::run(&mut packet, &tables))
 }
@@ -200,7 +213,44 @@ pub fn to_uplink(context: &TcContext) -> i32 {
     act(context, Hook::ToUplink, hook::to_uplink::run(&mut packet, &tables))
 }
 
-/// The veth that XDP has chosen, if XDP rewrote this packet.
+/// Behind `from_container`: packets without a flow.
+#[inline(always)]
+pub fn container_opens(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    act(context, Hook::FromContainer, hook::container_opens::run(&mut packet, &tables))
+}
+
+/// Behind `from_uplink`: packets without a flow.
+#[inline(always)]
+pub fn outside_opens(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    act(context, Hook::FromUplink, hook::outside_opens::run(&mut packet, &tables))
+}
+
+/// Behind `to_uplink`: packets without a flow.
+#[inline(always)]
+pub fn host_opens(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    act(context, Hook::ToUplink, hook::host_opens::run(&mut packet, &tables))
+}
+
+/// Behind `from_container` and `from_uplink`: ICMP errors.
+#[inline(always)]
+pub fn icmp_error(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    let hook = hook_of(&packet, &tables);
+    act(context, hook, hook::icmp_error::run(&mut packet, &tables))
+}
+
+/// Behind `from_container` and `from_uplink`: fragments.
+#[inline(always)]
+pub fn fragment(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    let hook = hook_of(&packet, &tables);
+    act(context, hook, hook::fragment::run(&mut packet, &tables))
+}
+
+/// The veth that XDP has chosen, or 0 for the host's own stack, if XDP rewrote this packet.
 #[inline(always)]
 fn handover(packet: &Skb) -> Option<u32> {
     let meta = packet.field(|skb| skb.data_meta) as usize;

@@ -14,13 +14,13 @@ use bytemuck::Pod;
 use portlane_common::reason::{Hook, Reason};
 
 use super::{
-    HANDOVER, Handover,
+    HANDOVER, Handover, maps,
     tables::{self, Maps},
 };
 use crate::{
     header, hook,
     packet::Packet,
-    verdict::{self, Verdict},
+    verdict::{self, Verdict, next},
 };
 
 /// A packet at XDP.
@@ -118,23 +118,38 @@ pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
     }
     let tables = Maps { context: context.as_ptr() };
     let verdict = hook::from_uplink::run(&mut packet, &tables);
-    if verdict.action() == verdict::ENDPOINT && hand_over(&packet, verdict.ifindex()) {
-        return XDP_PASS;
+    if verdict.action() == verdict::NEXT && verdict.ifindex() == next::OUTSIDE_OPENS {
+        // SAFETY: the program's own context; it does not come back, unless the program is missing, and then tc sees to it.
+        unsafe { maps::NEXT_XDP.tail_call(context, 0) };
     }
-    // SAFETY: as above; what is not handed over carries nothing.
-    unsafe { generated::bpf_xdp_adjust_meta(packet.frame, room) };
-    act(context, &packet, verdict)
+    finish(context, &packet, verdict)
 }
 
-/// Counts, reports and spells a verdict.
+/// Behind `from_uplink_xdp`: packets without a flow.
 #[inline(always)]
-fn act(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
-    let verdict = if verdict.action() == verdict::ENDPOINT { Verdict::drop(Reason::Malformed) } else { verdict };
+pub fn outside_opens_xdp(context: &XdpContext) -> u32 {
+    let mut packet = Frame { frame: context.as_ptr().cast() };
+    let tables = Maps { context: context.as_ptr() };
+    let verdict = hook::outside_opens::run(&mut packet, &tables);
+    finish(context, &packet, verdict)
+}
+
+/// Counts, reports and spells a verdict, with the room for a [`Handover`] made.
+#[inline(always)]
+fn finish(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
+    let kept = verdict.action() == verdict::ENDPOINT || verdict.action() == verdict::HOST;
+    if kept && hand_over(packet, verdict.ifindex()) {
+        return XDP_PASS;
+    }
+    // SAFETY: the program's own context; what is not handed over carries nothing.
+    unsafe { generated::bpf_xdp_adjust_meta(packet.frame, size_of::<Handover>() as i32) };
+    let verdict = if kept { Verdict::drop(Reason::Malformed) } else { verdict };
     if verdict.reason() != 0 {
         tables::count_reason(Hook::FromUplinkXdp, verdict.reason(), packet.length());
         debug!(context, "from_uplink_xdp: action {} for reason {}", verdict.action(), verdict.reason());
     }
-    if verdict.action() == verdict::PASS { XDP_PASS } else { XDP_DROP }
+    // What another program is to carry on is left to tc, untouched.
+    if verdict.action() == verdict::PASS || verdict.action() == verdict::NEXT { XDP_PASS } else { XDP_DROP }
 }
 
 /// Leaves the chosen veth in front of the packet, where there is room by now.

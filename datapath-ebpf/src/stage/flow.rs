@@ -1,14 +1,14 @@
 //! A packet whose flow is known: its state, its age, and everything that follows from the entry.
 
 use portlane_common::{
-    flow::{Flow, FlowKey, REFRESH_SECONDS, flag, hop, state, timeout_seconds},
+    flow::{Flow, FlowKey, REFRESH_SECONDS, age, flag, hop, state},
     reason::Reason,
 };
 
 use crate::{
-    packet::{Net, Packet, Tables, route},
+    packet::{Net, Packet, Tables, route, table},
     stage::{
-        parse::{ACK, FIN, Parsed, RST, SYN, headers},
+        parse::{FIN, Parsed, RST, headers},
         rewrite, route as way,
     },
     verdict::Verdict,
@@ -17,19 +17,72 @@ use crate::{
 /// Whether an entry still counts: its time is not over, nor was its published port changed.
 #[inline(always)]
 pub fn is_live<F: Net, T: Tables<F>>(tables: &T, proto: u8, flow: &Flow<F::Addr>) -> bool {
-    // Another CPU may have stamped it since this one read the clock.
-    let age = tables.now().saturating_sub(flow.seen);
-    let current = flow.publish == 0 || tables.generation(flow.publish) == flow.generation;
-    current && age < timeout_seconds(proto, flow.state) * tables.second()
+    (flow.publish == 0 || tables.generation(flow.publish) == flow.generation)
+        && (!is_stale::<F, T>(tables, flow) || in_time::<F, T>(tables, proto, flow))
 }
 
-/// The live entry for a tuple.
+/// Whether the stamp is old enough to be renewed. Another CPU may have stamped it since this one read the clock: then it
+/// looks very old, and the other clock says otherwise.
 #[inline(always)]
-pub fn find<'a, F: Net, T: Tables<F>>(tables: &'a T, key: &FlowKey<F::Addr>) -> Option<&'a Flow<F::Addr>> {
-    tables.flow(key).filter(|flow| is_live::<F, T>(tables, key.proto, flow))
+fn is_stale<F: Net, T: Tables<F>>(tables: &T, flow: &Flow<F::Addr>) -> bool {
+    tables.now().wrapping_sub(flow.touched) >= REFRESH_SECONDS * tables.second()
 }
 
-/// Carries a packet on as its flow says.
+/// Asked at most once a second for a flow that packets pass, since the clock that counts suspension is not cheap.
+#[inline(always)]
+fn in_time<F: Net, T: Tables<F>>(tables: &T, proto: u8, flow: &Flow<F::Addr>) -> bool {
+    age(tables.clock(), flow.seen) < tables.timeout(proto, flow.state)
+}
+
+/// The live entry for a tuple in one of the tables.
+#[inline(always)]
+pub fn find_in<'a, F: Net, T: Tables<F>>(
+    tables: &'a T,
+    table: u32,
+    key: &FlowKey<F::Addr>,
+) -> Option<&'a Flow<F::Addr>> {
+    tables.flow(table, key).filter(|flow| is_live::<F, T>(tables, key.proto, flow))
+}
+
+/// The live entry that a packet belongs to in the main table: all that an established conversation needs.
+#[inline(always)]
+pub fn find<'a, F: Net, T: Tables<F>>(
+    tables: &'a T,
+    parsed: &Parsed<F::Addr>,
+    key: &FlowKey<F::Addr>,
+) -> Option<&'a Flow<F::Addr>> {
+    find_in::<F, T>(tables, table::MAIN, key).filter(|flow| !is_superseded(parsed, flow))
+}
+
+/// Whether the far side opens another conversation with the tuple of one that is over, which leads somewhere else.
+#[inline(always)]
+pub fn is_superseded<A: Copy>(parsed: &Parsed<A>, flow: &Flow<A>) -> bool {
+    parsed.is_syn() && flow.flags & flag::REPLY != 0 && state::is_closed(flow.state)
+}
+
+/// The live entry for a tuple, wherever it is.
+#[inline(always)]
+pub fn find_any<'a, F: Net, T: Tables<F>>(tables: &'a T, key: &FlowKey<F::Addr>) -> Option<&'a Flow<F::Addr>> {
+    let established = find_in::<F, T>(tables, table::MAIN, key);
+    if established.is_some() { established } else { find_in::<F, T>(tables, table::NEW, key) }
+}
+
+/// The key of an entry's mirror.
+#[inline(always)]
+pub fn pair<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>) -> FlowKey<A> {
+    FlowKey {
+        src: flow.dst,
+        dst: flow.src,
+        sport: flow.dport,
+        dport: flow.sport,
+        zone: flow.pair_zone,
+        proto: key.proto,
+        pad: 0,
+        pad2: 0,
+    }
+}
+
+/// Carries a packet on as its flow, found in `table`, says.
 #[inline(always)]
 pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -37,10 +90,16 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     parsed: &Parsed<F::Addr>,
     key: &FlowKey<F::Addr>,
     flow: &Flow<F::Addr>,
+    table: u32,
 ) -> Verdict {
     if flow.mtu != 0 && size_on_wire(packet, parsed) > flow.mtu as u32 {
-        // The stack would cut up what may be, and send it on as the container's.
-        return if F::is_whole(packet) { Verdict::stack(Reason::StackTooBig) } else { Verdict::drop(Reason::TooBig) };
+        // The stack answers with the size that passes. What may be cut up it would send on as the container's: so this
+        // may not, and the container, told of the size, cuts up its next ones itself.
+        return if F::keep_whole(packet) {
+            Verdict::stack(Reason::StackTooBig)
+        } else {
+            Verdict::drop(Reason::Malformed)
+        };
     }
     if flow.flags & flag::ROUTED != 0 && parsed.ttl <= 1 {
         return if flow.hop == hop::UPLINK {
@@ -49,10 +108,10 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
             Verdict::drop(Reason::TtlExpired)
         };
     }
-    let next = next_state(flow.state, flow.flags, parsed.tcp);
-    let age = tables.now().saturating_sub(flow.seen);
-    let stale = next != flow.state || age >= REFRESH_SECONDS * tables.second();
+    let stale = is_stale::<F, T>(tables, flow);
+    let next = next_state(flow.state, flow.flags, parsed, stale);
     let verdict = way::out(flow, stale);
+    let stale = stale || next != flow.state;
     if !rewrite::apply::<F, P>(packet, parsed, flow) {
         return Verdict::drop(Reason::Malformed);
     }
@@ -64,7 +123,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
         tables.count_publish(flow.publish, flow.flags & flag::INBOUND != 0, bytes);
     }
     if stale {
-        refresh::<F, T>(tables, key, next as u32);
+        refresh::<F, T>(tables, key, next as u32 | table << 8);
     }
     verdict
 }
@@ -73,56 +132,69 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
 #[inline(always)]
 fn size_on_wire<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
     let segment = packet.segment();
-    if segment == 0 { packet.length() - crate::header::ETHERNET as u32 } else { segment + headers(packet, parsed) }
+    if segment == 0 { parsed.end - crate::header::ETHERNET as u32 } else { segment + headers(packet, parsed) }
 }
 
 /// State after a packet in an entry's direction (RFC 9293 §3.3.2, as far as a NAT must know it).
 #[inline(always)]
-fn next_state(now: u8, flags: u8, tcp: u8) -> u8 {
+fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8 {
     let reply = flags & flag::REPLY != 0;
+    if parsed.is_syn() && !reply {
+        // The opener begins anew on the tuple of a conversation that is over; otherwise it repeats itself.
+        return if state::is_closed(now) { 0 } else { now };
+    }
     let mut next = now;
     if reply {
         next |= state::ANSWERED;
+    }
+    let tcp = parsed.tcp;
+    if tcp != 0 && now & state::ANSWERED != 0 && tcp & (crate::stage::parse::SYN | RST) == 0 {
+        next |= state::CONFIRMED;
     }
     if tcp & FIN != 0 {
         next |= if reply { state::FIN_REPLY } else { state::FIN_OPENER };
     }
     if tcp & RST != 0 {
         next |= state::RESET;
-    }
-    if tcp & (SYN | ACK) == SYN && !reply {
-        // The opener begins anew on the same tuple.
-        next &= !(state::FIN_OPENER | state::FIN_REPLY | state::RESET);
+    } else if late {
+        // Somebody still talks: the reset was not believed, and may have been forged (RFC 7857 §2.2).
+        next &= !state::RESET;
     }
     next
 }
 
 /// Stamps both entries of a pair, and looks for the next hop again: at most once a second, and when the state changes.
+/// The state is the low byte of `next`, the table the one above it.
 #[inline(never)]
 fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> u32 {
-    let Some(flow) = tables.flow(key) else { return 0 };
-    let now = tables.now();
-    let pair = FlowKey {
-        src: flow.dst,
-        dst: flow.src,
-        sport: flow.dport,
-        dport: flow.sport,
-        zone: flow.pair_zone,
-        proto: key.proto,
-        pad: 0,
-        pad2: 0,
-    };
-    tables.stamp_flow(&pair, now, next as u8);
-    tables.stamp_flow(key, now, next as u8);
+    let (state, table) = (next as u8, next >> 8 & 1);
+    let Some(flow) = tables.flow(table, key) else { return 0 };
+    let pair = pair(key, flow);
+    tables.stamp_flow(table, &pair, state);
+    tables.stamp_flow(table, key, state);
     if flow.hop == hop::UPLINK
         && let Some(veth) = tables.veth(key.zone)
     {
         let found = tables.route(veth.bridge, &flow.src, &flow.dst, key.proto);
         if found.status == route::FOUND && found.ifindex == flow.ifindex {
-            tables.cache_next_hop(key, found.dst_mac, found.src_mac);
+            tables.cache_next_hop(table, key, found.dst_mac, found.src_mac);
         } else {
-            tables.cache_next_hop(key, [0; 6], [0; 6]);
+            tables.cache_next_hop(table, key, [0; 6], [0; 6]);
         }
+    }
+    0
+}
+
+/// Takes a conversation away: both entries, and its part of a share. Whoever removes the opener's entry gives it back.
+#[inline(never)]
+pub fn forget<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32) -> u32 {
+    let Some(flow) = tables.flow(table, key) else { return 0 };
+    let pair = pair(key, flow);
+    let (owner, reply) = (flow.owner, flow.flags & flag::REPLY != 0);
+    let (own, other) = (tables.remove_flow(table, key), tables.remove_flow(table, &pair));
+    let removed = if reply { other } else { own };
+    if removed && table == table::MAIN && owner != 0 {
+        tables.release(owner);
     }
     0
 }

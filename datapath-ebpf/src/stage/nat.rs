@@ -1,6 +1,6 @@
 //! Opening a flow: both entries of a pair, on a tuple that no other flow and no socket of the host uses.
 //!
-//! Everything here is the slow path, run once for a flow.
+//! Everything here is the slow path, run once for a flow, in a program of its own: the stack is all its.
 
 use portlane_common::{
     config::PORT_TRIES,
@@ -13,8 +13,11 @@ use portlane_common::{
 
 use crate::{
     header::difference,
-    packet::{Net, Tables},
-    stage::flow::is_live,
+    packet::{Net, Tables, table},
+    stage::{
+        flow::{forget, is_live},
+        publish,
+    },
     verdict::decision,
 };
 
@@ -36,6 +39,8 @@ pub struct Opening<A> {
     pub ifindex: u32,
     /// Interface that the replies leave by.
     pub reply_ifindex: u32,
+    /// Endpoint whose share the conversation counts against, 0 for nobody's.
+    pub owner: u32,
     /// Endpoint that the opener's packets go to, 0 if none.
     pub endpoint: u32,
     /// Endpoint that the replies go to, 0 if none.
@@ -89,6 +94,7 @@ impl<A: Address> Opening<A> {
         self.reply_zone = 0;
         self.ifindex = 0;
         self.reply_ifindex = 0;
+        self.owner = 0;
         self.endpoint = 0;
         self.reply_endpoint = 0;
         self.publish = 0;
@@ -138,13 +144,19 @@ impl<A: Address> Opening<A> {
     }
 }
 
-/// The slow path: has `decide` say what becomes of a packet without a flow, and opens the flow that it describes.
+/// Between two ports that are tried, so that a published range is not walked through port by port. A prime, and so no
+/// divisor of how many there are to draw from.
+const STRIDE: u32 = 7919;
+
+/// The slow path: has `decide` say what becomes of a packet without a flow, and opens the flow that it describes, in
+/// `table`.
 ///
 /// The steps run one after the other, not one inside the other: together they would not fit the stack.
 #[inline(always)]
 pub fn begin<F: Net, T: Tables<F>>(
     tables: &T,
     key: &FlowKey<F::Addr>,
+    table: u32,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> u32 {
     tables.with_scratch(|scratch| {
@@ -153,16 +165,27 @@ pub fn begin<F: Net, T: Tables<F>>(
         if decision != decision::OPEN {
             return decision;
         }
-        if !reserve_wanted::<F, T>(tables, scratch) && !reserve_other::<F, T>(tables, scratch) {
-            return decision::drop(Reason::PortsExhausted);
+        let owner = scratch.opening.owner;
+        let holds = table == table::MAIN && owner != 0;
+        if holds && !tables.hold(owner) {
+            return decision::drop(Reason::FlowShare);
         }
-        store_opener::<F, T>(tables, scratch)
+        let reserved = reserve_wanted::<F, T>(tables, scratch, table) || reserve_other::<F, T>(tables, scratch, table);
+        let decision = if reserved {
+            store_opener::<F, T>(tables, scratch, table)
+        } else {
+            decision::drop(Reason::PortsExhausted)
+        };
+        if holds && decision != decision::OPEN {
+            tables.release(owner);
+        }
+        decision
     })
 }
 
 /// Builds the replies' entry and stores it under the port that is wanted; false if that one is taken.
 #[inline(never)]
-fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
+fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
     let Scratch { flow, key, reply_key, opening } = scratch;
     // Field by field: a value built on the stack first would cost 132 of its 512 bytes.
     reply_key.src = opening.dst;
@@ -173,7 +196,8 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     reply_key.proto = key.proto;
     reply_key.pad = 0;
     reply_key.pad2 = 0;
-    flow.seen = tables.now();
+    flow.seen = tables.clock();
+    flow.touched = tables.now();
     flow.src = key.dst;
     flow.dst = key.src;
     flow.sport = key.dport;
@@ -191,25 +215,28 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     flow.pad = 0;
     flow.mtu = opening.reply_mtu;
     flow.pad2 = 0;
+    flow.owner = opening.owner;
+    flow.expected = 0;
+    flow.timer.opaque = [0; 2];
     settle(reply_key, flow);
-    reserve::<F, T>(tables, reply_key, flow)
+    reserve::<F, T>(tables, reply_key, flow, table)
 }
 
 /// Stores the replies' entry under another port; false if none of the bounded number of tries met a free one.
 #[inline(never)]
-fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
-    let start = tables.random();
+fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
+    let start = draw(&scratch.key, tables.secret());
     tables.repeat(PORT_TRIES, |n| {
         let Scratch { flow, reply_key, opening, .. } = &mut *scratch;
-        reply_key.dport = candidate(opening.sport, start.wrapping_add(n));
+        reply_key.dport = candidate(opening.sport, start.wrapping_add(n.wrapping_mul(STRIDE)));
         settle(reply_key, flow);
-        reserve::<F, T>(tables, reply_key, flow)
+        reserve::<F, T>(tables, reply_key, flow, table)
     })
 }
 
 /// Turns the replies' entry into the opener's and stores it; the number of a [`decision`].
 #[inline(never)]
-fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
+fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> u32 {
     let Scratch { flow, key, reply_key, opening } = scratch;
     // The opener's entry is the mirror of the reply's.
     flow.src = opening.src;
@@ -225,28 +252,46 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
     flow.flags = opening.flags;
     flow.mtu = opening.mtu;
     settle(key, flow);
-    if !tables.put_flow(key, flow) {
-        tables.remove_flow(reply_key);
+    if !tables.add_flow(table, key, flow) {
+        tables.remove_flow(table, reply_key);
         return decision::drop(Reason::FlowsExhausted);
+    }
+    if table == table::MAIN {
+        tables.watch(key);
     }
     decision::OPEN
 }
 
-/// Takes a tuple for a flow's replies, unless a live flow or a socket of the host has it.
+/// Takes a tuple for a flow's replies, unless a live flow, a published port or a socket of the host has it, or the
+/// administrator keeps the port for himself.
 #[inline(always)]
-fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool {
+fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>, table: u32) -> bool {
     // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
     let its_own = key.dst == flow.dst && key.dport == flow.dport;
-    if key.zone == ZONE_OUTSIDE && !its_own && tables.host_receives(key) {
-        return false;
-    }
-    if let Some(holder) = tables.flow(key) {
-        if is_live::<F, T>(tables, key.proto, holder) {
+    if key.zone == ZONE_OUTSIDE && !its_own {
+        let is_taken = tables.is_reserved(key.dport)
+            || publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true).is_some()
+            || tables.host_receives(key);
+        if is_taken {
             return false;
         }
-        tables.remove_flow(key);
     }
-    tables.add_flow(key, flow)
+    !is_held::<F, T>(tables, key, table::MAIN)
+        && !is_held::<F, T>(tables, key, table::NEW)
+        && tables.add_flow(table, key, flow)
+}
+
+/// Whether a live flow has the tuple. One that is over makes way.
+#[inline(always)]
+fn is_held<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32) -> bool {
+    match tables.flow(table, key) {
+        Some(holder) if is_live::<F, T>(tables, key.proto, holder) => true,
+        Some(_) => {
+            forget::<F, T>(tables, key, table);
+            false
+        }
+        None => false,
+    }
 }
 
 /// Works out what an entry does to checksums, and whether it does anything. What stays as it is makes a difference of
@@ -272,8 +317,24 @@ fn ports(sport: u16, dport: u16) -> u32 {
     sport.to_be() as u32 + dport.to_be() as u32
 }
 
-/// A port of the same class as the wanted one: below 1024, or above (RFC 4787 REQ-3).
+/// A number that only who knows the secret can foretell (RFC 6056 §3.3.3).
+#[inline(always)]
+fn draw<A: Address>(key: &FlowKey<A>, secret: u32) -> u32 {
+    let ports = u32::from(key.sport) << 16 | u32::from(key.dport);
+    let mut mixed = secret;
+    for word in [key.src.sum(), key.dst.sum(), ports, key.zone] {
+        // The finishing steps of MurmurHash3, after each word.
+        mixed ^= word;
+        mixed = (mixed ^ mixed >> 16).wrapping_mul(0x85eb_ca6b);
+        mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
+        mixed ^= mixed >> 16;
+    }
+    mixed
+}
+
+/// A port of the same class as the wanted one, below 1024 or above (RFC 4787 REQ-3), and of the same parity (REQ-4).
 #[inline(always)]
 fn candidate(wanted: u16, draw: u32) -> u16 {
-    if wanted < 1024 { (512 + (draw & 511)) as u16 } else { (1024 + draw % (65536 - 1024)) as u16 }
+    let even = if wanted < 1024 { 512 + (draw & 255) * 2 } else { 1024 + draw % ((65536 - 1024) / 2) * 2 };
+    even as u16 | (wanted & 1)
 }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use portlane_common::flow::FlowKey;
 
 use crate::{
-    header::{ETHERNET, Ip, TCP, UDP},
+    header::{ETHERNET, Ip, SCTP, TCP, UDP},
     packet::{Net, Packet},
 };
 
@@ -31,6 +31,10 @@ pub mod kind {
     pub const OTHER: u8 = 4;
     /// A fragment.
     pub const FRAGMENT: u8 = 5;
+    /// An ICMP or ICMPv6 error message.
+    pub const ERROR: u8 = 6;
+    /// SCTP.
+    pub const SCTP: u8 = 7;
 }
 
 /// A packet's headers. Every field is always set: the verifier wants it so.
@@ -48,7 +52,7 @@ pub struct Parsed<A> {
     pub proto: u8,
     /// One of [`kind`].
     pub kind: u8,
-    /// TCP flags; 0 for the rest.
+    /// TCP flags, or those that SCTP's first chunk corresponds to; 0 for the rest.
     pub tcp: u8,
     /// TTL or hop limit.
     pub ttl: u8,
@@ -56,6 +60,8 @@ pub struct Parsed<A> {
     pub icmp: u8,
     /// Where the L4 header begins.
     pub l4: usize,
+    /// Where the IP packet ends.
+    pub end: u32,
 }
 
 /// RFC 9293, as far as the urgent pointer.
@@ -82,6 +88,25 @@ struct Udp {
     checksum: u16,
 }
 
+/// RFC 9260 §3, as far as the first chunk's type.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Sctp {
+    sport: u16,
+    dport: u16,
+    tag: [u16; 2],
+    checksum: [u16; 2],
+    chunk: u8,
+    flags: u8,
+    length: u16,
+}
+
+/// SCTP chunk types (RFC 9260 §3.2) that open and end an association.
+const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
+const ABORT: u8 = 6;
+const SHUTDOWN_COMPLETE: u8 = 14;
+
 impl<A: Copy> Parsed<A> {
     /// The tuple, as seen in `zone`.
     #[inline(always)]
@@ -101,7 +126,19 @@ impl<A: Copy> Parsed<A> {
     /// Whether flows can follow what the packet carries.
     #[inline(always)]
     pub fn trackable(&self) -> bool {
-        matches!(self.kind, kind::TCP | kind::UDP | kind::ECHO)
+        matches!(self.kind, kind::TCP | kind::UDP | kind::ECHO | kind::SCTP)
+    }
+
+    /// Whether it has ports, which can be published.
+    #[inline(always)]
+    pub fn has_ports(&self) -> bool {
+        matches!(self.kind, kind::TCP | kind::UDP | kind::SCTP)
+    }
+
+    /// Whether it asks for a connection, or association.
+    #[inline(always)]
+    pub fn is_syn(&self) -> bool {
+        self.tcp & (SYN | ACK) == SYN
     }
 }
 
@@ -123,6 +160,27 @@ pub fn ip<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
     F::read(packet)
 }
 
+/// Where a TCP packet's sequence number and its acknowledgement are: four bytes each, network order.
+#[inline(always)]
+pub fn tcp_numbers<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> [u32; 2] {
+    let Some([a, b, c, d]) = packet.read::<[u16; 4]>(parsed.l4 + 4) else { return [0; 2] };
+    let word = |high: u16, low: u16| u32::from(u16::from_be(high)) << 16 | u32::from(u16::from_be(low));
+    [word(a, b), word(c, d)]
+}
+
+/// Reads what follows the IP header, of a packet that no first program could carry on: the first fragment of a
+/// datagram counts as what it begins.
+#[inline(always)]
+pub fn beginning<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
+    let piece = if ip.fragment { F::piece(packet, ip) } else { None };
+    match piece {
+        Some(piece) if piece.offset == 0 => {
+            l4::<F, P>(packet, &Ip { fragment: false, proto: piece.proto, l4: piece.l4, ..*ip })
+        }
+        _ => l4::<F, P>(packet, ip),
+    }
+}
+
 /// Reads what follows the IP header.
 #[inline(always)]
 pub fn l4<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
@@ -137,6 +195,7 @@ pub fn l4<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
         ttl: ip.ttl,
         icmp: 0,
         l4: ip.l4,
+        end: ip.end,
     };
     // What lies behind the end of the IP packet is padding, whatever it looks like.
     let room = ip.end - ip.l4 as u32;
@@ -172,9 +231,25 @@ pub fn l4<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
                 parsed.sport = id;
             } else if code == 0 && icmp_type == F::ECHO_REPLY && id != 0 {
                 parsed.dport = id;
+            } else if F::is_error(icmp_type) {
+                parsed.kind = kind::ERROR;
             } else {
                 parsed.kind = kind::OTHER;
             }
+        }
+    } else if ip.proto == SCTP {
+        if room >= size_of::<Sctp>() as u32
+            && let Some(sctp) = packet.read::<Sctp>(ip.l4)
+        {
+            parsed.kind = kind::SCTP;
+            parsed.sport = u16::from_be(sctp.sport);
+            parsed.dport = u16::from_be(sctp.dport);
+            parsed.tcp = match sctp.chunk {
+                INIT => SYN,
+                INIT_ACK => SYN | ACK,
+                ABORT | SHUTDOWN_COMPLETE => RST,
+                _ => ACK,
+            };
         }
     } else {
         parsed.kind = kind::OTHER;

@@ -18,6 +18,6 @@ pub fn out<A>(flow: &Flow<A>, stale: bool) -> Verdict {
         hop::ENDPOINT => Verdict::to(verdict::ENDPOINT, flow.ifindex),
         hop::UPLINK if is_cached(flow) && !stale => Verdict::to(verdict::UPLINK, flow.ifindex),
         hop::UPLINK => Verdict::to(verdict::NEIGHBOUR, flow.ifindex),
-        _ => Verdict::PASS,
+        _ => Verdict::to(verdict::HOST, 0),
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
 };
 
 use portlane_common::{
     counter::Traffic,
     endpoint::{Endpoint, Veth},
     family::{Addr4, Addr6, Family, V4, V6},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, Timeouts},
+    fragment::{Datagram, DatagramKey, HELD_BYTES, HELD_PER_DATAGRAM, HeldKey},
     network::Uplink,
     policy::PolicyKey,
     publish::{Publish, PublishKey},
@@ -17,46 +18,74 @@ use portlane_common::{
 
 use super::world::World;
 use crate::{
-    packet::{Route, Shared, Tables},
-    stage::nat::Scratch,
+    packet::{Packet, Route, Shared, Tables, table},
+    stage::{fragment::part, nat::Scratch},
 };
 
 /// Ticks a second of the clock in [`Memory`].
-pub const SECOND: u64 = 250;
+pub const SECOND: u32 = 250;
 
 /// Entries are leaked, since the packet path borrows them as it does from a BPF map: a test's worth of memory.
 type Flows<A> = RefCell<BTreeMap<FlowKey<A>, &'static Flow<A>>>;
+
+/// Frames that were kept, by datagram and slot.
+type Kept<A> = RefCell<BTreeMap<HeldKey<A>, Vec<u8>>>;
 
 /// All tables, over a [`World`] that does not change.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The control tables.
     pub world: World,
-    /// The clock, in ticks.
-    pub now: Cell<u64>,
-    /// What [`Shared::random`] counts up from.
-    pub random: Cell<u32>,
-    /// Flow entries that fit, in each family.
+    /// Ticks of the clock that stands still while the host is suspended.
+    pub ticks: Cell<u32>,
+    /// Seconds of the clock that does not.
+    pub clock: Cell<u32>,
+    /// When conversations are over.
+    pub timeouts: Timeouts,
+    /// Conversations that an endpoint may hold, per family.
+    pub share: Cell<u32>,
+    /// What [`Shared::secret`] answers.
+    pub secret: u32,
+    /// Entries that fit into the main table, in each family.
     pub room: Cell<usize>,
     /// The host's connected sockets, by protocol and port alone.
     pub sockets: RefCell<Vec<(u8, u16)>>,
     /// Ports of the host's UDP sockets without a peer.
     pub waiting: RefCell<Vec<u16>>,
+    /// Ports that the administrator keeps for himself.
+    pub reserved: RefCell<Vec<u16>>,
+    /// Frames put back on an interface, oldest first.
+    pub put_back: RefCell<VecDeque<(u32, Vec<u8>)>>,
+    held: RefCell<BTreeMap<u32, u32>>,
     traffic: RefCell<BTreeMap<u32, Traffic>>,
     published: RefCell<BTreeMap<u32, Traffic>>,
-    flows4: Flows<Addr4>,
-    flows6: Flows<Addr6>,
+    flows4: [Flows<Addr4>; 2],
+    flows6: [Flows<Addr6>; 2],
+    datagrams4: RefCell<BTreeMap<DatagramKey<Addr4>, &'static Datagram<Addr4>>>,
+    datagrams6: RefCell<BTreeMap<DatagramKey<Addr6>, &'static Datagram<Addr6>>>,
+    kept4: Kept<Addr4>,
+    kept6: Kept<Addr6>,
 }
 
 impl Memory {
     /// Tables over a world, with an hour on the clock.
     pub fn new(world: World) -> Self {
-        Self { world, now: Cell::new(3600 * SECOND), room: Cell::new(usize::MAX), ..Self::default() }
+        let memory = Self { world, ..Self::default() };
+        memory.room.set(usize::MAX);
+        memory.share.set(u32::MAX);
+        memory.pass(3600);
+        memory
     }
 
     /// Lets time pass.
-    pub fn pass(&self, seconds: u64) {
-        self.now.set(self.now.get() + seconds * SECOND);
+    pub fn pass(&self, seconds: u32) {
+        self.ticks.set(self.ticks.get() + seconds * SECOND);
+        self.suspend(seconds);
+    }
+
+    /// Lets time pass while the host is suspended.
+    pub fn suspend(&self, seconds: u32) {
+        self.clock.set(self.clock.get() + seconds);
     }
 
     /// What an endpoint's counters hold.
@@ -69,9 +98,25 @@ impl Memory {
         self.published.borrow().get(&publish).copied().unwrap_or_default()
     }
 
-    /// Flow entries, of both families.
+    /// Conversations that an endpoint holds.
+    pub fn holds(&self, endpoint: u32) -> u32 {
+        self.held.borrow().get(&endpoint).copied().unwrap_or_default()
+    }
+
+    /// Flow entries, of both families and in both tables.
     pub fn flows(&self) -> usize {
-        self.flows4.borrow().len() + self.flows6.borrow().len()
+        let four: usize = self.flows4.iter().map(|flows| flows.borrow().len()).sum();
+        four + self.flows6.iter().map(|flows| flows.borrow().len()).sum::<usize>()
+    }
+
+    /// The IPv4 entries of a table.
+    pub fn flows4(&self, table: u32) -> BTreeMap<FlowKey<Addr4>, Flow<Addr4>> {
+        self.flows4[table as usize].borrow().iter().map(|(key, flow)| (*key, **flow)).collect()
+    }
+
+    /// The IPv6 entries of a table.
+    pub fn flows6(&self, table: u32) -> BTreeMap<FlowKey<Addr6>, Flow<Addr6>> {
+        self.flows6[table as usize].borrow().iter().map(|(key, flow)| (*key, **flow)).collect()
     }
 }
 
@@ -88,17 +133,42 @@ fn count(traffic: &RefCell<BTreeMap<u32, Traffic>>, index: u32, inbound: bool, b
 }
 
 impl Shared for Memory {
-    fn now(&self) -> u64 {
-        self.now.get()
+    fn now(&self) -> u32 {
+        self.ticks.get()
     }
 
-    fn second(&self) -> u64 {
+    fn second(&self) -> u32 {
         SECOND
     }
 
-    fn random(&self) -> u32 {
-        self.random.set(self.random.get().wrapping_add(1));
-        self.random.get()
+    fn clock(&self) -> u32 {
+        self.clock.get()
+    }
+
+    fn timeout(&self, proto: u8, state: u8) -> u32 {
+        self.timeouts.of(proto, state)
+    }
+
+    fn secret(&self) -> u32 {
+        self.secret
+    }
+
+    fn is_reserved(&self, port: u16) -> bool {
+        self.reserved.borrow().contains(&port)
+    }
+
+    fn hold(&self, endpoint: u32) -> bool {
+        let mut held = self.held.borrow_mut();
+        let count = held.entry(endpoint).or_default();
+        let fits = *count < self.share.get();
+        *count += u32::from(fits);
+        fits
+    }
+
+    fn release(&self, endpoint: u32) {
+        if let Some(count) = self.held.borrow_mut().get_mut(&endpoint) {
+            *count = count.checked_sub(1).expect("nobody gives back what was not taken");
+        }
     }
 
     fn repeat<C: FnMut(u32) -> bool>(&self, times: u32, step: C) -> bool {
@@ -132,43 +202,89 @@ impl Shared for Memory {
 }
 
 macro_rules! family {
-    ($family:ty, $addr:ty, $flows:ident, $endpoint:ident, $host:ident, $publish:ident) => {
+    ($family:ty, $addr:ty, $flows:ident, $datagrams:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
         impl Tables<$family> for Memory {
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
                 run(&mut Scratch::default())
             }
 
-            fn flow(&self, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
-                self.$flows.borrow().get(key).copied()
+            fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
+                self.$flows[table as usize].borrow().get(key).copied()
             }
 
-            fn add_flow(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
-                !self.$flows.borrow().contains_key(key) && <Self as Tables<$family>>::put_flow(self, key, flow)
-            }
-
-            fn put_flow(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
-                let mut flows = self.$flows.borrow_mut();
-                let fits = flows.len() < self.room.get() || flows.contains_key(key);
+            fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
+                let mut flows = self.$flows[table as usize].borrow_mut();
+                let fits = !flows.contains_key(key) && (table == table::NEW || flows.len() < self.room.get());
                 if fits {
                     flows.insert(*key, Box::leak(Box::new(*flow)));
                 }
                 fits
             }
 
-            fn remove_flow(&self, key: &FlowKey<$addr>) {
-                self.$flows.borrow_mut().remove(key);
+            fn remove_flow(&self, table: u32, key: &FlowKey<$addr>) -> bool {
+                self.$flows[table as usize].borrow_mut().remove(key).is_some()
             }
 
-            fn stamp_flow(&self, key: &FlowKey<$addr>, seen: u64, state: u8) {
-                if let Some(flow) = self.$flows.borrow_mut().get_mut(key) {
-                    *flow = Box::leak(Box::new(Flow { seen, state, ..**flow }));
+            // What is over stays, and stops to count all the same.
+            fn watch(&self, _key: &FlowKey<$addr>) {}
+
+            fn stamp_flow(&self, table: u32, key: &FlowKey<$addr>, state: u8) {
+                if let Some(flow) = self.$flows[table as usize].borrow_mut().get_mut(key) {
+                    let (seen, touched) = (self.clock(), self.now());
+                    *flow = Box::leak(Box::new(Flow { seen, touched, state, ..**flow }));
                 }
             }
 
-            fn cache_next_hop(&self, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
-                if let Some(flow) = self.$flows.borrow_mut().get_mut(key) {
+            fn expect_of_flow(&self, key: &FlowKey<$addr>, expected: u32) {
+                if let Some(flow) = self.$flows[table::NEW as usize].borrow_mut().get_mut(key) {
+                    *flow = Box::leak(Box::new(Flow { expected, ..**flow }));
+                }
+            }
+
+            fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
+                if let Some(flow) = self.$flows[table as usize].borrow_mut().get_mut(key) {
                     *flow = Box::leak(Box::new(Flow { dst_mac, src_mac, ..**flow }));
                 }
+            }
+
+            fn begin_datagram(&self, key: &DatagramKey<$addr>) {
+                self.$datagrams.borrow_mut().entry(*key).or_insert_with(|| Box::leak(Box::default()));
+            }
+
+            fn datagram(&self, key: &DatagramKey<$addr>, run: impl FnOnce(&mut Datagram<$addr>) -> u32) -> u32 {
+                let mut datagrams = self.$datagrams.borrow_mut();
+                let Some(datagram) = datagrams.get_mut(key) else { return part::NO_ROOM };
+                let mut changed = **datagram;
+                let answer = run(&mut changed);
+                *datagram = Box::leak(Box::new(changed));
+                answer
+            }
+
+            fn datagram_tuple(&self, key: &DatagramKey<$addr>) -> Option<&FlowKey<$addr>> {
+                self.$datagrams.borrow().get(key).map(|datagram| &datagram.tuple)
+            }
+
+            fn remove_datagram(&self, key: &DatagramKey<$addr>) {
+                self.$datagrams.borrow_mut().remove(key);
+            }
+
+            fn keep<P: Packet>(&self, packet: &P, key: &HeldKey<$addr>) -> bool {
+                let length = packet.length() as usize;
+                if length > HELD_BYTES {
+                    return false;
+                }
+                let bytes = (0..length).filter_map(|at| packet.read::<u8>(at)).collect();
+                self.$kept.borrow_mut().insert(*key, bytes);
+                true
+            }
+
+            fn put_back<P: Packet>(&self, packet: &mut P, key: &DatagramKey<$addr>, held: u32) -> bool {
+                for slot in (0..HELD_PER_DATAGRAM).filter(|slot| held >> slot & 1 != 0) {
+                    if let Some(bytes) = self.$kept.borrow_mut().remove(&HeldKey { datagram: *key, slot }) {
+                        self.put_back.borrow_mut().push_back((packet.ifindex(), bytes));
+                    }
+                }
+                packet.length() as usize <= HELD_BYTES
             }
 
             fn endpoint(&self, addr: &$addr) -> Option<&Endpoint> {
@@ -201,5 +317,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Addr4, flows4, endpoint4, host4, publish4);
-family!(V6, Addr6, flows6, endpoint6, host6, publish6);
+family!(V4, Addr4, flows4, datagrams4, kept4, endpoint4, host4, publish4);
+family!(V6, Addr6, flows6, datagrams6, kept6, endpoint6, host6, publish6);

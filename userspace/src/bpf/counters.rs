@@ -1,11 +1,7 @@
-//! What the programs count, summed over the CPUs, and the flows that they remember.
-
-use std::collections::BTreeMap;
+//! What the programs count, summed over the CPUs.
 
 use portlane_common::{
     counter::{Counter, Traffic},
-    family::{Addr4, Addr6},
-    flow::{Flow, FlowKey},
     reason::{Hook, REASONS, Reason},
 };
 
@@ -45,16 +41,6 @@ impl Datapath {
     /// Begins a publish entry's counters at zero.
     pub fn reset_publish_traffic(&self, publish: u32) -> Result<()> {
         self.table(&layout::PUB_TRAFFIC)?.clear(publish)
-    }
-
-    /// The IPv4 flows, those that have timed out included.
-    pub fn flows4(&self) -> Result<BTreeMap<FlowKey<Addr4>, Flow<Addr4>>> {
-        self.table(&layout::FLOW4)?.read_all()
-    }
-
-    /// The IPv6 flows, those that have timed out included.
-    pub fn flows6(&self) -> Result<BTreeMap<FlowKey<Addr6>, Flow<Addr6>>> {
-        self.table(&layout::FLOW6)?.read_all()
     }
 }
 

@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 
 use portlane_common::{
     config::{
-        Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS, MAX_UPLINKS,
-        map,
+        Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
+        MAX_UPLINKS, RESERVED_WORDS, map, program,
     },
     counter::{Counter, Traffic},
-    endpoint::{Endpoint, Veth},
+    endpoint::{Endpoint, Share, Veth},
     family::{Addr4, Addr6},
     flow::{Flow, FlowKey},
+    fragment::{Datagram, DatagramKey, Held, HeldKey, MAX_DATAGRAMS, MAX_HELD},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
     publish::{Publish, PublishKey},
@@ -50,6 +51,8 @@ pub enum Kind {
     Hash = 1,
     /// `BPF_MAP_TYPE_ARRAY`.
     Array = 2,
+    /// `BPF_MAP_TYPE_PROG_ARRAY`.
+    ProgramArray = 3,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
@@ -59,10 +62,23 @@ pub enum Kind {
 impl Shape {
     /// Whether a map in the kernel has this shape.
     pub const fn fits(&self, info: MapInfo) -> bool {
-        info.kind == self.kind as u32
-            && info.key_size == self.key
-            && info.value_size == self.value
-            && info.max_entries == self.entries
+        self.holds_the_same(info) && info.max_entries == self.entries
+    }
+
+    /// Whether a map in the kernel has this shape but for its size.
+    pub const fn holds_the_same(&self, info: MapInfo) -> bool {
+        info.kind == self.kind as u32 && info.key_size == self.key && info.value_size == self.value
+    }
+
+    /// The shape with as many flow entries as asked for: half as many of those that are not confirmed yet.
+    #[must_use]
+    pub fn sized(self, flows: u32) -> Self {
+        let entries = match self.name {
+            map::FLOW4 | map::FLOW6 => flows,
+            map::NEW4 | map::NEW6 => flows / 2,
+            _ => self.entries,
+        };
+        Self { entries, ..self }
     }
 }
 
@@ -85,8 +101,18 @@ macro_rules! layouts {
 }
 
 layouts! {
-    FLOW4: LruHash<FlowKey<Addr4>, Flow<Addr4>>[MAX_FLOWS];
-    FLOW6: LruHash<FlowKey<Addr6>, Flow<Addr6>>[MAX_FLOWS];
+    FLOW4: Hash<FlowKey<Addr4>, Flow<Addr4>>[MAX_FLOWS];
+    FLOW6: Hash<FlowKey<Addr6>, Flow<Addr6>>[MAX_FLOWS];
+    NEW4: LruHash<FlowKey<Addr4>, Flow<Addr4>>[MAX_NEW_FLOWS];
+    NEW6: LruHash<FlowKey<Addr6>, Flow<Addr6>>[MAX_NEW_FLOWS];
+    SHARE: Array<u32, Share>[MAX_ENDPOINTS];
+    RESERVED: Array<u32, u64>[RESERVED_WORDS];
+    DATAGRAM4: LruHash<DatagramKey<Addr4>, Datagram<Addr4>>[MAX_DATAGRAMS];
+    DATAGRAM6: LruHash<DatagramKey<Addr6>, Datagram<Addr6>>[MAX_DATAGRAMS];
+    HELD4: LruHash<HeldKey<Addr4>, Held>[MAX_HELD];
+    HELD6: LruHash<HeldKey<Addr6>, Held>[MAX_HELD];
+    NEXT: ProgramArray<u32, u32>[program::NEXT.len() as u32];
+    NEXT_XDP: ProgramArray<u32, u32>[program::NEXT_XDP.len() as u32];
     PUBLISH4: Hash<PublishKey<Addr4>, Publish<Addr4>>[MAX_PUBLISHES];
     PUBLISH6: Hash<PublishKey<Addr6>, Publish<Addr6>>[MAX_PUBLISHES];
     ENDPOINT4: Hash<Addr4, Endpoint>[MAX_ENDPOINTS];

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::fd::AsFd,
+    io::Read,
+    os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +14,7 @@ use aya::{
 };
 use bytemuck::Pod;
 use nix::time::{ClockId, clock_getres, clock_gettime};
-use portlane_common::config::{SCHEMA, global, map};
+use portlane_common::config::{MAX_FLOWS, SCHEMA, global, map, program};
 
 use super::{
     attach,
@@ -30,14 +31,24 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portlan
 pub(super) const LOG_MAP: &str = "AYA_LOGS";
 
 /// What the programs are loaded with. Other settings than the loaded programs' have them replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadSettings {
     /// Cookie of the host's network namespace, the only one whose sockets the socket programs touch.
     pub netns_cookie: u64,
     /// aya-log's level, 0 (off) to 5 (trace).
     pub log_level: u8,
+    /// Flow entries that each family's table holds.
+    pub flows: u32,
+    /// What masquerade ports are drawn with; by chance if none.
+    pub port_secret: Option<u32>,
     /// Cgroup whose processes the socket programs serve; `None` for the root of the mounted cgroup2 hierarchy.
     pub cgroup: Option<PathBuf>,
+}
+
+impl Default for LoadSettings {
+    fn default() -> Self {
+        Self { netns_cookie: 0, log_level: 0, flows: MAX_FLOWS, port_secret: None, cgroup: None }
+    }
 }
 
 /// portlane's programs and maps in the kernel.
@@ -99,7 +110,7 @@ impl Datapath {
     pub fn table<K: Pod, V: Pod>(&self, layout: &Layout<K, V>) -> Result<Table<K, V>> {
         let path = self.pins.map(layout.shape.name);
         let map = Map::open(&path, self.cpus).map_err(BpfError::pin("opened", path))?;
-        if !layout.shape.fits(map.info()) {
+        if !layout.shape.holds_the_same(map.info()) {
             return Err(BpfError::NotLoaded { path: self.bpffs().to_owned() });
         }
         Ok(Table::new(map, layout.shape))
@@ -122,31 +133,40 @@ impl Datapath {
     /// Every step leaves the version removed until all are done, so that an interrupted load is begun anew.
     fn load(&self, settings: &LoadSettings, version: &str) -> Result<()> {
         self.pins.clear_version()?;
-        self.remove_misfits()?;
+        self.remove_misfits(settings.flows)?;
         let jiffies: u64 = jiffies_per_second()?;
+        let secret = settings.port_secret.map_or_else(random, Ok)?;
         let mut loader = EbpfLoader::new();
         loader
             .override_global(global::JIFFIES_PER_SECOND, &jiffies, true)
             .override_global(global::NETNS_COOKIE, &settings.netns_cookie, true)
+            .override_global(global::PORT_SECRET, &secret, true)
             .override_global(global::AYA_LOG_LEVEL, &settings.log_level, false);
         for name in map::ALL.into_iter().chain([LOG_MAP]) {
             loader.map_pin_path(name, self.pins.map(name));
         }
+        for shape in SHAPES {
+            loader.map_max_entries(shape.name, shape.sized(settings.flows).entries);
+        }
         let mut object = loader.load(OBJECT).map_err(BpfError::loading)?;
-        self.check_shapes()?;
+        self.check_shapes(settings.flows)?;
         for name in pins::programs() {
             let program = object.program_mut(&name).ok_or_else(|| BpfError::Object(format!("it has no {name}")))?;
             load_program(program).map_err(|error| BpfError::program(&name, error))?;
             let fd = program.fd().map_err(|error| BpfError::program(&name, error))?;
             self.pin_program(&name, fd)?;
         }
+        // What carries on first: what is attached never leaves a packet to a program that is not there.
+        for (map, programs) in [(map::NEXT, &program::NEXT[..]), (map::NEXT_XDP, &program::NEXT_XDP[..])] {
+            self.fill_program_array(map, programs)?;
+        }
         attach::replace_all(&self.pins)?;
         self.pins.set_version(version)
     }
 
     /// Unpins maps of another shape than this program's, and whatever is no program of it.
-    fn remove_misfits(&self) -> Result<()> {
-        for shape in SHAPES {
+    fn remove_misfits(&self, flows: u32) -> Result<()> {
+        for shape in SHAPES.map(|shape| shape.sized(flows)) {
             let path = self.pins.map(shape.name);
             if Map::open(&path, self.cpus).is_ok_and(|map| !shape.fits(map.info())) {
                 pins::remove(&path)?;
@@ -159,8 +179,8 @@ impl Datapath {
         Ok(())
     }
 
-    fn check_shapes(&self) -> Result<()> {
-        for shape in SHAPES {
+    fn check_shapes(&self, flows: u32) -> Result<()> {
+        for shape in SHAPES.map(|shape| shape.sized(flows)) {
             let path = self.pins.map(shape.name);
             let map = Map::open(&path, self.cpus).map_err(|_| BpfError::Object(format!("it has no {}", shape.name)))?;
             if !shape.fits(map.info()) {
@@ -168,6 +188,18 @@ impl Datapath {
                 pins::remove(&path)?;
                 return Err(BpfError::Object(format!("its {} is {info:?} and must be {shape:?}", shape.name)));
             }
+        }
+        Ok(())
+    }
+
+    /// Puts programs at their places in an array, each between two packets.
+    fn fill_program_array(&self, map: &str, programs: &[&str]) -> Result<()> {
+        let path = self.pins.map(map);
+        let array = Map::open(&path, self.cpus).map_err(BpfError::pin("opened", &path))?;
+        for (place, name) in (0u32..).zip(programs) {
+            let program = self.pins.open_program(name)?;
+            let fd = program.as_raw_fd().to_ne_bytes();
+            array.update(&place.to_ne_bytes(), &fd).map_err(BpfError::pin("filled", &path))?;
         }
         Ok(())
     }
@@ -197,23 +229,47 @@ fn jiffies_per_second() -> Result<u64> {
     Ok(1_000_000_000 / tick.tv_nsec().cast_unsigned().max(1))
 }
 
-/// The clock that flows are stamped with (`bpf_jiffies64`), as user space can work it out, and its ticks a second.
+/// What flows are stamped with: seconds since boot, suspension included, as the programs count them.
 ///
 /// # Errors
 /// The kernel does not tell its clock.
-pub fn jiffies() -> Result<(u64, u64)> {
+pub fn clock() -> Result<u32> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(no_clock)?;
+    Ok(now.tv_sec() as u32)
+}
+
+fn no_clock(error: nix::Error) -> BpfError {
+    BpfError::Object(format!("the kernel does not tell its clock: {error}"))
+}
+
+/// A number that nobody can foretell.
+fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    let path = Path::new("/dev/urandom");
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(BpfError::pin("read", path))?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+/// `bpf_jiffies64`, as user space can work it out.
+///
+/// # Errors
+/// The kernel does not tell its clock.
+pub fn jiffies() -> Result<u64> {
     let second = jiffies_per_second()?;
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_err(|error| BpfError::Object(format!("the kernel does not tell its clock: {error}")))?;
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(no_clock)?;
     let since_boot = now.tv_sec().cast_unsigned() * second + now.tv_nsec().cast_unsigned() * second / 1_000_000_000;
     // INITIAL_JIFFIES of linux/jiffies.h: 32 bits that run over five minutes after boot.
-    Ok(((1 << 32) - 300 * second + since_boot, second))
+    Ok((1 << 32) - 300 * second + since_boot)
 }
 
 /// What programs and maps are made from.
 fn version(settings: &LoadSettings) -> String {
-    let LoadSettings { netns_cookie, log_level, .. } = settings;
-    format!("object {:016x}, network namespace {netns_cookie}, log level {log_level}{}", hash(OBJECT), schema_suffix())
+    let LoadSettings { netns_cookie, log_level, flows, .. } = settings;
+    let object = hash(OBJECT);
+    let suffix = schema_suffix();
+    format!(
+        "object {object:016x}, network namespace {netns_cookie}, log level {log_level}, {flows} flow entries{suffix}"
+    )
 }
 
 fn schema_suffix() -> String {

@@ -9,6 +9,7 @@ mod attach;
 mod clsact;
 mod counters;
 mod error;
+mod flows;
 pub mod layout;
 mod load;
 mod log_record;
@@ -21,7 +22,7 @@ mod uninstall;
 
 pub use attach::mounted_cgroup;
 pub use error::BpfError;
-pub use load::{Datapath, LoadSettings, ProgramReport, jiffies};
+pub use load::{Datapath, LoadSettings, ProgramReport, clock};
 pub use logs::{LogReader, start as read_logs};
 pub use probe::{Missing, probe};
 pub use table::Table;

@@ -117,8 +117,8 @@ impl Pins {
 
 /// Every program's name.
 pub fn programs() -> BTreeSet<String> {
-    let tc_and_xdp = Hook::ALL.iter().map(|hook| hook.name());
-    tc_and_xdp.chain(program::SOCK_ADDR).map(str::to_owned).collect()
+    let first = Hook::ALL.iter().map(|hook| hook.name());
+    first.chain(program::NEXT).chain(program::NEXT_XDP).chain(program::SOCK_ADDR).map(str::to_owned).collect()
 }
 
 /// Name of an attachment's pin. The BPF file system refuses dots; interface names may hold one, but no colon.

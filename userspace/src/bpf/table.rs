@@ -51,6 +51,11 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.map.update(bytemuck::bytes_of(key), bytemuck::bytes_of(value)).map_err(self.failed("changed"))
     }
 
+    /// Changes an entry, if it is there.
+    pub fn change(&self, key: &K, value: &V) -> Result<()> {
+        self.map.change(bytemuck::bytes_of(key), bytemuck::bytes_of(value)).map(drop).map_err(self.failed("changed"))
+    }
+
     /// Removes an entry; false if there was none. Arrays refuse it.
     pub fn delete(&self, key: &K) -> Result<bool> {
         self.map.delete(bytemuck::bytes_of(key)).map_err(self.failed("changed"))

@@ -21,7 +21,14 @@ impl Datapath {
                 generation.insert(publish, value);
             }
         })?;
+        let mut reserved = BTreeMap::new();
+        self.table(&layout::RESERVED)?.for_each(|word, bits| {
+            if bits != 0 {
+                reserved.insert(word, bits);
+            }
+        })?;
         Ok(Tables {
+            reserved,
             uplink: self.table(&layout::UPLINK)?.read_all()?,
             host4: self.table(&layout::HOST4)?.read_all()?,
             host6: self.table(&layout::HOST6)?.read_all()?,
@@ -39,6 +46,7 @@ impl Datapath {
     /// Writes a row.
     pub fn put(&self, row: &Row) -> Result<()> {
         match row {
+            Row::Reserved(key, value) => self.put_in(&layout::RESERVED, key, value),
             Row::Uplink(key, value) => self.put_in(&layout::UPLINK, key, value),
             Row::Host4(key, value) => self.put_in(&layout::HOST4, key, value),
             Row::Host6(key, value) => self.put_in(&layout::HOST6, key, value),
@@ -55,6 +63,7 @@ impl Datapath {
     /// Deletes a row by its key; does nothing if there is none. An array's entry becomes zero.
     pub fn delete(&self, row: &Row) -> Result<()> {
         match row {
+            Row::Reserved(key, _) => self.put_in(&layout::RESERVED, key, &0),
             Row::Uplink(key, _) => self.delete_from(&layout::UPLINK, key),
             Row::Host4(key, _) => self.delete_from(&layout::HOST4, key),
             Row::Host6(key, _) => self.delete_from(&layout::HOST6, key),

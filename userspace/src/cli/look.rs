@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use portlane_common::{
     counter::Traffic,
-    flow::{Flow, FlowKey, ZONE_HOST, ZONE_OUTSIDE, flag, timeout_seconds},
+    flow::{Flow, FlowKey, Timeouts, ZONE_HOST, ZONE_OUTSIDE, age, flag, state},
 };
 use serde_json::{Value, json};
 
@@ -103,13 +103,14 @@ impl Flows {
         let engine = global.engine().await?;
         let mut rows = Vec::new();
         if let Some(datapath) = engine.datapath()? {
-            let clock = Clock::new()?;
+            let clock = bpf::clock().context("the kernel does not tell its clock")?;
+            let timeouts = engine.state().flows.timeouts.into();
             let names = Names::new(&engine, &datapath)?;
             for (key, flow) in datapath.flows4()? {
-                rows.extend(row(&names, &clock, &key, &flow));
+                rows.extend(row(&names, clock, &timeouts, &key, &flow));
             }
             for (key, flow) in datapath.flows6()? {
-                rows.extend(row(&names, &clock, &key, &flow));
+                rows.extend(row(&names, clock, &timeouts, &key, &flow));
             }
         }
         if global.json {
@@ -121,23 +122,6 @@ impl Flows {
         }
         let rows: Vec<_> = rows.into_iter().map(Vec::from).collect();
         print::table(&["PROTO", "FROM", "SOURCE", "DESTINATION", "LEAVES AS", "STATE", "IDLE s"], &rows)
-    }
-}
-
-/// The clock that flows are stamped with, as far as user space can tell it.
-struct Clock {
-    now: u64,
-    second: u64,
-}
-
-impl Clock {
-    fn new() -> Result<Self> {
-        let (now, second) = bpf::jiffies().context("the kernel does not tell its clock")?;
-        Ok(Self { now, second })
-    }
-
-    fn idle_seconds(&self, seen: u64) -> u64 {
-        self.now.saturating_sub(seen) / self.second.max(1)
     }
 }
 
@@ -153,9 +137,15 @@ impl Names {
 }
 
 /// The opener's half of a flow that is not over.
-fn row<A: Copy + Into<IpAddr>>(names: &Names, clock: &Clock, key: &FlowKey<A>, flow: &Flow<A>) -> Option<[String; 7]> {
-    let idle = clock.idle_seconds(flow.seen);
-    if flow.flags & flag::REPLY != 0 || idle > timeout_seconds(key.proto, flow.state) {
+fn row<A: Copy + Into<IpAddr>>(
+    names: &Names,
+    clock: u32,
+    timeouts: &Timeouts,
+    key: &FlowKey<A>,
+    flow: &Flow<A>,
+) -> Option<[String; 7]> {
+    let idle = age(clock, flow.seen);
+    if flow.flags & flag::REPLY != 0 || idle >= timeouts.of(key.proto, flow.state) {
         return None;
     }
     let socket = |address: A, port| SocketAddr::new(address.into(), port).to_string();
@@ -167,8 +157,10 @@ fn row<A: Copy + Into<IpAddr>>(names: &Names, clock: &Clock, key: &FlowKey<A>, f
     };
     let state = match flow.state {
         0 => "new",
-        1 => "answered",
-        _ => "closing",
+        state if state::is_closed(state) => "closed",
+        state if state & (state::FIN_OPENER | state::FIN_REPLY) != 0 => "half-closed",
+        state if state & state::CONFIRMED != 0 => "established",
+        _ => "answered",
     };
     let leaves = format!("{} to {}", socket(flow.src, flow.sport), socket(flow.dst, flow.dport));
     Some([
@@ -188,6 +180,7 @@ fn proto(number: u8) -> String {
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
         58 => "icmp6".to_owned(),
+        132 => "sctp".to_owned(),
         other => other.to_string(),
     }
 }

@@ -30,6 +30,10 @@ impl Engine {
             self.perform(&step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
+        if let Some(datapath) = datapath {
+            // After the rest: nothing leads to it any more that could open another conversation.
+            datapath.end_flows(&self.gone(state))?;
+        }
         Ok(taken)
     }
 
@@ -80,6 +84,13 @@ impl Engine {
             datapath.attach_sockets()?;
         }
         Ok(Some(datapath))
+    }
+
+    /// Endpoints of containers that are no more.
+    fn gone(&self, next: &State) -> Vec<u32> {
+        let lives = |id: &String| next.live().any(|container| container.id == *id);
+        let before = self.state.live().filter(|container| container.is_bridged());
+        before.filter(|container| !lives(&container.id)).map(|container| container.endpoint).collect()
     }
 
     /// The numbers of new endpoints and publish entries may have been others'.

@@ -209,6 +209,7 @@ impl Engine {
         let mut next = self.state.clone();
         network::set_default(&mut next, self.settings.daemon.default_network.clone());
         next.xdp = self.settings.daemon.xdp;
+        next.flows = self.settings.daemon.flows;
         next
     }
 
@@ -294,7 +295,8 @@ impl Engine {
 
     fn load(&self) -> Result<Datapath> {
         let netns_cookie = netns::host_cookie()?;
-        let settings = LoadSettings { netns_cookie, log_level: self.settings.log_level, cgroup: None };
+        let (log_level, flows) = (self.settings.log_level, self.settings.daemon.flows.table * 2);
+        let settings = LoadSettings { netns_cookie, log_level, flows, ..LoadSettings::default() };
         Ok(Datapath::open(&self.settings.bpffs, settings)?)
     }
 }

@@ -23,6 +23,8 @@ const OBJ_GET_INFO_BY_FD: i32 = 15;
 const MAP_LOOKUP_BATCH: i32 = 24;
 const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;
+/// `BPF_EXIST`.
+const EXIST: u64 = 2;
 
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
@@ -266,23 +268,29 @@ impl Map {
     /// Reads a value into `value`; false if there is none. Panics if a length is not the map's.
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
         assert_eq!(value.len(), self.value_len, "length of the value");
-        found(self.elem(MAP_LOOKUP_ELEM, key, value.as_mut_ptr() as u64))
+        found(self.elem(MAP_LOOKUP_ELEM, key, value.as_mut_ptr() as u64, 0))
     }
 
     /// Writes a value. Panics if a length is not the map's.
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         assert_eq!(value.len(), self.value_len, "length of the value");
-        self.elem(MAP_UPDATE_ELEM, key, value.as_ptr() as u64)
+        self.elem(MAP_UPDATE_ELEM, key, value.as_ptr() as u64, 0)
+    }
+
+    /// Writes a value where there is one; whether there was. Panics if a length is not the map's.
+    pub fn change(&self, key: &[u8], value: &[u8]) -> io::Result<bool> {
+        assert_eq!(value.len(), self.value_len, "length of the value");
+        found(self.elem(MAP_UPDATE_ELEM, key, value.as_ptr() as u64, EXIST))
     }
 
     /// Removes an entry; false if there was none. Panics if the key's length is not the map's.
     pub fn delete(&self, key: &[u8]) -> io::Result<bool> {
-        found(self.elem(MAP_DELETE_ELEM, key, 0))
+        found(self.elem(MAP_DELETE_ELEM, key, 0, 0))
     }
 
-    fn elem(&self, command: i32, key: &[u8], value: u64) -> io::Result<()> {
+    fn elem(&self, command: i32, key: &[u8], value: u64, flags: u64) -> io::Result<()> {
         assert_eq!(key.len(), self.info.key_size as usize, "length of the key");
-        let mut attr = ElemAttr { map: raw(self.fd.as_fd()), pad: 0, key: key.as_ptr() as u64, value, flags: 0 };
+        let mut attr = ElemAttr { map: raw(self.fd.as_fd()), pad: 0, key: key.as_ptr() as u64, value, flags };
         // SAFETY: key and value outlive the call and are as long as the map's (asserted here and by the callers);
         // the kernel writes to the value alone, and only in a lookup, where it comes from a mutable slice.
         unsafe { bpf(command, &mut attr) }.map(drop)

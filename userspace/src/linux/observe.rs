@@ -14,7 +14,9 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
-use super::{Attempt, Host, LinuxError, netns};
+use portlane_common::span::Span;
+
+use super::{Attempt, Host, LinuxError, netns, sockets};
 use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact};
 
 /// Interfaces and addresses at one moment.
@@ -22,6 +24,7 @@ use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact};
 struct Snapshot {
     interfaces: BTreeMap<u32, Interface>,
     addresses: Vec<Address>,
+    reserved: Vec<Span>,
 }
 
 #[derive(Debug)]
@@ -110,6 +113,7 @@ impl Host {
         Ok(Snapshot {
             interfaces: links.iter().map(|link| (link.header.index, Interface::of(link))).collect(),
             addresses: addresses.iter().filter_map(Address::of).collect(),
+            reserved: sockets::reserved_ports()?,
         })
     }
 }
@@ -156,6 +160,7 @@ impl Snapshot {
             uplinks: uplinks.map(|(index, interface)| self.uplink(*index, interface)).collect(),
             addresses: addresses.map(|address| (address.address, address.ifindex)).collect(),
             ifindex: self.interfaces.iter().map(|(index, interface)| (interface.name.clone(), *index)).collect(),
+            reserved: self.reserved.clone(),
         }
     }
 

@@ -31,6 +31,8 @@ pub struct HostFacts {
     pub addresses: Vec<(IpAddr, u32)>,
     /// Index of every interface, by name.
     pub ifindex: BTreeMap<String, u32>,
+    /// Ports that the administrator keeps for himself (`ip_local_reserved_ports`).
+    pub reserved: Vec<Span>,
 }
 
 /// An interface that faces a network.
@@ -233,7 +235,10 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
             publish_rows(container, publish, &mut tables);
         }
     }
-    tables.config = config(&tables);
+    for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
+        *tables.reserved.entry(u32::from(port / 64)).or_default() |= 1 << (port % 64);
+    }
+    tables.config = config(state, &tables);
     tables
 }
 
@@ -309,14 +314,15 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
     merged
 }
 
-fn config(tables: &Tables) -> Config {
+fn config(state: &State, tables: &Tables) -> Config {
     let bits = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
     let (four, six) = (tables.publish4.keys().map(|key| key.class), tables.publish6.keys().map(|key| key.class));
     Config {
         schema: SCHEMA,
         publish_classes: bits(&mut four.chain(six)),
         policy_classes: bits(&mut tables.policy.keys().map(|key| key.class)),
-        pad: 0,
+        flow_share: state.flows.share,
+        timeouts: state.flows.timeouts.into(),
     }
 }
 

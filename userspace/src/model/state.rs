@@ -7,7 +7,11 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use portlane_common::span::Span;
+use portlane_common::{
+    config::{FLOW_SHARE, MAX_FLOWS},
+    flow::Timeouts,
+    span::Span,
+};
 use serde::{Deserialize, Serialize};
 
 pub use super::words::{Before, Mac, Ports};
@@ -43,6 +47,57 @@ pub struct State {
     /// Which uplinks have an XDP program.
     #[serde(default)]
     pub xdp: Xdp,
+    /// How long conversations live, and how many a container may hold.
+    #[serde(default)]
+    pub flows: FlowSettings,
+}
+
+/// What becomes of conversations (`daemon.json`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowSettings {
+    /// Conversations that each family's table holds.
+    pub table: u32,
+    /// Conversations that a container may hold.
+    pub share: u32,
+    /// When they are over.
+    pub timeouts: TimeoutSettings,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        Self { table: MAX_FLOWS / 2, share: FLOW_SHARE, timeouts: TimeoutSettings::default() }
+    }
+}
+
+/// Seconds without a packet after which conversations are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TimeoutSettings {
+    /// TCP and SCTP, established.
+    pub tcp: u32,
+    /// TCP and SCTP, opening or closing.
+    pub tcp_transitory: u32,
+    /// UDP, answered.
+    pub udp: u32,
+    /// UDP, not answered yet.
+    pub udp_unanswered: u32,
+    /// ICMP echo.
+    pub icmp: u32,
+}
+
+impl Default for TimeoutSettings {
+    fn default() -> Self {
+        let Timeouts { tcp, tcp_transitory, udp, udp_unanswered, icmp } = Timeouts::default();
+        Self { tcp, tcp_transitory, udp, udp_unanswered, icmp }
+    }
+}
+
+impl From<TimeoutSettings> for Timeouts {
+    fn from(settings: TimeoutSettings) -> Self {
+        let TimeoutSettings { tcp, tcp_transitory, udp, udp_unanswered, icmp } = settings;
+        Self { tcp, tcp_transitory, udp, udp_unanswered, icmp }
+    }
 }
 
 /// Which uplinks have an XDP program before the tc one.
@@ -68,6 +123,7 @@ impl Default for State {
             containers: BTreeMap::new(),
             next_generation: 1,
             xdp: Xdp::default(),
+            flows: FlowSettings::default(),
         }
     }
 }

@@ -70,6 +70,8 @@ macro_rules! tables {
 }
 
 tables! {
+    /// Ports that the administrator keeps for himself, one bit a port; the map is an array, where "none" is 0.
+    reserved Reserved(u32, u64) = map::RESERVED;
     /// By interface index.
     uplink Uplink(u32, Uplink) = map::UPLINK;
     /// The host's IPv4 addresses.
@@ -135,6 +137,12 @@ impl Describe<PolicyKey> for Policy {
     fn describe(&self, key: &PolicyKey, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ports = Ports(Span { first: self.first, last: self.last });
         write!(f, "endpoint {}'s way to port {ports}/{} of endpoint {}", key.from, proto(key.proto), key.to)
+    }
+}
+
+impl Describe<u32> for u64 {
+    fn describe(&self, key: &u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} reserved ports of {} to {}", self.count_ones(), key * 64, key * 64 + 63)
     }
 }
 

@@ -47,7 +47,7 @@ impl World {
                 [(bridge.addr4.0.into(), ifindex)].into_iter().chain(six)
             })
             .collect();
-        HostFacts { uplinks, addresses, ifindex: self.ifindex.clone() }
+        HostFacts { uplinks, addresses, ifindex: self.ifindex.clone(), ..HostFacts::default() }
     }
 
     fn link_made(&mut self, name: &str) {

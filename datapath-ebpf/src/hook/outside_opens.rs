@@ -1,0 +1,72 @@
+//! A packet from outside without a flow: does it ask for a published port? A program of its own, behind `from_uplink`.
+
+use portlane_common::{
+    family::{Address, Family, V4, V6},
+    flow::{ZONE_OUTSIDE, hop},
+    reason::Reason,
+};
+
+use crate::{
+    header::Ethernet,
+    packet::{Net, Packet, Tables, table},
+    stage::{nat::Scratch, open::follow_or_open, parse, publish},
+    verdict::{Verdict, decision},
+};
+
+/// The hook, for a packet to the host or a container.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
+    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::PASS };
+    match u16::from_be(ethernet.ethertype) {
+        V4::ETHERTYPE => ip::<V4, P, T>(packet, tables),
+        V6::ETHERTYPE => ip::<V6, P, T>(packet, tables),
+        _ => Verdict::PASS,
+    }
+}
+
+#[inline(always)]
+fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
+    let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::PASS };
+    let parsed = parse::beginning::<F, P>(packet, &ip);
+    let key = parsed.key(ZONE_OUTSIDE);
+    let uplink = packet.ifindex();
+    let ports = parsed.has_ports();
+    follow_or_open::<F, P, T>(packet, tables, &parsed, &key, table::NEW, |scratch| {
+        let decision = if ports { decide::<F, T>(tables, scratch, uplink) } else { decision::PASS };
+        if decision == decision::PASS && tables.endpoint(&scratch.key.dst).is_some() {
+            return decision::drop(Reason::DirectAccess);
+        }
+        decision
+    })
+}
+
+/// A packet that belongs to no flow: does it ask for a published port?
+#[inline(never)]
+fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, uplink: u32) -> u32 {
+    let Scratch { key, opening, .. } = scratch;
+    let wildcard = tables.is_host(&key.dst);
+    let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, wildcard) else {
+        return decision::PASS;
+    };
+    if tables.is_host(&key.src) || tables.endpoint(&key.src).is_some() || key.src.is_loopback() {
+        return decision::drop(Reason::Martian);
+    }
+    // A host process may have drawn a published number as the source port of its own connection.
+    if tables.host_connected(key) {
+        return decision::PASS;
+    }
+    let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
+    opening.begin(key);
+    opening.owner = target.id;
+    opening.to_published(published);
+    opening.to_endpoint(target);
+    // The answer leaves by the uplink that the question came in by.
+    opening.reply_ifindex = uplink;
+    opening.reply_hop = hop::UPLINK;
+    if let Some(uplink) = tables.uplink(uplink)
+        && uplink.mtu <= 0xffff
+    {
+        opening.reply_mtu = uplink.mtu as u16;
+    }
+    decision::OPEN
+}

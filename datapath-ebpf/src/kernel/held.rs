@@ -1,0 +1,52 @@
+//! Fragments that came before the first of their datagram: kept in a map, and put back on their interface as clones of
+//! the first, with other bytes.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
+    helpers::generated,
+};
+use portlane_common::fragment::{HELD_BYTES, Held};
+
+use super::maps;
+
+/// A copy of the packet, in a slot of this CPU's; none if it is too large.
+#[inline(always)]
+pub fn copy<'a>(context: *mut c_void, length: u32) -> Option<&'a Held> {
+    let frame = maps::FRAME.get_ptr_mut(0)?;
+    if length == 0 || length > HELD_BYTES as u32 {
+        return None;
+    }
+    // SAFETY: a per-CPU slot; the length is within it.
+    unsafe {
+        (*frame).length = length;
+        let bytes = (&raw mut (*frame).bytes).cast();
+        (generated::bpf_skb_load_bytes(context, 0, bytes, length) == 0).then_some(&*frame)
+    }
+}
+
+/// Makes the packet at hand have these bytes; whether it does.
+#[inline(always)]
+pub fn restore(context: *mut c_void, frame: &Held) -> bool {
+    let skb: *mut __sk_buff = context.cast();
+    let length = frame.length;
+    if length == 0 || length > HELD_BYTES as u32 {
+        return false;
+    }
+    // SAFETY: the program's own context, which is an sk_buff's: XDP leaves fragments to tc.
+    unsafe {
+        generated::bpf_skb_change_tail(skb, length, 0) == 0
+            && generated::bpf_skb_store_bytes(skb, 0, frame.bytes.as_ptr().cast(), length, BPF_F_RECOMPUTE_CSUM.into())
+                == 0
+    }
+}
+
+/// Puts a packet with these bytes on an interface, as if it arrived there now.
+#[inline(always)]
+pub fn send(context: *mut c_void, frame: &Held, ifindex: u32) {
+    if restore(context, frame) {
+        // SAFETY: as in `restore`.
+        unsafe { generated::bpf_clone_redirect(context.cast(), ifindex, BPF_F_INGRESS.into()) };
+    }
+}

@@ -1,0 +1,83 @@
+//! SCTP's checksum, a CRC32c of the whole packet (RFC 9260 appendix A), after its ports changed.
+//!
+//! A CRC is linear: what a change of four bytes makes to it depends on the change and on how many bytes follow, and not
+//! on what those are. So a packet's payload is never looked at, however long it is or wherever it lies.
+
+/// Castagnoli's polynomial, lowest bit first.
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+/// Bits that count the bytes of a packet.
+const LENGTH_BITS: usize = 16;
+
+/// Product of two polynomials modulo Castagnoli's; the highest bit is the lowest power.
+#[inline(always)]
+const fn multiply(mut a: u32, b: u32) -> u32 {
+    let mut product = 0;
+    let mut power = b;
+    let mut bit = 0;
+    while bit < 32 {
+        if a & 0x8000_0000 != 0 {
+            product ^= power;
+        }
+        a <<= 1;
+        power = if power & 1 == 0 { power >> 1 } else { power >> 1 ^ POLYNOMIAL };
+        bit += 1;
+    }
+    product
+}
+
+/// `SHIFTS[k]` is x to the power of `8 · 2^k`: multiplying by it appends `2^k` zero bytes.
+const SHIFTS: [u32; LENGTH_BITS] = {
+    let mut shifts = [0x0080_0000; LENGTH_BITS];
+    let mut k = 1;
+    while k < LENGTH_BITS {
+        shifts[k] = multiply(shifts[k - 1], shifts[k - 1]);
+        k += 1;
+    }
+    shifts
+};
+
+/// What changing four bytes by `change` (old and new, exclusive or, as read in little-endian order) makes to the CRC of
+/// a packet in which `behind` bytes follow them; to be applied by exclusive or, in little-endian order too.
+#[inline(never)]
+pub fn difference(change: u32, behind: u32) -> u32 {
+    // Behind the change itself, its own four bytes.
+    let bytes = behind.wrapping_add(4) & 0xffff;
+    let mut crc = change;
+    let mut k = 0;
+    while k < LENGTH_BITS {
+        if bytes >> k & 1 != 0 {
+            crc = multiply(SHIFTS[k & (LENGTH_BITS - 1)], crc);
+        }
+        k += 1;
+    }
+    crc
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn crc32c(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |crc: u32, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 0 { 0 } else { POLYNOMIAL })
+        })
+    }
+
+    #[test]
+    fn the_checksum_is_rfc_9260s() {
+        // RFC 3720 B.4: 32 bytes of zeroes, and of ones.
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_beginning_changes_the_crc_as_foretold(old in any::<[u8; 4]>(), new in any::<[u8; 4]>(), rest in prop::collection::vec(any::<u8>(), 0..3000)) {
+            let whole = |start: [u8; 4]| crc32c(&[&start[..], &rest].concat());
+            let change = u32::from_le_bytes(old) ^ u32::from_le_bytes(new);
+            prop_assert_eq!(whole(old) ^ whole(new), difference(change, rest.len() as u32));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Fragments: the first of a datagram has the ports and leads the way, the others follow it.
+//!
+//! No fragment waits for another, unless it overtook the first: that one is kept, and put back on its interface when the
+//! first comes. What the receiver reassembles is what was sent: a fragment that repeats or overlaps another is refused.
+
+use portlane_common::{
+    family::Address,
+    flow::FlowKey,
+    fragment::{Datagram, DatagramKey, FRAGMENT_SECONDS, HELD_PER_DATAGRAM, SEEN_WORDS},
+};
+
+use crate::{
+    header::Piece,
+    packet::{Net, Tables},
+};
+
+/// What a fragment is to its datagram: [`note`]'s answer, in its low byte.
+pub mod part {
+    /// Set beside [`FIRST`] and [`LATER`]: it was the one that was missing.
+    pub const COMPLETE: u32 = 1 << 24;
+    /// The first one. Above it lie, in sixteen bits, those that are kept.
+    pub const FIRST: u32 = 0;
+    /// A later one, whose datagram's tuple is known.
+    pub const LATER: u32 = 1;
+    /// One that came before the first. Above it lies the slot to keep it in.
+    pub const EARLY: u32 = 2;
+    /// One that repeats or overlaps another.
+    pub const OVERLAP: u32 = 3;
+    /// One that contradicts itself or another.
+    pub const MALFORMED: u32 = 4;
+    /// One for which there is no room.
+    pub const NO_ROOM: u32 = 5;
+}
+
+/// A fragment's key and place, copied so that no function of the slow path sees the packet.
+#[derive(Clone, Copy)]
+pub struct Fragment<A> {
+    /// Of its datagram.
+    pub key: DatagramKey<A>,
+    /// The tuple of the datagram, if this is the first one.
+    pub tuple: FlowKey<A>,
+    /// First unit of eight bytes that it holds.
+    pub start: u32,
+    /// Units that it holds.
+    pub units: u32,
+    /// Whether it is the last one.
+    pub last: bool,
+}
+
+/// A fragment of `bytes` bytes of payload; none if it contradicts itself (RFC 8200 §4.5: all but the last hold whole
+/// units, and none reaches beyond 65,535 bytes).
+#[inline(always)]
+pub fn at<A: Address>(key: DatagramKey<A>, tuple: FlowKey<A>, piece: &Piece, bytes: u32) -> Option<Fragment<A>> {
+    let (start, units) = (u32::from(piece.offset), bytes.div_ceil(8));
+    let fits = start * 8 + bytes <= 65_535;
+    let whole = !piece.more || bytes % 8 == 0;
+    (bytes != 0 && fits && whole).then_some(Fragment { key, tuple, start, units, last: !piece.more })
+}
+
+/// Enters a fragment into its datagram's record: one of [`part`].
+#[inline(never)]
+pub fn note<F: Net, T: Tables<F>>(tables: &T, fragment: &Fragment<F::Addr>) -> u32 {
+    let now = tables.clock();
+    if tables.datagram(&fragment.key, |datagram| u32::from(now.wrapping_sub(datagram.since) >= FRAGMENT_SECONDS)) == 1 {
+        tables.remove_datagram(&fragment.key);
+    }
+    tables.begin_datagram(&fragment.key);
+    tables.datagram(&fragment.key, |datagram| enter::<F, T>(tables, datagram, fragment, now))
+}
+
+#[inline(always)]
+fn enter<F: Net, T: Tables<F>>(
+    tables: &T,
+    datagram: &mut Datagram<F::Addr>,
+    fragment: &Fragment<F::Addr>,
+    now: u32,
+) -> u32 {
+    let end = fragment.start + fragment.units;
+    let beyond = datagram.total != 0 && (end > datagram.total || fragment.last);
+    if beyond || (fragment.last && datagram.received > end) {
+        return if beyond && fragment.last { part::OVERLAP } else { part::MALFORMED };
+    }
+    if datagram.since == 0 {
+        datagram.since = now.max(1);
+    }
+    if tables.repeat(SEEN_WORDS as u32, |word| overlaps(datagram, fragment, word)) {
+        return part::OVERLAP;
+    }
+    datagram.received += fragment.units;
+    if fragment.last {
+        datagram.total = end;
+    }
+    let complete = if datagram.received == datagram.total { part::COMPLETE } else { 0 };
+    if fragment.start == 0 {
+        datagram.tuple = fragment.tuple;
+        datagram.begun = 1;
+        let held = datagram.held;
+        datagram.held = 0;
+        return part::FIRST | (held & 0xffff) << 8 | complete;
+    }
+    if datagram.begun != 0 {
+        return part::LATER | complete;
+    }
+    let slot = datagram.held.trailing_ones();
+    if slot >= HELD_PER_DATAGRAM {
+        return part::NO_ROOM;
+    }
+    datagram.held |= 1 << slot;
+    // Put back on its interface, it is to find its place free.
+    tables.repeat(SEEN_WORDS as u32, |word| clear(datagram, fragment, word));
+    datagram.received -= fragment.units;
+    if fragment.last {
+        datagram.total = 0;
+    }
+    part::EARLY | slot << 8
+}
+
+/// The bits of a fragment in a word.
+#[inline(always)]
+fn bits<A>(fragment: &Fragment<A>, word: u32) -> u64 {
+    let (first, end) = (word * 64, word * 64 + 64);
+    let (from, to) = (fragment.start.max(first), (fragment.start + fragment.units).min(end));
+    if from >= to {
+        return 0;
+    }
+    let below = |count: u32| if count >= 64 { u64::MAX } else { (1 << (count & 63)) - 1 };
+    below(to - first) & !below(from - first)
+}
+
+/// Marks a fragment's units in a word; true, which ends the loop, if one of them was there.
+#[inline(always)]
+fn overlaps<A>(datagram: &mut Datagram<A>, fragment: &Fragment<A>, word: u32) -> bool {
+    let bits = bits(fragment, word);
+    let seen = &mut datagram.seen[word as usize & (SEEN_WORDS - 1)];
+    if *seen & bits != 0 {
+        return true;
+    }
+    *seen |= bits;
+    false
+}
+
+#[inline(always)]
+fn clear<A>(datagram: &mut Datagram<A>, fragment: &Fragment<A>, word: u32) -> bool {
+    datagram.seen[word as usize & (SEEN_WORDS - 1)] &= !bits(fragment, word);
+    false
+}

@@ -1,0 +1,91 @@
+//! Conversations that someone outside opens: until both sides have shown that they mean it, they live in a table of
+//! their own, where a flood pushes out its like and never an established conversation.
+//!
+//! Shown it is by the container where only its stack can tell: a TCP segment other than SYN ACK, an SCTP chunk other
+//! than INIT ACK. By the opener with the acknowledgement that only the SYN ACK's receiver knows, and over UDP by
+//! speaking again after it got an answer. An opener with a forged address can do neither, but for UDP.
+
+use portlane_common::flow::{Flow, FlowKey, flag, state};
+
+use crate::{
+    header::TCP,
+    packet::{Net, Packet, Tables, table},
+    stage::{
+        flow::pair,
+        parse::{ACK, Parsed, RST, SYN, kind, tcp_numbers},
+    },
+};
+
+/// Looks at a packet of a conversation in the table of new ones, before it is followed; whether it is one no more, and
+/// in the main table.
+#[inline(always)]
+pub fn advance<F: Net, P: Packet, T: Tables<F>>(
+    packet: &P,
+    tables: &T,
+    parsed: &Parsed<F::Addr>,
+    key: &FlowKey<F::Addr>,
+    flow: &Flow<F::Addr>,
+) -> bool {
+    let reply = flow.flags & flag::REPLY != 0;
+    let answered = flow.state & state::ANSWERED != 0;
+    let meant = if parsed.kind == kind::UDP {
+        !reply && answered
+    } else if parsed.tcp & RST != 0 {
+        false
+    } else if parsed.tcp & SYN != 0 {
+        if reply && parsed.proto == TCP && parsed.tcp & ACK != 0 {
+            let [sequence, _] = tcp_numbers(packet, parsed);
+            expect::<F, T>(tables, key, sequence.wrapping_add(1));
+        }
+        false
+    } else if reply {
+        true
+    } else {
+        let [_, acknowledged] = tcp_numbers(packet, parsed);
+        parsed.proto == TCP && answered && flow.expected != 0 && acknowledged == flow.expected
+    };
+    meant && promote::<F, T>(tables, key)
+}
+
+/// Notes in both entries which acknowledgement completes the handshake.
+#[inline(never)]
+fn expect<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, expected: u32) -> u32 {
+    let Some(flow) = tables.flow(table::NEW, key) else { return 0 };
+    let pair = pair(key, flow);
+    tables.expect_of_flow(&pair, expected);
+    tables.expect_of_flow(key, expected);
+    0
+}
+
+/// Moves a conversation to the main table. Without room there, or beyond the container's share, it stays where it is.
+#[inline(never)]
+fn promote<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
+    let Some(flow) = tables.flow(table::NEW, key) else { return false };
+    let pair_key = pair(key, flow);
+    let Some(mirror) = tables.flow(table::NEW, &pair_key) else { return false };
+    let owner = flow.owner;
+    if owner != 0 && !tables.hold(owner) {
+        return false;
+    }
+    let reply = flow.flags & flag::REPLY != 0;
+    if !tables.add_flow(table::MAIN, &pair_key, mirror) {
+        give_back::<F, T>(tables, owner);
+        return false;
+    }
+    if !tables.add_flow(table::MAIN, key, flow) {
+        tables.remove_flow(table::MAIN, &pair_key);
+        give_back::<F, T>(tables, owner);
+        return false;
+    }
+    tables.watch(if reply { &pair_key } else { key });
+    tables.remove_flow(table::NEW, &pair_key);
+    tables.remove_flow(table::NEW, key);
+    true
+}
+
+#[inline(always)]
+fn give_back<F: Net, T: Tables<F>>(tables: &T, owner: u32) {
+    if owner != 0 {
+        tables.release(owner);
+    }
+}

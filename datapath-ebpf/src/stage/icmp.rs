@@ -1,0 +1,111 @@
+//! ICMP errors: what is said about a packet of a flow belongs to the flow, and goes where its answers go (RFC 5508 §4).
+//!
+//! The quoted packet was seen with the addresses and ports of the far side; its sender must read its own. An error
+//! neither refreshes a flow nor ends it (RFC 5508 REQ-5). Only eight bytes of the quoted L4 header need be there
+//! (RFC 792): what a checksum beyond them says is left alone.
+
+use portlane_common::{
+    family::Address,
+    flow::{FlowKey, flag, hop},
+    reason::Reason,
+};
+
+use crate::{
+    header::{SCTP, TCP, UDP, difference, fold, update},
+    packet::{Net, Packet, Tables},
+    stage::{flow, parse::Parsed, route},
+    verdict::Verdict,
+};
+
+/// Bytes of an ICMP error before the quoted packet.
+const HEADER: usize = 8;
+/// Bytes of a quoted L4 header that must be there.
+const QUOTED_L4: usize = 8;
+/// Bytes of the extension headers, or IPv4 options, that a quoted packet may have.
+const QUOTED_OPTIONS: usize = 64;
+
+/// Carries an error on as the flow of the packet that it quotes; none if it quotes none of ours.
+#[inline(always)]
+pub fn follow<F: Net, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed<F::Addr>,
+    zone: u32,
+) -> Option<Verdict> {
+    let inner = parsed.l4 + HEADER;
+    packet.pull((inner + F::HEADER_LEN + QUOTED_OPTIONS + QUOTED_L4) as u32);
+    let quoted = F::quoted(packet, inner)?;
+    let [first, second, third, fourth] = packet.read::<[u16; QUOTED_L4 / 2]>(quoted.l4)?;
+    let echo = quoted.proto == F::ICMP;
+    // The tuple of an answer to the quoted packet.
+    let (sport, dport) = if echo {
+        let [icmp, _] = first.to_ne_bytes();
+        let id = u16::from_be(third);
+        if icmp == F::ECHO_REQUEST {
+            (0, id)
+        } else if icmp == F::ECHO_REPLY {
+            (id, 0)
+        } else {
+            return None;
+        }
+    } else if matches!(quoted.proto, TCP | UDP | SCTP) {
+        (u16::from_be(second), u16::from_be(first))
+    } else {
+        return None;
+    };
+    let (src, dst, proto) = (quoted.dst, quoted.src, quoted.proto);
+    let key = FlowKey { src, dst, sport, dport, zone, proto, pad: 0, pad2: 0 };
+    let flow = flow::find_any::<F, T>(tables, &key)?;
+    let routed = flow.flags & flag::ROUTED != 0;
+    if routed && parsed.ttl <= 1 {
+        return Some(Verdict::drop(Reason::TtlExpired));
+    }
+    // The speaker may be the far end itself, or any router on the way.
+    let outer_src = if parsed.src == key.src { flow.src } else { parsed.src };
+    let outer_dst = if parsed.dst == key.dst { flow.dst } else { parsed.dst };
+    let same = outer_src == parsed.src && outer_dst == parsed.dst;
+    let outer =
+        if same { 0 } else { difference(parsed.src.sum() + parsed.dst.sum(), outer_src.sum() + outer_dst.sum()) };
+    let both = fold(u32::from(flow.addr_delta) + u32::from(flow.port_delta));
+    // What the quoted addresses and ports change is made up for by the quoted checksums, where those are in reach.
+    let (checksum, delta) = match proto {
+        UDP if fourth != 0 => (Some(quoted.l4 + 6), both),
+        _ if echo && F::ICMP_PSEUDO_HEADER => (Some(quoted.l4 + 2), both),
+        _ if echo => (Some(quoted.l4 + 2), flow.port_delta),
+        _ => (None, 0),
+    };
+    // IPv4's quoted header makes up for its own addresses; IPv6's are under the ICMP checksum.
+    let bytes = if F::ICMP_PSEUDO_HEADER { both } else { flow.port_delta };
+    let covered = fold(u32::from(bytes) + u32::from(if delta == 0 { 0 } else { !delta }));
+    let ports = if echo {
+        packet.write(quoted.l4 + 4, (flow.sport | flow.dport).to_be())
+    } else {
+        packet.write(quoted.l4, [flow.dport.to_be(), flow.sport.to_be()])
+    };
+    let summed = match checksum {
+        Some(at) => match packet.read::<u16>(at) {
+            Some(old) => {
+                let new = update(old, delta);
+                // RFC 768: a computed zero is sent as all ones.
+                packet.write(at, if new == 0 && proto == UDP { 0xffff } else { new })
+            }
+            None => false,
+        },
+        None => true,
+    };
+    let pseudo = if F::ICMP_PSEUDO_HEADER { outer } else { 0 };
+    let written = ports
+        && summed
+        && F::set_quoted(packet, inner, flow.dst, flow.src, flow.addr_delta)
+        && F::set_addresses(packet, outer_src, outer_dst, outer)
+        && packet.checksum(parsed.l4 + 2, pseudo, covered, false)
+        && (!routed || F::count_hop(packet, parsed.ttl))
+        && (flow.hop == hop::HOST || flow.dst_mac == [0; 6] || packet.write(0, [flow.dst_mac, flow.src_mac]));
+    if !written {
+        return Some(Verdict::drop(Reason::Malformed));
+    }
+    if flow.endpoint != 0 {
+        tables.count_endpoint(flow.endpoint, true, packet.length());
+    }
+    Some(route::out(flow, false))
+}
