@@ -99,7 +99,25 @@ pub struct Flow<A> {
     pub owner: u32,
     /// TCP, before the handshake is done: the acknowledgement that completes it; 0 while the SYN ACK was not seen.
     pub expected: u32,
-    /// Armed in the opener's entry of a conversation in `pl_flow4` or `pl_flow6`.
+}
+
+/// A flow of a conversation that is not confirmed yet (`pl_new4`, `pl_new6`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewFlow<A> {
+    /// The flow.
+    pub flow: Flow<A>,
+    /// Room for the timer that it is to have: always zero.
+    pub room: [u64; 2],
+}
+
+/// A flow of a conversation that is confirmed (`pl_flow4`, `pl_flow6`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimedFlow<A> {
+    /// The flow.
+    pub flow: Flow<A>,
+    /// Armed in the opener's entry.
     pub timer: bpf_timer,
 }
 

@@ -11,7 +11,10 @@ use portlane_common::{
     publish::{Publish, PublishKey},
 };
 
-use crate::{header::Header, stage::nat::Scratch};
+use crate::{
+    header::Header,
+    stage::{fragment::Fragment, nat::Scratch, parse::Parsed},
+};
 
 /// Bytes of a packet. Offsets count from the Ethernet header.
 pub trait Packet {
@@ -71,6 +74,8 @@ pub mod table {
     pub const MAIN: u32 = 0;
     /// `pl_new4` and `pl_new6`: what someone outside has opened and not confirmed; the longest unused makes room.
     pub const NEW: u32 = 1;
+    /// No table: nothing is found there.
+    pub const NONE: u32 = 2;
 }
 
 /// Tables that do not depend on the address family.
@@ -109,6 +114,9 @@ pub trait Shared {
 
 /// Tables of one address family.
 pub trait Tables<F: Family>: Shared {
+    /// The same headers, of which the verifier knows nothing any more: what follows is looked at once, and not once for
+    /// each way through the parser. None only if there is no room to do it in.
+    fn plain(&self, parsed: &Parsed<F::Addr>) -> Option<Parsed<F::Addr>>;
     /// Lends room for a flow to be: the stack of a BPF program has 512 bytes, its callees' included.
     fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> u32) -> u32;
     /// The entry for a tuple in one of the [`table`]s.
@@ -137,7 +145,9 @@ pub trait Tables<F: Family>: Shared {
     fn keep<P: Packet>(&self, packet: &P, key: &HeldKey<F::Addr>) -> bool;
     /// Puts the packets kept in the slots whose bits are set in `held` back on the interface of the packet at hand, which
     /// comes out of it unchanged; false if it does not.
-    fn put_back<P: Packet>(&self, packet: &mut P, key: &DatagramKey<F::Addr>, held: u32) -> bool;
+    fn put_back<P: Packet>(&self, packet: &mut P, key: &mut HeldKey<F::Addr>, held: u32) -> bool;
+    /// Lends room for a fragment.
+    fn fragment(&self) -> Option<&mut Fragment<F::Addr>>;
     /// The endpoint with this address.
     fn endpoint(&self, addr: &F::Addr) -> Option<&Endpoint>;
     /// Whether the address is one of the host's own (loopback not counted).

@@ -212,7 +212,8 @@ fn a_closed_or_reset_connection_is_forgotten_within_minutes() {
 fn a_reset_that_was_not_believed_does_not_end_a_connection() {
     for version in Version::BOTH {
         let tables = memory();
-        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
+        let says =
+            |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
         let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
         says(SYN);
         hears(SYN | ACK);
@@ -229,7 +230,8 @@ fn a_reset_that_was_not_believed_does_not_end_a_connection() {
 fn a_half_closed_connection_lives_for_hours() {
     for version in Version::BOTH {
         let tables = memory();
-        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
+        let says =
+            |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
         let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
         says(SYN);
         hears(SYN | ACK);
@@ -246,7 +248,8 @@ fn a_half_closed_connection_lives_for_hours() {
 fn a_tcp_simultaneous_open_connects() {
     for version in Version::BOTH {
         let tables = memory();
-        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
+        let says =
+            |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
         let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
         assert_eq!(says(SYN).action(), verdict::UPLINK);
         assert_eq!(hears(SYN).action(), verdict::ENDPOINT);

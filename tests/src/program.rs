@@ -12,9 +12,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use bytemuck::Pod;
 use nix::sched::{CloneFlags, unshare};
 use portlane::{
-    bpf::{Datapath, LoadSettings, layout},
+    bpf::{
+        Datapath, LoadSettings,
+        layout::{self, Layout},
+    },
     linux::{
         bpf_run::{self, Run, Sum},
         bpf_syscall, netns,
@@ -116,13 +120,16 @@ impl Programs {
     /// # Errors
     /// The maps cannot be changed.
     pub fn forget_flows(&self) -> Result<()> {
-        for key in self.datapath.flows4()?.keys() {
-            self.datapath.table(&layout::FLOW4)?.delete(key)?;
-            self.datapath.table(&layout::NEW4)?.delete(key)?;
-        }
-        for key in self.datapath.flows6()?.keys() {
-            self.datapath.table(&layout::FLOW6)?.delete(key)?;
-            self.datapath.table(&layout::NEW6)?.delete(key)?;
+        self.forget(&layout::FLOW4)?;
+        self.forget(&layout::FLOW6)?;
+        self.forget(&layout::NEW4)?;
+        self.forget(&layout::NEW6)
+    }
+
+    fn forget<K: Pod + Ord, V: Pod>(&self, layout: &Layout<K, V>) -> Result<()> {
+        let table = self.datapath.table(layout)?;
+        for key in table.read_all()?.keys() {
+            table.delete(key)?;
         }
         Ok(())
     }

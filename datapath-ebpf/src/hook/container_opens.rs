@@ -34,6 +34,7 @@ pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) ->
 fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
     let parsed = parse::beginning::<F, P>(packet, &ip);
+    let Some(parsed) = tables.plain(&parsed) else { return Verdict::drop(Reason::NotLoaded) };
     let key = parsed.key(packet.ifindex());
     follow_or_open::<F, P, T>(packet, tables, &parsed, &key, table::MAIN, |scratch| {
         // One after the other, not one inside the other: the frames of both do not fit the stack.

@@ -2,17 +2,16 @@
 
 use portlane_common::{
     family::{Family, V4, V6},
-    flow::{FlowKey, ZONE_OUTSIDE},
-    fragment::{DatagramKey, HeldKey},
+    flow::ZONE_OUTSIDE,
     reason::Reason,
 };
 
 use crate::{
     header::Ethernet,
-    packet::{Net, Packet, Tables, table},
+    packet::{Net, Packet, Tables},
     stage::{
         flow,
-        fragment::{self, part},
+        fragment::{self, Fragment, part},
         parse::{self, Parsed, kind},
     },
     verdict::{Verdict, next},
@@ -37,34 +36,42 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(ip) = parse::ip::<F, P>(packet) else { return malformed };
     let Some(piece) = F::piece(packet, &ip) else { return malformed };
     let zone = if inside { packet.ifindex() } else { ZONE_OUTSIDE };
-    let beginning = parse::beginning::<F, P>(packet, &ip);
-    let key = DatagramKey { src: ip.src, dst: ip.dst, id: piece.id, zone, proto: u32::from(piece.proto) };
+    let parsed = parse::beginning::<F, P>(packet, &ip);
     let bytes = ip.end.saturating_sub(piece.l4 as u32);
-    let Some(fragment) = fragment::at(key, beginning.key(zone), &piece, bytes) else {
+    let Some(fragment) = tables.fragment() else { return Verdict::drop(Reason::NotLoaded) };
+    if !fragment.fill(&parsed, zone, &piece, bytes) {
         return malformed;
-    };
-    let noted = fragment::note::<F, T>(tables, &fragment);
+    }
+    let noted = fragment::note::<F, T>(tables, fragment);
+    if noted & part::COMPLETE != 0 {
+        // Before it is forgotten.
+        take_tuple::<F, T>(tables, fragment, noted);
+        tables.remove_datagram(&fragment.key.datagram);
+    }
     match noted & 0xff {
-        part::FIRST => {
-            if noted & part::COMPLETE != 0 {
-                tables.remove_datagram(&key);
-            }
-            first::<F, P, T>(packet, tables, &key, beginning.kind, noted >> 8 & 0xffff, inside)
-        }
+        part::FIRST => first::<F, P, T>(packet, tables, fragment, parsed.kind, noted >> 8 & 0xffff, inside),
         part::LATER => {
-            let Some(tuple) = tables.datagram_tuple(&key) else { return Verdict::drop(Reason::FragmentOrphan) };
-            let tuple = *tuple;
-            if noted & part::COMPLETE != 0 {
-                tables.remove_datagram(&key);
-            }
-            later::<F, P, T>(packet, tables, &beginning, &tuple, inside)
+            take_tuple::<F, T>(tables, fragment, noted);
+            later::<F, P, T>(packet, tables, &parsed, fragment, inside)
         }
-        part::EARLY if tables.keep(packet, &HeldKey { datagram: key, slot: noted >> 8 }) => {
-            Verdict::drop(Reason::FragmentHeld)
+        part::EARLY => {
+            fragment.key.slot = noted >> 8;
+            let kept = tables.keep(packet, &fragment.key);
+            Verdict::drop(if kept { Reason::FragmentHeld } else { Reason::FragmentEarly })
         }
         part::OVERLAP => Verdict::drop(Reason::FragmentOverlap),
         part::MALFORMED => malformed,
         _ => Verdict::drop(Reason::FragmentEarly),
+    }
+}
+
+/// A later fragment has its tuple from the first.
+#[inline(always)]
+fn take_tuple<F: Net, T: Tables<F>>(tables: &T, fragment: &mut Fragment<F::Addr>, noted: u32) {
+    if noted & 0xff == part::LATER
+        && let Some(tuple) = tables.datagram_tuple(&fragment.key.datagram)
+    {
+        fragment.tuple = *tuple;
     }
 }
 
@@ -73,12 +80,12 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
 fn first<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
-    key: &DatagramKey<F::Addr>,
+    fragment: &mut Fragment<F::Addr>,
     kind: u8,
     held: u32,
     inside: bool,
 ) -> Verdict {
-    if held != 0 && !tables.put_back(packet, key, held) {
+    if held != 0 && !tables.put_back(packet, &mut fragment.key, held) {
         return Verdict::drop(Reason::FragmentEarly);
     }
     match kind {
@@ -97,14 +104,12 @@ fn later<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
     parsed: &Parsed<F::Addr>,
-    tuple: &FlowKey<F::Addr>,
+    fragment: &Fragment<F::Addr>,
     inside: bool,
 ) -> Verdict {
-    let established = flow::find_in::<F, T>(tables, table::MAIN, tuple);
-    let at = if established.is_some() { table::MAIN } else { table::NEW };
-    let found = if established.is_some() { established } else { flow::find_in::<F, T>(tables, table::NEW, tuple) };
-    if let Some(flow) = found {
-        return flow::follow::<F, P, T>(packet, tables, parsed, tuple, flow, at);
+    let at = flow::table_of::<F, T>(tables, &fragment.tuple);
+    if let Some(flow) = tables.flow(at, &fragment.tuple) {
+        return flow::follow::<F, P, T>(packet, tables, parsed, &fragment.tuple, flow, at);
     }
     if tables.is_host(&parsed.dst) {
         return Verdict::PASS;

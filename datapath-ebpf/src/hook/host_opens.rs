@@ -3,12 +3,13 @@
 use portlane_common::{
     family::{Family, V4, V6},
     flow::{FlowKey, ZONE_HOST, ZONE_OUTSIDE, hop},
+    reason::Reason,
 };
 
 use crate::{
     header::{Ethernet, UDP},
     packet::{Net, Packet, Tables, table},
-    stage::{flow::find_any, nat::Scratch, open::follow_or_open, parse, publish},
+    stage::{flow::table_of, nat::Scratch, open::follow_or_open, parse, publish},
     verdict::{Verdict, decision},
 };
 
@@ -27,6 +28,7 @@ pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) ->
 fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::PASS };
     let parsed = parse::l4::<F, P>(packet, &ip);
+    let Some(parsed) = tables.plain(&parsed) else { return Verdict::drop(Reason::NotLoaded) };
     let key = parsed.key(ZONE_HOST);
     follow_or_open::<F, P, T>(packet, tables, &parsed, &key, table::MAIN, |scratch| decide::<F, T>(tables, scratch))
 }
@@ -51,7 +53,7 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u
     let published = || {
         key.proto == UDP && publish::find::<F, T>(tables, &key.src, UDP, key.sport, tables.is_host(&key.src)).is_some()
     };
-    match find_any::<F, T>(tables, &answer) {
+    match tables.flow(table_of::<F, T>(tables, &answer), &answer) {
         Some(holder) if holder.hop == hop::HOST => return decision::PASS,
         None if !published() => return decision::PASS,
         _ => {}

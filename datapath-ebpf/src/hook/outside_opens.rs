@@ -28,6 +28,7 @@ pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) ->
 fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::PASS };
     let parsed = parse::beginning::<F, P>(packet, &ip);
+    let Some(parsed) = tables.plain(&parsed) else { return Verdict::drop(Reason::NotLoaded) };
     let key = parsed.key(ZONE_OUTSIDE);
     let uplink = packet.ifindex();
     let ports = parsed.has_ports();

@@ -13,7 +13,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
     family::{Addr4, Addr6},
-    flow::{Flow, FlowKey},
+    flow::{FlowKey, NewFlow, TimedFlow},
     fragment::{Datagram, DatagramKey, Held, HeldKey, MAX_DATAGRAMS, MAX_HELD},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
@@ -22,7 +22,7 @@ use portlane_common::{
     socket::{SocketKey, SocketOrigin},
 };
 
-use crate::stage::nat::Scratch;
+use crate::stage::{fragment::Fragment, nat::Scratch, parse::Parsed};
 
 const FLOWS: usize = MAX_FLOWS as usize;
 const NEW_FLOWS: usize = MAX_NEW_FLOWS as usize;
@@ -36,13 +36,13 @@ const SOCKETS: usize = MAX_SOCKETS as usize;
 const REASON_ROWS: usize = Hook::ALL.len() * REASONS as usize;
 
 #[btf_map(name = "pl_flow4")]
-pub static FLOW4: HashMap<FlowKey<Addr4>, Flow<Addr4>, FLOWS> = HashMap::new();
+pub static FLOW4: HashMap<FlowKey<Addr4>, TimedFlow<Addr4>, FLOWS> = HashMap::new();
 #[btf_map(name = "pl_flow6")]
-pub static FLOW6: HashMap<FlowKey<Addr6>, Flow<Addr6>, FLOWS> = HashMap::new();
+pub static FLOW6: HashMap<FlowKey<Addr6>, TimedFlow<Addr6>, FLOWS> = HashMap::new();
 #[btf_map(name = "pl_new4")]
-pub static NEW4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, NEW_FLOWS> = LruHashMap::new();
+pub static NEW4: LruHashMap<FlowKey<Addr4>, NewFlow<Addr4>, NEW_FLOWS> = LruHashMap::new();
 #[btf_map(name = "pl_new6")]
-pub static NEW6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, NEW_FLOWS> = LruHashMap::new();
+pub static NEW6: LruHashMap<FlowKey<Addr6>, NewFlow<Addr6>, NEW_FLOWS> = LruHashMap::new();
 #[btf_map(name = "pl_share")]
 pub static SHARE: Array<Share, ENDPOINTS> = Array::new();
 #[btf_map(name = "pl_reserved")]
@@ -97,6 +97,14 @@ pub static SCRATCH4: PerCpuArray<Scratch<Addr4>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_scratch6")]
 pub static SCRATCH6: PerCpuArray<Scratch<Addr6>, 1> = PerCpuArray::new();
 
+#[btf_map(name = "pl_fragment4")]
+pub static FRAGMENT4: PerCpuArray<Fragment<Addr4>, 1> = PerCpuArray::new();
+#[btf_map(name = "pl_fragment6")]
+pub static FRAGMENT6: PerCpuArray<Fragment<Addr6>, 1> = PerCpuArray::new();
+#[btf_map(name = "pl_parsed4")]
+pub static PARSED4: PerCpuArray<Parsed<Addr4>, 1> = PerCpuArray::new();
+#[btf_map(name = "pl_parsed6")]
+pub static PARSED6: PerCpuArray<Parsed<Addr6>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_blank4")]
 pub static BLANK4: PerCpuArray<Datagram<Addr4>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_blank6")]

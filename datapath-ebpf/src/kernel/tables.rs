@@ -11,7 +11,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Veth},
     family::{Addr4, Addr6, V4, V6},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, NewFlow, TimedFlow},
     fragment::{Datagram, DatagramKey, HELD_PER_DATAGRAM, HeldKey},
     network::Uplink,
     policy::PolicyKey,
@@ -30,7 +30,11 @@ use crate::{
     header::UDP,
     hook::socket::Origins,
     packet::{Packet, Route, Shared, Tables, table},
-    stage::{fragment::part, nat::Scratch},
+    stage::{
+        fragment::{Fragment, part},
+        nat::Scratch,
+        parse::Parsed,
+    },
     verdict::decision,
 };
 
@@ -166,15 +170,34 @@ impl Ranges for PolicyKey {
 
 /// The maps of one family.
 macro_rules! tables {
-    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident) => {
+    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident, $parsed:ident, $fragment:ident) => {
         impl Maps {
             #[inline(always)]
             fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
-                if table == table::NEW { maps::$new.get_ptr_mut(key) } else { maps::$flow.get_ptr_mut(key) }
+                if table == table::NEW {
+                    // SAFETY: a field of an entry, which is there.
+                    maps::$new.get_ptr_mut(key).map(|new| unsafe { &raw mut (*new).flow })
+                } else {
+                    // SAFETY: as above.
+                    maps::$flow.get_ptr_mut(key).map(|timed| unsafe { &raw mut (*timed).flow })
+                }
             }
         }
 
         impl Tables<$family> for Maps {
+            #[inline(always)]
+            fn plain(&self, parsed: &Parsed<$addr>) -> Option<Parsed<$addr>> {
+                let slot = maps::$parsed.get_ptr_mut(0)?;
+                // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
+                let mut plain = unsafe {
+                    slot.write_volatile(*parsed);
+                    slot.read_volatile()
+                };
+                // Bounds that the verifier has forgotten too.
+                plain.l4 &= 127;
+                Some(plain)
+            }
+
             #[inline(always)]
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
                 match maps::$scratch.get_ptr_mut(0) {
@@ -187,16 +210,29 @@ macro_rules! tables {
             #[inline(always)]
             fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
                 // SAFETY: plain data; only time stamp, state and next hop change, each written at once.
-                unsafe { if table == table::NEW { maps::$new.get(key) } else { maps::$flow.get(key) } }
+                unsafe {
+                    if table == table::MAIN {
+                        maps::$flow.get(key).map(|timed| &timed.flow)
+                    } else if table == table::NEW {
+                        maps::$new.get(key).map(|new| &new.flow)
+                    } else {
+                        None
+                    }
+                }
             }
 
             #[inline(always)]
             fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
                 let flags = u64::from(BPF_NOEXIST);
+                // The flow lies in the table of new ones or in the scratch space, with room for a timer behind it: the
+                // verifier sees to it.
+                let room = core::ptr::from_ref(flow);
                 let added = if table == table::NEW {
-                    maps::$new.insert(key, flow, flags)
+                    // SAFETY: as the verifier sees to.
+                    maps::$new.insert(key, unsafe { &*room.cast::<NewFlow<$addr>>() }, flags)
                 } else {
-                    maps::$flow.insert(key, flow, flags)
+                    // SAFETY: as above. The kernel copies all but the timer.
+                    maps::$flow.insert(key, unsafe { &*room.cast::<TimedFlow<$addr>>() }, flags)
                 };
                 added.is_ok()
             }
@@ -281,21 +317,27 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn put_back<P: Packet>(&self, packet: &mut P, key: &DatagramKey<$addr>, held: u32) -> bool {
+            fn put_back<P: Packet>(&self, packet: &mut P, key: &mut HeldKey<$addr>, held: u32) -> bool {
                 let (length, ifindex) = (packet.length(), packet.ifindex());
                 let Some(own) = held::copy(self.context, length) else { return false };
-                let mut key = HeldKey { datagram: *key, slot: 0 };
+                key.slot = 0;
                 while key.slot < HELD_PER_DATAGRAM {
                     if held >> key.slot & 1 != 0 {
                         // SAFETY: as in `veth`; the program itself is the only writer.
-                        if let Some(frame) = unsafe { maps::$held.get(&key) } {
+                        if let Some(frame) = unsafe { maps::$held.get(&*key) } {
                             held::send(self.context, frame, ifindex);
-                            let _ = maps::$held.remove(&key);
+                            let _ = maps::$held.remove(&*key);
                         }
                     }
                     key.slot += 1;
                 }
                 held::restore(self.context, own)
+            }
+
+            #[inline(always)]
+            fn fragment(&self) -> Option<&mut Fragment<$addr>> {
+                // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
+                maps::$fragment.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
             }
 
             #[inline(always)]
@@ -359,8 +401,10 @@ macro_rules! tables {
 }
 
 tables!(
-    V4, Addr4, FLOW4, NEW4, entry4, watch4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4
+    V4, Addr4, FLOW4, NEW4, entry4, watch4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4,
+    PARSED4, FRAGMENT4
 );
 tables!(
-    V6, Addr6, FLOW6, NEW6, entry6, watch6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6
+    V6, Addr6, FLOW6, NEW6, entry6, watch6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6,
+    PARSED6, FRAGMENT6
 );

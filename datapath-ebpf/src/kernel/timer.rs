@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated;
 use portlane_common::{
     family::{Addr4, Addr6},
-    flow::{Flow, FlowKey, LOOK_SECONDS, age},
+    flow::{FlowKey, LOOK_SECONDS, TimedFlow, age},
 };
 
 use super::maps;
@@ -76,23 +76,23 @@ macro_rules! timers {
         #[inline(never)]
         pub fn $watch(key: &FlowKey<$addr>) -> i32 {
             let Some(flow) = maps::$flow.get_ptr_mut(key) else { return 0 };
-            let callback: unsafe extern "C" fn(*mut c_void, *mut FlowKey<$addr>, *mut Flow<$addr>) -> i64 = $look;
+            let callback: unsafe extern "C" fn(*mut c_void, *mut FlowKey<$addr>, *mut TimedFlow<$addr>) -> i64 = $look;
             // SAFETY: the slot stays allocated while the program runs, and the callback has the helper's signature.
             unsafe {
                 let timer = (&raw mut (*flow).timer).cast();
                 let map = (&raw const maps::$flow).cast_mut().cast();
                 if generated::bpf_timer_init(timer, map, BOOT_TIME) == 0 {
                     generated::bpf_timer_set_callback(timer, callback as *mut c_void);
-                    generated::bpf_timer_start(timer, pause(timeout(key.proto, (*flow).state)), 0);
+                    generated::bpf_timer_start(timer, pause(timeout(key.proto, (*flow).flow.state)), 0);
                 }
             }
             0
         }
 
         /// Looks at a conversation: takes it away if it is over, or looks again when it may be.
-        unsafe extern "C" fn $look(_map: *mut c_void, key: *mut FlowKey<$addr>, flow: *mut Flow<$addr>) -> i64 {
+        unsafe extern "C" fn $look(_map: *mut c_void, key: *mut FlowKey<$addr>, flow: *mut TimedFlow<$addr>) -> i64 {
             // SAFETY: the entry whose timer it is.
-            let (opener, entry) = unsafe { (&*key, &*flow) };
+            let (opener, entry) = unsafe { (&*key, &(*flow).flow) };
             let idle = age(clock(), entry.seen);
             let left = timeout(opener.proto, entry.state).saturating_sub(idle);
             let replaced = entry.publish != 0

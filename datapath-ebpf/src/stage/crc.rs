@@ -8,33 +8,45 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 /// Bits that count the bytes of a packet.
 const LENGTH_BITS: usize = 16;
 
-/// Product of two polynomials modulo Castagnoli's; the highest bit is the lowest power.
-#[inline(always)]
+/// Half bytes of a word.
+const NIBBLES: usize = 8;
+
+/// What appending `2^k` zero bytes makes of each half byte of a CRC, in `APPEND[k][place][half byte]`: no branch for the
+/// verifier to follow, and no step for each bit.
+static APPEND: [[[u32; 16]; NIBBLES]; LENGTH_BITS] = {
+    let mut tables = [[[0; 16]; NIBBLES]; LENGTH_BITS];
+    // x to the power of 8: the highest bit is the lowest power.
+    let mut shift = 0x0080_0000;
+    let mut k = 0;
+    while k < LENGTH_BITS {
+        let mut place = 0;
+        while place < NIBBLES {
+            let mut half = 0;
+            while half < 16 {
+                tables[k][place][half as usize] = multiply(half << (4 * place), shift);
+                half += 1;
+            }
+            place += 1;
+        }
+        shift = multiply(shift, shift);
+        k += 1;
+    }
+    tables
+};
+
+/// Product of two polynomials modulo Castagnoli's.
 const fn multiply(mut a: u32, b: u32) -> u32 {
     let mut product = 0;
     let mut power = b;
-    let mut bit = 0;
-    while bit < 32 {
+    while a != 0 {
         if a & 0x8000_0000 != 0 {
             product ^= power;
         }
         a <<= 1;
         power = if power & 1 == 0 { power >> 1 } else { power >> 1 ^ POLYNOMIAL };
-        bit += 1;
     }
     product
 }
-
-/// `SHIFTS[k]` is x to the power of `8 · 2^k`: multiplying by it appends `2^k` zero bytes.
-const SHIFTS: [u32; LENGTH_BITS] = {
-    let mut shifts = [0x0080_0000; LENGTH_BITS];
-    let mut k = 1;
-    while k < LENGTH_BITS {
-        shifts[k] = multiply(shifts[k - 1], shifts[k - 1]);
-        k += 1;
-    }
-    shifts
-};
 
 /// What changing four bytes by `change` (old and new, exclusive or, as read in little-endian order) makes to the CRC of
 /// a packet in which `behind` bytes follow them; to be applied by exclusive or, in little-endian order too.
@@ -46,7 +58,14 @@ pub fn difference(change: u32, behind: u32) -> u32 {
     let mut k = 0;
     while k < LENGTH_BITS {
         if bytes >> k & 1 != 0 {
-            crc = multiply(SHIFTS[k & (LENGTH_BITS - 1)], crc);
+            let table = &APPEND[k & (LENGTH_BITS - 1)];
+            let mut sum = 0;
+            let mut place = 0;
+            while place < NIBBLES {
+                sum ^= table[place & (NIBBLES - 1)][(crc >> (4 * place)) as usize & 15];
+                place += 1;
+            }
+            crc = sum;
         }
         k += 1;
     }

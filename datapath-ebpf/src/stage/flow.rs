@@ -8,7 +8,7 @@ use portlane_common::{
 use crate::{
     packet::{Net, Packet, Tables, route, table},
     stage::{
-        parse::{FIN, Parsed, RST, headers},
+        parse::{ACK, FIN, Parsed, RST, SYN, headers},
         rewrite, route as way,
     },
     verdict::Verdict,
@@ -18,7 +18,7 @@ use crate::{
 #[inline(always)]
 pub fn is_live<F: Net, T: Tables<F>>(tables: &T, proto: u8, flow: &Flow<F::Addr>) -> bool {
     (flow.publish == 0 || tables.generation(flow.publish) == flow.generation)
-        && (!is_stale::<F, T>(tables, flow) || in_time::<F, T>(tables, proto, flow))
+        && (!is_stale::<F, T>(tables, flow) || in_time::<F, T>(tables, proto, flow.state, flow.seen))
 }
 
 /// Whether the stamp is old enough to be renewed. Another CPU may have stamped it since this one read the clock: then it
@@ -29,9 +29,9 @@ fn is_stale<F: Net, T: Tables<F>>(tables: &T, flow: &Flow<F::Addr>) -> bool {
 }
 
 /// Asked at most once a second for a flow that packets pass, since the clock that counts suspension is not cheap.
-#[inline(always)]
-fn in_time<F: Net, T: Tables<F>>(tables: &T, proto: u8, flow: &Flow<F::Addr>) -> bool {
-    age(tables.clock(), flow.seen) < tables.timeout(proto, flow.state)
+#[inline(never)]
+fn in_time<F: Net, T: Tables<F>>(tables: &T, proto: u8, state: u8, seen: u32) -> bool {
+    age(tables.clock(), seen) < tables.timeout(proto, state)
 }
 
 /// The live entry for a tuple in one of the tables.
@@ -51,20 +51,25 @@ pub fn find<'a, F: Net, T: Tables<F>>(
     parsed: &Parsed<F::Addr>,
     key: &FlowKey<F::Addr>,
 ) -> Option<&'a Flow<F::Addr>> {
-    find_in::<F, T>(tables, table::MAIN, key).filter(|flow| !is_superseded(parsed, flow))
+    find_in::<F, T>(tables, table::MAIN, key).filter(|flow| !is_superseded(parsed.tcp, flow))
 }
 
 /// Whether the far side opens another conversation with the tuple of one that is over, which leads somewhere else.
 #[inline(always)]
-pub fn is_superseded<A: Copy>(parsed: &Parsed<A>, flow: &Flow<A>) -> bool {
-    parsed.is_syn() && flow.flags & flag::REPLY != 0 && state::is_closed(flow.state)
+pub fn is_superseded<A>(tcp: u8, flow: &Flow<A>) -> bool {
+    tcp & (SYN | ACK) == SYN && flow.flags & flag::REPLY != 0 && state::is_closed(flow.state)
 }
 
-/// The live entry for a tuple, wherever it is.
-#[inline(always)]
-pub fn find_any<'a, F: Net, T: Tables<F>>(tables: &'a T, key: &FlowKey<F::Addr>) -> Option<&'a Flow<F::Addr>> {
-    let established = find_in::<F, T>(tables, table::MAIN, key);
-    if established.is_some() { established } else { find_in::<F, T>(tables, table::NEW, key) }
+/// The table that has a live entry for a tuple; one of no table if none has.
+#[inline(never)]
+pub fn table_of<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> u32 {
+    if find_in::<F, T>(tables, table::MAIN, key).is_some() {
+        table::MAIN
+    } else if find_in::<F, T>(tables, table::NEW, key).is_some() {
+        table::NEW
+    } else {
+        table::NONE
+    }
 }
 
 /// The key of an entry's mirror.
@@ -148,7 +153,7 @@ fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8
         next |= state::ANSWERED;
     }
     let tcp = parsed.tcp;
-    if tcp != 0 && now & state::ANSWERED != 0 && tcp & (crate::stage::parse::SYN | RST) == 0 {
+    if tcp != 0 && now & state::ANSWERED != 0 && tcp & (SYN | RST) == 0 {
         next |= state::CONFIRMED;
     }
     if tcp & FIN != 0 {

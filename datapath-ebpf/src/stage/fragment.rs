@@ -6,12 +6,13 @@
 use portlane_common::{
     family::Address,
     flow::FlowKey,
-    fragment::{Datagram, DatagramKey, FRAGMENT_SECONDS, HELD_PER_DATAGRAM, SEEN_WORDS},
+    fragment::{Datagram, FRAGMENT_SECONDS, HELD_PER_DATAGRAM, HeldKey, SEEN_WORDS},
 };
 
 use crate::{
     header::Piece,
     packet::{Net, Tables},
+    stage::parse::Parsed,
 };
 
 /// What a fragment is to its datagram: [`note`]'s answer, in its low byte.
@@ -32,40 +33,62 @@ pub mod part {
     pub const NO_ROOM: u32 = 5;
 }
 
-/// A fragment's key and place, copied so that no function of the slow path sees the packet.
-#[derive(Clone, Copy)]
+/// A fragment, in a place that [`Tables::with_fragment`] lends: together its keys would not fit the stack.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
 pub struct Fragment<A> {
-    /// Of its datagram.
-    pub key: DatagramKey<A>,
-    /// The tuple of the datagram, if this is the first one.
+    /// Of its datagram, and the slot to keep it in.
+    pub key: HeldKey<A>,
+    /// The tuple of the datagram.
     pub tuple: FlowKey<A>,
     /// First unit of eight bytes that it holds.
     pub start: u32,
     /// Units that it holds.
     pub units: u32,
-    /// Whether it is the last one.
-    pub last: bool,
+    /// 1 if it is the last one.
+    pub last: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
-/// A fragment of `bytes` bytes of payload; none if it contradicts itself (RFC 8200 §4.5: all but the last hold whole
-/// units, and none reaches beyond 65,535 bytes).
-#[inline(always)]
-pub fn at<A: Address>(key: DatagramKey<A>, tuple: FlowKey<A>, piece: &Piece, bytes: u32) -> Option<Fragment<A>> {
-    let (start, units) = (u32::from(piece.offset), bytes.div_ceil(8));
-    let fits = start * 8 + bytes <= 65_535;
-    let whole = !piece.more || bytes % 8 == 0;
-    (bytes != 0 && fits && whole).then_some(Fragment { key, tuple, start, units, last: !piece.more })
+impl<A: Address> Fragment<A> {
+    /// Fills the place in for a fragment of `bytes` bytes of payload; false if it contradicts itself (RFC 8200 §4.5: all
+    /// but the last hold whole units, and none reaches beyond 65,535 bytes).
+    #[inline(always)]
+    pub fn fill(&mut self, parsed: &Parsed<A>, zone: u32, piece: &Piece, bytes: u32) -> bool {
+        let key = &mut self.key.datagram;
+        key.src = parsed.src;
+        key.dst = parsed.dst;
+        key.id = piece.id;
+        key.zone = zone;
+        key.proto = u32::from(piece.proto);
+        self.key.slot = 0;
+        let tuple = &mut self.tuple;
+        tuple.src = parsed.src;
+        tuple.dst = parsed.dst;
+        tuple.sport = parsed.sport;
+        tuple.dport = parsed.dport;
+        tuple.zone = zone;
+        tuple.proto = piece.proto;
+        tuple.pad = 0;
+        tuple.pad2 = 0;
+        self.start = u32::from(piece.offset);
+        self.units = bytes.div_ceil(8);
+        self.last = u32::from(!piece.more);
+        let whole = !piece.more || bytes % 8 == 0;
+        bytes != 0 && self.start * 8 + bytes <= 65_535 && whole
+    }
 }
 
 /// Enters a fragment into its datagram's record: one of [`part`].
 #[inline(never)]
 pub fn note<F: Net, T: Tables<F>>(tables: &T, fragment: &Fragment<F::Addr>) -> u32 {
-    let now = tables.clock();
-    if tables.datagram(&fragment.key, |datagram| u32::from(now.wrapping_sub(datagram.since) >= FRAGMENT_SECONDS)) == 1 {
-        tables.remove_datagram(&fragment.key);
+    let (now, key) = (tables.clock(), &fragment.key.datagram);
+    if tables.datagram(key, |datagram| u32::from(now.wrapping_sub(datagram.since) >= FRAGMENT_SECONDS)) == 1 {
+        tables.remove_datagram(key);
     }
-    tables.begin_datagram(&fragment.key);
-    tables.datagram(&fragment.key, |datagram| enter::<F, T>(tables, datagram, fragment, now))
+    tables.begin_datagram(key);
+    tables.datagram(key, |datagram| enter::<F, T>(tables, datagram, fragment, now))
 }
 
 #[inline(always)]
@@ -76,9 +99,9 @@ fn enter<F: Net, T: Tables<F>>(
     now: u32,
 ) -> u32 {
     let end = fragment.start + fragment.units;
-    let beyond = datagram.total != 0 && (end > datagram.total || fragment.last);
-    if beyond || (fragment.last && datagram.received > end) {
-        return if beyond && fragment.last { part::OVERLAP } else { part::MALFORMED };
+    let beyond = datagram.total != 0 && (end > datagram.total || fragment.last != 0);
+    if beyond || (fragment.last != 0 && datagram.received > end) {
+        return if beyond && fragment.last != 0 { part::OVERLAP } else { part::MALFORMED };
     }
     if datagram.since == 0 {
         datagram.since = now.max(1);
@@ -87,7 +110,7 @@ fn enter<F: Net, T: Tables<F>>(
         return part::OVERLAP;
     }
     datagram.received += fragment.units;
-    if fragment.last {
+    if fragment.last != 0 {
         datagram.total = end;
     }
     let complete = if datagram.received == datagram.total { part::COMPLETE } else { 0 };
@@ -109,7 +132,7 @@ fn enter<F: Net, T: Tables<F>>(
     // Put back on its interface, it is to find its place free.
     tables.repeat(SEEN_WORDS as u32, |word| clear(datagram, fragment, word));
     datagram.received -= fragment.units;
-    if fragment.last {
+    if fragment.last != 0 {
         datagram.total = 0;
     }
     part::EARLY | slot << 8

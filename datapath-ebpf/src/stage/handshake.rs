@@ -8,7 +8,6 @@
 use portlane_common::flow::{Flow, FlowKey, flag, state};
 
 use crate::{
-    header::TCP,
     packet::{Net, Packet, Tables, table},
     stage::{
         flow::pair,
@@ -16,33 +15,58 @@ use crate::{
     },
 };
 
+/// What a packet shows of a handshake, as plain numbers.
+#[derive(Clone, Copy)]
+pub struct Sign {
+    /// The packet's [`kind`], its TCP flags in the second byte.
+    pub bits: u32,
+    /// Of a TCP SYN ACK: the acknowledgement that completes it. Of another TCP segment: what it acknowledges.
+    pub number: u32,
+}
+
+/// What a packet shows.
+#[inline(always)]
+pub fn sign<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> Sign {
+    let bits = u32::from(parsed.kind) | u32::from(parsed.tcp) << 8;
+    if parsed.kind != kind::TCP {
+        return Sign { bits, number: 0 };
+    }
+    let [sequence, acknowledged] = tcp_numbers(packet, parsed);
+    Sign { bits, number: if parsed.tcp & SYN != 0 { sequence.wrapping_add(1) } else { acknowledged } }
+}
+
+impl Sign {
+    #[inline(always)]
+    const fn kind(self) -> u8 {
+        self.bits as u8
+    }
+
+    /// TCP flags.
+    #[inline(always)]
+    pub const fn tcp(self) -> u8 {
+        (self.bits >> 8) as u8
+    }
+}
+
 /// Looks at a packet of a conversation in the table of new ones, before it is followed; whether it is one no more, and
 /// in the main table.
 #[inline(always)]
-pub fn advance<F: Net, P: Packet, T: Tables<F>>(
-    packet: &P,
-    tables: &T,
-    parsed: &Parsed<F::Addr>,
-    key: &FlowKey<F::Addr>,
-    flow: &Flow<F::Addr>,
-) -> bool {
+pub fn advance<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>, sign: Sign) -> bool {
     let reply = flow.flags & flag::REPLY != 0;
     let answered = flow.state & state::ANSWERED != 0;
-    let meant = if parsed.kind == kind::UDP {
+    let meant = if sign.kind() == kind::UDP {
         !reply && answered
-    } else if parsed.tcp & RST != 0 {
+    } else if sign.tcp() & RST != 0 {
         false
-    } else if parsed.tcp & SYN != 0 {
-        if reply && parsed.proto == TCP && parsed.tcp & ACK != 0 {
-            let [sequence, _] = tcp_numbers(packet, parsed);
-            expect::<F, T>(tables, key, sequence.wrapping_add(1));
+    } else if sign.tcp() & SYN != 0 {
+        if reply && sign.kind() == kind::TCP && sign.tcp() & ACK != 0 {
+            expect::<F, T>(tables, key, sign.number);
         }
         false
     } else if reply {
         true
     } else {
-        let [_, acknowledged] = tcp_numbers(packet, parsed);
-        parsed.proto == TCP && answered && flow.expected != 0 && acknowledged == flow.expected
+        sign.kind() == kind::TCP && answered && flow.expected != 0 && sign.number == flow.expected
     };
     meant && promote::<F, T>(tables, key)
 }

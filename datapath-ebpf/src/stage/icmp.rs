@@ -55,7 +55,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     };
     let (src, dst, proto) = (quoted.dst, quoted.src, quoted.proto);
     let key = FlowKey { src, dst, sport, dport, zone, proto, pad: 0, pad2: 0 };
-    let flow = flow::find_any::<F, T>(tables, &key)?;
+    let flow = tables.flow(flow::table_of::<F, T>(tables, &key), &key)?;
     let routed = flow.flags & flag::ROUTED != 0;
     if routed && parsed.ttl <= 1 {
         return Some(Verdict::drop(Reason::TtlExpired));

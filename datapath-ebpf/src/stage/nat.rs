@@ -76,6 +76,8 @@ pub struct Opening<A> {
 #[derive(Clone, Copy, Default)]
 pub struct Scratch<A> {
     flow: Flow<A>,
+    /// A flow is stored together with what follows it.
+    room_for_timer: [u64; 2],
     /// The opener's tuple, as it was seen.
     pub key: FlowKey<A>,
     reply_key: FlowKey<A>,
@@ -186,7 +188,7 @@ pub fn begin<F: Net, T: Tables<F>>(
 /// Builds the replies' entry and stores it under the port that is wanted; false if that one is taken.
 #[inline(never)]
 fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
-    let Scratch { flow, key, reply_key, opening } = scratch;
+    let Scratch { flow, key, reply_key, opening, .. } = scratch;
     // Field by field: a value built on the stack first would cost 132 of its 512 bytes.
     reply_key.src = opening.dst;
     reply_key.dst = opening.src;
@@ -217,7 +219,6 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     flow.pad2 = 0;
     flow.owner = opening.owner;
     flow.expected = 0;
-    flow.timer.opaque = [0; 2];
     settle(reply_key, flow);
     reserve::<F, T>(tables, reply_key, flow, table)
 }
@@ -237,7 +238,7 @@ fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr
 /// Turns the replies' entry into the opener's and stores it; the number of a [`decision`].
 #[inline(never)]
 fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> u32 {
-    let Scratch { flow, key, reply_key, opening } = scratch;
+    let Scratch { flow, key, reply_key, opening, .. } = scratch;
     // The opener's entry is the mirror of the reply's.
     flow.src = opening.src;
     flow.dst = opening.dst;
@@ -268,21 +269,24 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
 fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>, table: u32) -> bool {
     // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
     let its_own = key.dst == flow.dst && key.dport == flow.dport;
-    if key.zone == ZONE_OUTSIDE && !its_own {
-        let is_taken = tables.is_reserved(key.dport)
-            || publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true).is_some()
-            || tables.host_receives(key);
-        if is_taken {
-            return false;
-        }
+    if key.zone == ZONE_OUTSIDE && !its_own && is_taken::<F, T>(tables, key) {
+        return false;
     }
     !is_held::<F, T>(tables, key, table::MAIN)
         && !is_held::<F, T>(tables, key, table::NEW)
         && tables.add_flow(table, key, flow)
 }
 
+/// Whether the host, or a published port, has the address and port that replies would come to.
+#[inline(never)]
+fn is_taken<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
+    tables.is_reserved(key.dport)
+        || tables.host_receives(key)
+        || publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true).is_some()
+}
+
 /// Whether a live flow has the tuple. One that is over makes way.
-#[inline(always)]
+#[inline(never)]
 fn is_held<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32) -> bool {
     match tables.flow(table, key) {
         Some(holder) if is_live::<F, T>(tables, key.proto, holder) => true,

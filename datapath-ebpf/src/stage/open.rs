@@ -7,7 +7,7 @@ use crate::{
     packet::{Net, Packet, Tables, table},
     stage::{
         flow::{self, find_in, forget, is_superseded},
-        handshake,
+        handshake::{self, Sign},
         nat::{self, Scratch},
         parse::Parsed,
     },
@@ -24,37 +24,40 @@ pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
     table: u32,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> Verdict {
+    let mut at = table::NONE;
     if parsed.trackable() {
-        // Another CPU may have opened it just now; what is over makes way.
-        match flow::find::<F, T>(tables, parsed, key) {
-            Some(flow) => return flow::follow::<F, P, T>(packet, tables, parsed, key, flow, table::MAIN),
-            None => forget::<F, T>(tables, key, table::MAIN),
-        };
-        match find_in::<F, T>(tables, table::NEW, key) {
-            Some(flow) if !is_superseded(parsed, flow) && has_mirror::<F, T>(tables, key) => {
-                let at = if handshake::advance::<F, P, T>(packet, tables, parsed, key, flow) {
-                    table::MAIN
-                } else {
-                    table::NEW
-                };
-                let Some(flow) = tables.flow(at, key) else { return Verdict::drop(Reason::FlowsExhausted) };
-                return flow::follow::<F, P, T>(packet, tables, parsed, key, flow, at);
-            }
-            _ => forget::<F, T>(tables, key, table::NEW),
-        };
+        let sign = handshake::sign(packet, parsed);
+        at = known::<F, T>(tables, key, sign.bits, sign.number);
     }
-    let decision = nat::begin::<F, T>(tables, key, table, decide);
-    if decision != decision::OPEN {
-        return decision::verdict(decision);
+    if at == table::NONE {
+        let decision = nat::begin::<F, T>(tables, key, table, decide);
+        if decision != decision::OPEN {
+            return decision::verdict(decision);
+        }
+        at = table;
     }
-    let Some(flow) = tables.flow(table, key) else { return Verdict::drop(Reason::FlowsExhausted) };
-    flow::follow::<F, P, T>(packet, tables, parsed, key, flow, table)
+    let Some(flow) = tables.flow(at, key) else { return Verdict::drop(Reason::FlowsExhausted) };
+    flow::follow::<F, P, T>(packet, tables, parsed, key, flow, at)
 }
 
-/// Whether both entries are there: a full table may have let one of them go.
+/// The table that has the packet's flow. What is over makes way, and what the packet confirms moves.
 #[inline(never)]
-fn has_mirror<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
-    let Some(flow) = tables.flow(table::NEW, key) else { return false };
-    let pair = flow::pair(key, flow);
-    tables.flow(table::NEW, &pair).is_some()
+fn known<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, bits: u32, number: u32) -> u32 {
+    let sign = Sign { bits, number };
+    // Another CPU may have opened it just now.
+    if let Some(flow) = find_in::<F, T>(tables, table::MAIN, key)
+        && !is_superseded(sign.tcp(), flow)
+    {
+        return table::MAIN;
+    }
+    forget::<F, T>(tables, key, table::MAIN);
+    if let Some(flow) = find_in::<F, T>(tables, table::NEW, key)
+        && !is_superseded(sign.tcp(), flow)
+        && tables.flow(table::NEW, &flow::pair(key, flow)).is_some()
+    {
+        return if handshake::advance::<F, T>(tables, key, flow, sign) { table::MAIN } else { table::NEW };
+    }
+    // Also where a full table has let one of the two entries go.
+    forget::<F, T>(tables, key, table::NEW);
+    table::NONE
 }

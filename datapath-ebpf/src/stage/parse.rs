@@ -38,6 +38,7 @@ pub mod kind {
 }
 
 /// A packet's headers. Every field is always set: the verifier wants it so.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Parsed<A> {
     /// Source address.

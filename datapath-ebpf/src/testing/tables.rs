@@ -19,7 +19,11 @@ use portlane_common::{
 use super::world::World;
 use crate::{
     packet::{Packet, Route, Shared, Tables, table},
-    stage::{fragment::part, nat::Scratch},
+    stage::{
+        fragment::{Fragment, part},
+        nat::Scratch,
+        parse::Parsed,
+    },
 };
 
 /// Ticks a second of the clock in [`Memory`].
@@ -204,12 +208,16 @@ impl Shared for Memory {
 macro_rules! family {
     ($family:ty, $addr:ty, $flows:ident, $datagrams:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
         impl Tables<$family> for Memory {
+            fn plain(&self, parsed: &Parsed<$addr>) -> Option<Parsed<$addr>> {
+                Some(*parsed)
+            }
+
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
                 run(&mut Scratch::default())
             }
 
             fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
-                self.$flows[table as usize].borrow().get(key).copied()
+                self.$flows.get(table as usize)?.borrow().get(key).copied()
             }
 
             fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
@@ -278,13 +286,17 @@ macro_rules! family {
                 true
             }
 
-            fn put_back<P: Packet>(&self, packet: &mut P, key: &DatagramKey<$addr>, held: u32) -> bool {
+            fn put_back<P: Packet>(&self, packet: &mut P, key: &mut HeldKey<$addr>, held: u32) -> bool {
                 for slot in (0..HELD_PER_DATAGRAM).filter(|slot| held >> slot & 1 != 0) {
-                    if let Some(bytes) = self.$kept.borrow_mut().remove(&HeldKey { datagram: *key, slot }) {
+                    if let Some(bytes) = self.$kept.borrow_mut().remove(&HeldKey { slot, ..*key }) {
                         self.put_back.borrow_mut().push_back((packet.ifindex(), bytes));
                     }
                 }
                 packet.length() as usize <= HELD_BYTES
+            }
+
+            fn fragment(&self) -> Option<&mut Fragment<$addr>> {
+                Some(Box::leak(Box::default()))
             }
 
             fn endpoint(&self, addr: &$addr) -> Option<&Endpoint> {

@@ -10,7 +10,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
     family::{Addr4, Addr6},
-    flow::{Flow, FlowKey},
+    flow::{FlowKey, NewFlow, TimedFlow},
     fragment::{Datagram, DatagramKey, Held, HeldKey, MAX_DATAGRAMS, MAX_HELD},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
@@ -101,10 +101,10 @@ macro_rules! layouts {
 }
 
 layouts! {
-    FLOW4: Hash<FlowKey<Addr4>, Flow<Addr4>>[MAX_FLOWS];
-    FLOW6: Hash<FlowKey<Addr6>, Flow<Addr6>>[MAX_FLOWS];
-    NEW4: LruHash<FlowKey<Addr4>, Flow<Addr4>>[MAX_NEW_FLOWS];
-    NEW6: LruHash<FlowKey<Addr6>, Flow<Addr6>>[MAX_NEW_FLOWS];
+    FLOW4: Hash<FlowKey<Addr4>, TimedFlow<Addr4>>[MAX_FLOWS];
+    FLOW6: Hash<FlowKey<Addr6>, TimedFlow<Addr6>>[MAX_FLOWS];
+    NEW4: LruHash<FlowKey<Addr4>, NewFlow<Addr4>>[MAX_NEW_FLOWS];
+    NEW6: LruHash<FlowKey<Addr6>, NewFlow<Addr6>>[MAX_NEW_FLOWS];
     SHARE: Array<u32, Share>[MAX_ENDPOINTS];
     RESERVED: Array<u32, u64>[RESERVED_WORDS];
     DATAGRAM4: LruHash<DatagramKey<Addr4>, Datagram<Addr4>>[MAX_DATAGRAMS];

@@ -106,10 +106,10 @@ impl Flows {
             let clock = bpf::clock().context("the kernel does not tell its clock")?;
             let timeouts = engine.state().flows.timeouts.into();
             let names = Names::new(&engine, &datapath)?;
-            for (key, flow) in datapath.flows4()? {
+            for (key, flow) in datapath.flows4()?.into_iter().flatten() {
                 rows.extend(row(&names, clock, &timeouts, &key, &flow));
             }
-            for (key, flow) in datapath.flows6()? {
+            for (key, flow) in datapath.flows6()?.into_iter().flatten() {
                 rows.extend(row(&names, clock, &timeouts, &key, &flow));
             }
         }
