@@ -162,23 +162,22 @@ pub mod program {
     /// XDP, native, of an uplink.
     pub const FROM_UPLINK_XDP: &str = "from_uplink_xdp";
 
-    /// What [`FROM_CONTAINER`] leaves to others: packets without a flow.
-    pub const CONTAINER_OPENS: &str = "container_opens";
-    /// What [`FROM_UPLINK`] leaves to others: packets without a flow.
-    pub const OUTSIDE_OPENS: &str = "outside_opens";
-    /// The same for [`FROM_UPLINK_XDP`].
-    pub const OUTSIDE_OPENS_XDP: &str = "outside_opens_xdp";
-    /// What [`TO_UPLINK`] leaves to others: packets without a flow.
-    pub const HOST_OPENS: &str = "host_opens";
-    /// ICMP errors, from either side.
-    pub const ICMP_ERROR: &str = "icmp_error";
-    /// Fragments, from either side.
-    pub const FRAGMENT: &str = "fragment";
-
-    /// The tc programs that carry on, each at its place in `pl_next`.
-    pub const NEXT: [&str; 5] = [CONTAINER_OPENS, OUTSIDE_OPENS, HOST_OPENS, ICMP_ERROR, FRAGMENT];
-    /// The XDP programs that carry on, each at its place in `pl_next_xdp`.
-    pub const NEXT_XDP: [&str; 1] = [OUTSIDE_OPENS_XDP];
+    /// The tc programs that carry on, each at its place in `pl_next`: packets without a flow of a container, from outside
+    /// and of the host's own; ICMP errors; fragments.
+    pub const NEXT: [&str; 10] = [
+        "container_new4",
+        "container_new6",
+        "outside_new4",
+        "outside_new6",
+        "host_new4",
+        "host_new6",
+        "icmp_error4",
+        "icmp_error6",
+        "fragment4",
+        "fragment6",
+    ];
+    /// The XDP programs that carry on, each at its place in `pl_next_xdp`: packets without a flow from outside.
+    pub const NEXT_XDP: [&str; 2] = ["outside_xdp4", "outside_xdp6"];
 
     /// Every tc program that is attached.
     pub const TC: [&str; 4] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, TO_UPLINK];

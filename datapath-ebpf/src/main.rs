@@ -25,6 +25,15 @@ mod programs {
         )+};
     }
 
+    macro_rules! next {
+        ($($name:ident: $part:ident of $family:ty;)+) => {$(
+            #[classifier]
+            pub fn $name(context: TcContext) -> i32 {
+                kernel::$part::<$family>(&context)
+            }
+        )+};
+    }
+
     macro_rules! sockets {
         ($($name:ident: $call:ident of $family:ty;)+) => {$(
             #[cgroup_sock_addr($name)]
@@ -35,7 +44,19 @@ mod programs {
     }
 
     tc! { from_container to_container from_uplink to_uplink }
-    tc! { container_opens outside_opens host_opens icmp_error fragment }
+
+    next! {
+        container_new4: container_new of V4;
+        container_new6: container_new of V6;
+        outside_new4: outside_new of V4;
+        outside_new6: outside_new of V6;
+        host_new4: host_new of V4;
+        host_new6: host_new of V6;
+        icmp_error4: icmp_error of V4;
+        icmp_error6: icmp_error of V6;
+        fragment4: fragment of V4;
+        fragment6: fragment of V6;
+    }
 
     #[xdp]
     pub fn from_uplink_xdp(context: XdpContext) -> u32 {
@@ -43,8 +64,13 @@ mod programs {
     }
 
     #[xdp]
-    pub fn outside_opens_xdp(context: XdpContext) -> u32 {
-        kernel::outside_opens_xdp(&context)
+    pub fn outside_xdp4(context: XdpContext) -> u32 {
+        kernel::outside_xdp::<V4>(&context)
+    }
+
+    #[xdp]
+    pub fn outside_xdp6(context: XdpContext) -> u32 {
+        kernel::outside_xdp::<V6>(&context)
     }
 
     sockets! {

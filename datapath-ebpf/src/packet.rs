@@ -13,7 +13,8 @@ use portlane_common::{
 
 use crate::{
     header::Header,
-    stage::{fragment::Fragment, nat::Scratch, parse::Parsed},
+    stage::{fragment::Fragment, nat::Scratch},
+    verdict::Verdict,
 };
 
 /// Bytes of a packet. Offsets count from the Ethernet header.
@@ -114,11 +115,8 @@ pub trait Shared {
 
 /// Tables of one address family.
 pub trait Tables<F: Family>: Shared {
-    /// The same headers, of which the verifier knows nothing any more: what follows is looked at once, and not once for
-    /// each way through the parser. None only if there is no room to do it in.
-    fn plain(&self, parsed: &Parsed<F::Addr>) -> Option<Parsed<F::Addr>>;
     /// Lends room for a flow to be: the stack of a BPF program has 512 bytes, its callees' included.
-    fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> u32) -> u32;
+    fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> Verdict) -> Verdict;
     /// The entry for a tuple in one of the [`table`]s.
     fn flow(&self, table: u32, key: &FlowKey<F::Addr>) -> Option<&Flow<F::Addr>>;
     /// Adds an entry; false if the key is taken or the table full.
@@ -147,7 +145,7 @@ pub trait Tables<F: Family>: Shared {
     /// comes out of it unchanged; false if it does not.
     fn put_back<P: Packet>(&self, packet: &mut P, key: &mut HeldKey<F::Addr>, held: u32) -> bool;
     /// Lends room for a fragment.
-    fn fragment(&self) -> Option<&mut Fragment<F::Addr>>;
+    fn with_fragment(&self, run: impl FnOnce(&mut Fragment<F::Addr>) -> Verdict) -> Verdict;
     /// The endpoint with this address.
     fn endpoint(&self, addr: &F::Addr) -> Option<&Endpoint>;
     /// Whether the address is one of the host's own (loopback not counted).

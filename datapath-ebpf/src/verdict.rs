@@ -1,6 +1,9 @@
 //! What a hook decides, as plain numbers: the verifier takes no enums with payload across calls (FACTS §6).
 
-use portlane_common::reason::Reason;
+use portlane_common::{
+    family::{Family, V6},
+    reason::Reason,
+};
 
 /// Unchanged, or rewritten in place: on to whatever comes next on this path.
 pub const PASS: u32 = 0;
@@ -18,18 +21,19 @@ pub const NEXT: u32 = 5;
 /// Up the host's own stack, past every other hook of ours: the packet is as its receiver shall see it.
 pub const HOST: u32 = 6;
 
-/// Places of the programs that carry on, in the order of [`portlane_common::config::program::NEXT`].
+/// Places of the programs that carry on with IPv4, in the order of [`portlane_common::config::program::NEXT`]; each is
+/// followed by the one for IPv6.
 pub mod next {
     /// A container's packet without a flow.
-    pub const CONTAINER_OPENS: u32 = 0;
+    pub const CONTAINER_NEW: u32 = 0;
     /// A packet from outside without a flow.
-    pub const OUTSIDE_OPENS: u32 = 1;
+    pub const OUTSIDE_NEW: u32 = 2;
     /// A packet of the host's own without a flow.
-    pub const HOST_OPENS: u32 = 2;
+    pub const HOST_NEW: u32 = 4;
     /// An ICMP error, from a container or from outside.
-    pub const ICMP_ERROR: u32 = 3;
+    pub const ICMP_ERROR: u32 = 6;
     /// A fragment, from a container or from outside.
-    pub const FRAGMENT: u32 = 4;
+    pub const FRAGMENT: u32 = 8;
 }
 
 /// A hook's decision: action, reason and interface in one word, so that it stays in a register.
@@ -58,10 +62,10 @@ impl Verdict {
         Self::new(PASS, 0, reason as u32)
     }
 
-    /// Leave the rest to the program at this place, one of [`next`].
+    /// Leave the rest to the program at this place, one of [`next`], or the one behind it for IPv6.
     #[inline(always)]
-    pub const fn next(place: u32) -> Self {
-        Self::new(NEXT, place, 0)
+    pub const fn next<F: Family>(place: u32) -> Self {
+        Self::new(NEXT, if F::AF == V6::AF { place + 1 } else { place }, 0)
     }
 
     /// Send to an interface.

@@ -16,8 +16,10 @@ const MOST_STACK: usize = 512;
 struct Function {
     /// Bytes of its own frame.
     frame: usize,
-    /// Numbers of the instructions that it calls.
+    /// Numbers of the instructions that it calls, or has a helper call.
     calls: Vec<usize>,
+    /// Numbers of those that it has a timer call.
+    timers: Vec<usize>,
 }
 
 #[test]
@@ -31,7 +33,10 @@ fn every_program_is_far_from_the_verifiers_limits() -> Result<()> {
         )?;
         for program in programs.datapath().programs()? {
             let pin = programs.datapath().bpffs().join("progs").join(&program.name);
-            let stack = deepest(&functions(&pin)?, 0);
+            let functions = functions(&pin)?;
+            // A timer's callback runs by itself, later.
+            let begins = functions.values().flat_map(|function| &function.timers).chain([&0]);
+            let stack = begins.map(|begin| deepest(&functions, *begin)).max().unwrap_or(0);
             let (name, verified) = (&program.name, program.verified_insns);
             writeln!(out, "    {name:<16} {verified:>22} {stack:>12} {:>12}", program.jited_bytes)?;
             ensure!(verified > 0, "the kernel does not tell what it verified of {name}");
@@ -68,6 +73,9 @@ fn functions(pin: &Path) -> Result<BTreeMap<usize, Function>> {
         if let Some(offset) = offset.or(callback) {
             let target = number as i64 + 1 + offset.parse::<i64>().with_context(|| line.to_owned())?;
             function.calls.push(usize::try_from(target)?);
+        }
+        if instruction.contains("call bpf_timer_set_callback") {
+            function.timers.extend(function.calls.pop());
         }
     }
     functions.extend(current);

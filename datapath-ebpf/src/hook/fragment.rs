@@ -1,13 +1,8 @@
 //! Fragments, from a container or from outside: a program of its own, behind `from_container` and `from_uplink`.
 
-use portlane_common::{
-    family::{Family, V4, V6},
-    flow::ZONE_OUTSIDE,
-    reason::Reason,
-};
+use portlane_common::{flow::ZONE_OUTSIDE, reason::Reason};
 
 use crate::{
-    header::Ethernet,
     packet::{Net, Packet, Tables},
     stage::{
         flow,
@@ -19,60 +14,46 @@ use crate::{
 
 /// The hook, for a packet that one of the first programs took for a fragment.
 #[inline(always)]
-pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::drop(Reason::Malformed) };
-    match u16::from_be(ethernet.ethertype) {
-        V4::ETHERTYPE => ip::<V4, P, T>(packet, tables),
-        V6::ETHERTYPE => ip::<V6, P, T>(packet, tables),
-        _ => Verdict::drop(Reason::Malformed),
-    }
-}
-
-#[inline(always)]
-fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
+pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let inside = tables.veth(packet.ifindex()).is_some();
+    let zone = if inside { packet.ifindex() } else { ZONE_OUTSIDE };
     // What is malformed from outside goes to the stack, which counts it.
     let malformed = if inside { Verdict::drop(Reason::Malformed) } else { Verdict::PASS };
-    let Some(ip) = parse::ip::<F, P>(packet) else { return malformed };
-    let Some(piece) = F::piece(packet, &ip) else { return malformed };
-    let zone = if inside { packet.ifindex() } else { ZONE_OUTSIDE };
-    let parsed = parse::beginning::<F, P>(packet, &ip);
-    let bytes = ip.end.saturating_sub(piece.l4 as u32);
-    let Some(fragment) = tables.fragment() else { return Verdict::drop(Reason::NotLoaded) };
-    if !fragment.fill(&parsed, zone, &piece, bytes) {
-        return malformed;
-    }
-    let noted = fragment::note::<F, T>(tables, fragment);
-    if noted & part::COMPLETE != 0 {
-        // Before it is forgotten.
-        take_tuple::<F, T>(tables, fragment, noted);
-        tables.remove_datagram(&fragment.key.datagram);
-    }
-    match noted & 0xff {
-        part::FIRST => first::<F, P, T>(packet, tables, fragment, parsed.kind, noted >> 8 & 0xffff, inside),
-        part::LATER => {
-            take_tuple::<F, T>(tables, fragment, noted);
-            later::<F, P, T>(packet, tables, &parsed, fragment, inside)
+    tables.with_fragment(|fragment| {
+        if !read::<F, P>(packet, fragment, zone) {
+            return malformed;
         }
-        part::EARLY => {
-            fragment.key.slot = noted >> 8;
-            let kept = tables.keep(packet, &fragment.key);
-            Verdict::drop(if kept { Reason::FragmentHeld } else { Reason::FragmentEarly })
+        let noted = fragment::note::<F, T>(tables, fragment);
+        if noted & 0xff == part::LATER
+            && let Some(tuple) = tables.datagram_tuple(&fragment.key.datagram)
+        {
+            fragment.tuple = *tuple;
         }
-        part::OVERLAP => Verdict::drop(Reason::FragmentOverlap),
-        part::MALFORMED => malformed,
-        _ => Verdict::drop(Reason::FragmentEarly),
-    }
+        if noted & part::COMPLETE != 0 {
+            tables.remove_datagram(&fragment.key.datagram);
+        }
+        match noted & 0xff {
+            part::FIRST => first::<F, P, T>(packet, tables, fragment, noted >> 8 & 0xffff, inside),
+            part::LATER => later::<F, P, T>(packet, tables, fragment, inside),
+            part::EARLY => {
+                fragment.key.slot = noted >> 8;
+                let kept = tables.keep(packet, &fragment.key);
+                Verdict::drop(if kept { Reason::FragmentHeld } else { Reason::FragmentEarly })
+            }
+            part::OVERLAP => Verdict::drop(Reason::FragmentOverlap),
+            part::MALFORMED => malformed,
+            _ => Verdict::drop(Reason::FragmentEarly),
+        }
+    })
 }
 
-/// A later fragment has its tuple from the first.
-#[inline(always)]
-fn take_tuple<F: Net, T: Tables<F>>(tables: &T, fragment: &mut Fragment<F::Addr>, noted: u32) {
-    if noted & 0xff == part::LATER
-        && let Some(tuple) = tables.datagram_tuple(&fragment.key.datagram)
-    {
-        fragment.tuple = *tuple;
-    }
+/// Reads the headers into the place lent: see `open::read`.
+#[inline(never)]
+fn read<F: Net, P: Packet>(packet: &mut P, fragment: &mut Fragment<F::Addr>, zone: u32) -> bool {
+    let Some(ip) = parse::ip::<F, P>(packet) else { return false };
+    let Some(piece) = F::piece(packet, &ip) else { return false };
+    let parsed = parse::beginning::<F, P>(packet, &ip);
+    fragment.fill(&parsed, zone, &piece, ip.end.saturating_sub(piece.l4 as u32))
 }
 
 /// The one with the ports. Those that overtook it come again, behind it.
@@ -81,20 +62,19 @@ fn first<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
     fragment: &mut Fragment<F::Addr>,
-    kind: u8,
     held: u32,
     inside: bool,
 ) -> Verdict {
     if held != 0 && !tables.put_back(packet, &mut fragment.key, held) {
         return Verdict::drop(Reason::FragmentEarly);
     }
-    match kind {
+    match fragment.parsed.kind {
         // Cut off so early that it has no ports.
         kind::MALFORMED => Verdict::drop(Reason::Malformed),
         // Its checksum covers what the other fragments hold.
         kind::SCTP => Verdict::drop(Reason::FragmentUnsupported),
-        _ if inside => Verdict::next(next::CONTAINER_OPENS),
-        _ => Verdict::next(next::OUTSIDE_OPENS),
+        _ if inside => Verdict::next::<F>(next::CONTAINER_NEW),
+        _ => Verdict::next::<F>(next::OUTSIDE_NEW),
     }
 }
 
@@ -103,15 +83,15 @@ fn first<F: Net, P: Packet, T: Tables<F>>(
 fn later<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
-    parsed: &Parsed<F::Addr>,
     fragment: &Fragment<F::Addr>,
     inside: bool,
 ) -> Verdict {
     let at = flow::table_of::<F, T>(tables, &fragment.tuple);
     if let Some(flow) = tables.flow(at, &fragment.tuple) {
-        return flow::follow::<F, P, T>(packet, tables, parsed, &fragment.tuple, flow, at);
+        let parsed = Parsed { kind: kind::FRAGMENT, l4: fragment.parsed.l4 & 127, ..fragment.parsed };
+        return flow::follow::<F, P, T, true>(packet, tables, &parsed, &fragment.tuple, flow, at);
     }
-    if tables.is_host(&parsed.dst) {
+    if tables.is_host(&fragment.key.datagram.dst) {
         return Verdict::PASS;
     }
     Verdict::drop(if inside { Reason::FragmentOrphan } else { Reason::DirectAccess })

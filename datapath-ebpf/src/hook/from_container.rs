@@ -52,10 +52,10 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
         return Verdict::PASS;
     }
     let key = parsed.key(packet.ifindex());
-    if parsed.trackable()
+    if parsed.is_quick()
         && let Some(flow) = flow::find::<F, T>(tables, &parsed, &key)
     {
-        return flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow, table::MAIN);
+        return flow::follow::<F, P, T, false>(packet, tables, &parsed.rest(), &key, flow, table::MAIN);
     }
     if let Some(peer) = tables.endpoint(&parsed.dst)
         && peer.network == veth.network
@@ -66,9 +66,9 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     }
     match parsed.kind {
         kind::FRAGMENT if parsed.dst.is_link_local() => Verdict::PASS,
-        kind::FRAGMENT => Verdict::next(next::FRAGMENT),
-        kind::ERROR => Verdict::next(next::ICMP_ERROR),
-        _ => Verdict::next(next::CONTAINER_OPENS),
+        kind::FRAGMENT => Verdict::next::<F>(next::FRAGMENT),
+        kind::ERROR => Verdict::next::<F>(next::ICMP_ERROR),
+        _ => Verdict::next::<F>(next::CONTAINER_NEW),
     }
 }
 

@@ -38,19 +38,19 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::PASS };
     let parsed = parse::l4::<F, P>(packet, &ip);
     let key = parsed.key(ZONE_OUTSIDE);
-    if parsed.trackable()
+    if parsed.is_quick()
         && let Some(flow) = flow::find::<F, T>(tables, &parsed, &key)
     {
-        return flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow, table::MAIN);
+        return flow::follow::<F, P, T, false>(packet, tables, &parsed.rest(), &key, flow, table::MAIN);
     }
     let (host, endpoint) = (tables.is_host(&parsed.dst), tables.endpoint(&parsed.dst).is_some());
     if !host && !endpoint {
         return Verdict::PASS;
     }
     match parsed.kind {
-        kind::TCP | kind::UDP | kind::SCTP | kind::ECHO => Verdict::next(next::OUTSIDE_OPENS),
-        kind::FRAGMENT => Verdict::next(next::FRAGMENT),
-        kind::ERROR => Verdict::next(next::ICMP_ERROR),
+        kind::TCP | kind::UDP | kind::SCTP | kind::ECHO => Verdict::next::<F>(next::OUTSIDE_NEW),
+        kind::FRAGMENT => Verdict::next::<F>(next::FRAGMENT),
+        kind::ERROR => Verdict::next::<F>(next::ICMP_ERROR),
         _ if endpoint => Verdict::drop(Reason::DirectAccess),
         _ => Verdict::PASS,
     }

@@ -1,13 +1,8 @@
 //! ICMP errors, from a container or from outside: a program of its own, behind `from_container` and `from_uplink`.
 
-use portlane_common::{
-    family::{Family, V4, V6},
-    flow::ZONE_OUTSIDE,
-    reason::Reason,
-};
+use portlane_common::{flow::ZONE_OUTSIDE, reason::Reason};
 
 use crate::{
-    header::Ethernet,
     packet::{Net, Packet, Tables},
     stage::{icmp, parse},
     verdict::Verdict,
@@ -15,17 +10,7 @@ use crate::{
 
 /// The hook, for a packet that one of the first programs took for an ICMP error.
 #[inline(always)]
-pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::drop(Reason::Malformed) };
-    match u16::from_be(ethernet.ethertype) {
-        V4::ETHERTYPE => ip::<V4, P, T>(packet, tables),
-        V6::ETHERTYPE => ip::<V6, P, T>(packet, tables),
-        _ => Verdict::drop(Reason::Malformed),
-    }
-}
-
-#[inline(always)]
-fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
+pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let inside = tables.veth(packet.ifindex()).is_some();
     let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
     let parsed = parse::l4::<F, P>(packet, &ip);

@@ -40,9 +40,15 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     if !parsed.trackable() {
         return Verdict::PASS;
     }
-    if let Some(flow) = flow::find::<F, T>(tables, &parsed, &key) {
-        return flow::follow::<F, P, T>(packet, tables, &parsed, &key, flow, table::MAIN);
+    if parsed.is_quick()
+        && let Some(flow) = flow::find::<F, T>(tables, &parsed, &key)
+    {
+        return flow::follow::<F, P, T, false>(packet, tables, &parsed.rest(), &key, flow, table::MAIN);
     }
     // Only what opens a conversation can meet a tuple that is taken.
-    if parsed.kind == kind::TCP && !parsed.is_syn() { Verdict::PASS } else { Verdict::next(next::HOST_OPENS) }
+    if matches!(parsed.kind, kind::TCP) && !parsed.is_syn() {
+        Verdict::PASS
+    } else {
+        Verdict::next::<F>(next::HOST_NEW)
+    }
 }

@@ -22,7 +22,7 @@ use portlane_common::{
     socket::{SocketKey, SocketOrigin},
 };
 
-use crate::stage::{fragment::Fragment, nat::Scratch, parse::Parsed};
+use crate::stage::{fragment::Fragment, nat::Scratch};
 
 const FLOWS: usize = MAX_FLOWS as usize;
 const NEW_FLOWS: usize = MAX_NEW_FLOWS as usize;
@@ -101,10 +101,6 @@ pub static SCRATCH6: PerCpuArray<Scratch<Addr6>, 1> = PerCpuArray::new();
 pub static FRAGMENT4: PerCpuArray<Fragment<Addr4>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_fragment6")]
 pub static FRAGMENT6: PerCpuArray<Fragment<Addr6>, 1> = PerCpuArray::new();
-#[btf_map(name = "pl_parsed4")]
-pub static PARSED4: PerCpuArray<Parsed<Addr4>, 1> = PerCpuArray::new();
-#[btf_map(name = "pl_parsed6")]
-pub static PARSED6: PerCpuArray<Parsed<Addr6>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_blank4")]
 pub static BLANK4: PerCpuArray<Datagram<Addr4>, 1> = PerCpuArray::new();
 #[btf_map(name = "pl_blank6")]

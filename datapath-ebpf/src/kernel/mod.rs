@@ -13,10 +13,9 @@ mod xdp;
 
 pub use sock::{bind, connect, restore};
 pub use tc::{
-    container_opens, fragment, from_container, from_uplink, host_opens, icmp_error, outside_opens, to_container,
-    to_uplink,
+    container_new, fragment, from_container, from_uplink, host_new, icmp_error, outside_new, to_container, to_uplink,
 };
-pub use xdp::{from_uplink_xdp, outside_opens_xdp};
+pub use xdp::{from_uplink_xdp, outside_xdp};
 
 /// Helpers for GPL programs only are used (`bpf_jiffies64` among them).
 #[unsafe(link_section = "license")]

@@ -33,9 +33,8 @@ use crate::{
     stage::{
         fragment::{Fragment, part},
         nat::Scratch,
-        parse::Parsed,
     },
-    verdict::decision,
+    verdict::Verdict,
 };
 
 /// The maps, and the context that some helpers ask for.
@@ -170,7 +169,7 @@ impl Ranges for PolicyKey {
 
 /// The maps of one family.
 macro_rules! tables {
-    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident, $parsed:ident, $fragment:ident) => {
+    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
         impl Maps {
             #[inline(always)]
             fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
@@ -186,24 +185,11 @@ macro_rules! tables {
 
         impl Tables<$family> for Maps {
             #[inline(always)]
-            fn plain(&self, parsed: &Parsed<$addr>) -> Option<Parsed<$addr>> {
-                let slot = maps::$parsed.get_ptr_mut(0)?;
-                // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
-                let mut plain = unsafe {
-                    slot.write_volatile(*parsed);
-                    slot.read_volatile()
-                };
-                // Bounds that the verifier has forgotten too.
-                plain.l4 &= 127;
-                Some(plain)
-            }
-
-            #[inline(always)]
-            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
+            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> Verdict) -> Verdict {
                 match maps::$scratch.get_ptr_mut(0) {
                     // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
                     Some(scratch) => run(unsafe { &mut *scratch }),
-                    None => decision::drop(Reason::FlowsExhausted),
+                    None => Verdict::drop(Reason::NotLoaded),
                 }
             }
 
@@ -320,24 +306,27 @@ macro_rules! tables {
             fn put_back<P: Packet>(&self, packet: &mut P, key: &mut HeldKey<$addr>, held: u32) -> bool {
                 let (length, ifindex) = (packet.length(), packet.ifindex());
                 let Some(own) = held::copy(self.context, length) else { return false };
-                key.slot = 0;
-                while key.slot < HELD_PER_DATAGRAM {
-                    if held >> key.slot & 1 != 0 {
+                range::repeat(HELD_PER_DATAGRAM, |slot| {
+                    key.slot = slot;
+                    if held >> (slot & 15) & 1 != 0 {
                         // SAFETY: as in `veth`; the program itself is the only writer.
                         if let Some(frame) = unsafe { maps::$held.get(&*key) } {
                             held::send(self.context, frame, ifindex);
                             let _ = maps::$held.remove(&*key);
                         }
                     }
-                    key.slot += 1;
-                }
+                    false
+                });
                 held::restore(self.context, own)
             }
 
             #[inline(always)]
-            fn fragment(&self) -> Option<&mut Fragment<$addr>> {
-                // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
-                maps::$fragment.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
+            fn with_fragment(&self, run: impl FnOnce(&mut Fragment<$addr>) -> Verdict) -> Verdict {
+                match maps::$fragment.get_ptr_mut(0) {
+                    // SAFETY: as in `with_scratch`.
+                    Some(fragment) => run(unsafe { &mut *fragment }),
+                    None => Verdict::drop(Reason::NotLoaded),
+                }
             }
 
             #[inline(always)]
@@ -402,9 +391,9 @@ macro_rules! tables {
 
 tables!(
     V4, Addr4, FLOW4, NEW4, entry4, watch4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4,
-    PARSED4, FRAGMENT4
+    FRAGMENT4
 );
 tables!(
     V6, Addr6, FLOW6, NEW6, entry6, watch6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6,
-    PARSED6, FRAGMENT6
+    FRAGMENT6
 );

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     header::fold,
     hook,
-    packet::{Packet, Shared},
+    packet::{Net, Packet, Shared, Tables},
     verdict::{self, Verdict},
 };
 
@@ -215,39 +215,54 @@ pub fn to_uplink(context: &TcContext) -> i32 {
 
 /// Behind `from_container`: packets without a flow.
 #[inline(always)]
-pub fn container_opens(context: &TcContext) -> i32 {
+pub fn container_new<F: Net>(context: &TcContext) -> i32
+where
+    Maps: Tables<F>,
+{
     let (mut packet, tables) = seams(context);
-    act(context, Hook::FromContainer, hook::container_opens::run(&mut packet, &tables))
+    act(context, Hook::FromContainer, hook::container_new::run::<F, _, _>(&mut packet, &tables))
 }
 
 /// Behind `from_uplink`: packets without a flow.
 #[inline(always)]
-pub fn outside_opens(context: &TcContext) -> i32 {
+pub fn outside_new<F: Net>(context: &TcContext) -> i32
+where
+    Maps: Tables<F>,
+{
     let (mut packet, tables) = seams(context);
-    act(context, Hook::FromUplink, hook::outside_opens::run(&mut packet, &tables))
+    act(context, Hook::FromUplink, hook::outside_new::run::<F, _, _>(&mut packet, &tables))
 }
 
 /// Behind `to_uplink`: packets without a flow.
 #[inline(always)]
-pub fn host_opens(context: &TcContext) -> i32 {
+pub fn host_new<F: Net>(context: &TcContext) -> i32
+where
+    Maps: Tables<F>,
+{
     let (mut packet, tables) = seams(context);
-    act(context, Hook::ToUplink, hook::host_opens::run(&mut packet, &tables))
+    act(context, Hook::ToUplink, hook::host_new::run::<F, _, _>(&mut packet, &tables))
 }
 
 /// Behind `from_container` and `from_uplink`: ICMP errors.
 #[inline(always)]
-pub fn icmp_error(context: &TcContext) -> i32 {
+pub fn icmp_error<F: Net>(context: &TcContext) -> i32
+where
+    Maps: Tables<F>,
+{
     let (mut packet, tables) = seams(context);
     let hook = hook_of(&packet, &tables);
-    act(context, hook, hook::icmp_error::run(&mut packet, &tables))
+    act(context, hook, hook::icmp_error::run::<F, _, _>(&mut packet, &tables))
 }
 
 /// Behind `from_container` and `from_uplink`: fragments.
 #[inline(always)]
-pub fn fragment(context: &TcContext) -> i32 {
+pub fn fragment<F: Net>(context: &TcContext) -> i32
+where
+    Maps: Tables<F>,
+{
     let (mut packet, tables) = seams(context);
     let hook = hook_of(&packet, &tables);
-    act(context, hook, hook::fragment::run(&mut packet, &tables))
+    act(context, hook, hook::fragment::run::<F, _, _>(&mut packet, &tables))
 }
 
 /// The veth that XDP has chosen, or 0 for the host's own stack, if XDP rewrote this packet.

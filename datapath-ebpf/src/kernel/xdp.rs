@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     header, hook,
-    packet::Packet,
+    packet::{Net, Packet, Tables},
     verdict::{self, Verdict, next},
 };
 
@@ -31,14 +31,15 @@ pub struct Frame {
 impl Frame {
     #[inline(always)]
     fn data(&self) -> usize {
+        // Volatile: read where it is needed. Handed to a function, the verifier would take it for a number.
         // SAFETY: the context lives as long as the program.
-        (unsafe { (*self.frame).data }) as usize
+        (unsafe { (&raw const (*self.frame).data).read_volatile() }) as usize
     }
 
     #[inline(always)]
     fn end(&self) -> usize {
         // SAFETY: as above.
-        (unsafe { (*self.frame).data_end }) as usize
+        (unsafe { (&raw const (*self.frame).data_end).read_volatile() }) as usize
     }
 }
 
@@ -118,19 +119,23 @@ pub fn from_uplink_xdp(context: &XdpContext) -> u32 {
     }
     let tables = Maps { context: context.as_ptr() };
     let verdict = hook::from_uplink::run(&mut packet, &tables);
-    if verdict.action() == verdict::NEXT && verdict.ifindex() == next::OUTSIDE_OPENS {
+    let place = verdict.ifindex().wrapping_sub(next::OUTSIDE_NEW);
+    if verdict.action() == verdict::NEXT && place < 2 {
         // SAFETY: the program's own context; it does not come back, unless the program is missing, and then tc sees to it.
-        unsafe { maps::NEXT_XDP.tail_call(context, 0) };
+        unsafe { maps::NEXT_XDP.tail_call(context, place) };
     }
     finish(context, &packet, verdict)
 }
 
 /// Behind `from_uplink_xdp`: packets without a flow.
 #[inline(always)]
-pub fn outside_opens_xdp(context: &XdpContext) -> u32 {
+pub fn outside_xdp<F: Net>(context: &XdpContext) -> u32
+where
+    Maps: Tables<F>,
+{
     let mut packet = Frame { frame: context.as_ptr().cast() };
     let tables = Maps { context: context.as_ptr() };
-    let verdict = hook::outside_opens::run(&mut packet, &tables);
+    let verdict = hook::outside_new::run::<F, _, _>(&mut packet, &tables);
     finish(context, &packet, verdict)
 }
 

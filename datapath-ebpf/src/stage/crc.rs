@@ -11,10 +11,10 @@ const LENGTH_BITS: usize = 16;
 /// Half bytes of a word.
 const NIBBLES: usize = 8;
 
-/// What appending `2^k` zero bytes makes of each half byte of a CRC, in `APPEND[k][place][half byte]`: no branch for the
-/// verifier to follow, and no step for each bit.
-static APPEND: [[[u32; 16]; NIBBLES]; LENGTH_BITS] = {
-    let mut tables = [[[0; 16]; NIBBLES]; LENGTH_BITS];
+/// What appending `2^k` zero bytes, or none, makes of each half byte of a CRC, in `APPEND[k][1 or 0][place][half byte]`:
+/// no branch for the verifier to follow both ways, and no step for each bit.
+static APPEND: [[[[u32; 16]; NIBBLES]; 2]; LENGTH_BITS] = {
+    let mut tables = [[[[0; 16]; NIBBLES]; 2]; LENGTH_BITS];
     // x to the power of 8: the highest bit is the lowest power.
     let mut shift = 0x0080_0000;
     let mut k = 0;
@@ -23,7 +23,8 @@ static APPEND: [[[u32; 16]; NIBBLES]; LENGTH_BITS] = {
         while place < NIBBLES {
             let mut half = 0;
             while half < 16 {
-                tables[k][place][half as usize] = multiply(half << (4 * place), shift);
+                tables[k][0][place][half as usize] = half << (4 * place);
+                tables[k][1][place][half as usize] = multiply(half << (4 * place), shift);
                 half += 1;
             }
             place += 1;
@@ -57,16 +58,14 @@ pub fn difference(change: u32, behind: u32) -> u32 {
     let mut crc = change;
     let mut k = 0;
     while k < LENGTH_BITS {
-        if bytes >> k & 1 != 0 {
-            let table = &APPEND[k & (LENGTH_BITS - 1)];
-            let mut sum = 0;
-            let mut place = 0;
-            while place < NIBBLES {
-                sum ^= table[place & (NIBBLES - 1)][(crc >> (4 * place)) as usize & 15];
-                place += 1;
-            }
-            crc = sum;
+        let table = &APPEND[k & (LENGTH_BITS - 1)][(bytes >> k & 1) as usize];
+        let mut sum = 0;
+        let mut place = 0;
+        while place < NIBBLES {
+            sum ^= table[place & (NIBBLES - 1)][(crc >> (4 * place)) as usize & 15];
+            place += 1;
         }
+        crc = sum;
         k += 1;
     }
     crc

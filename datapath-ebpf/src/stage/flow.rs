@@ -87,12 +87,13 @@ pub fn pair<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>) -> FlowKey<A> {
     }
 }
 
-/// Carries a packet on as its flow, found in `table`, says.
+/// Carries a packet on as its flow, found in `table`, says. `ANY` for any protocol; without, for those whose packets are
+/// quickly rewritten, which SCTP's are not.
 #[inline(always)]
-pub fn follow<F: Net, P: Packet, T: Tables<F>>(
+pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     packet: &mut P,
     tables: &T,
-    parsed: &Parsed<F::Addr>,
+    parsed: &Parsed<()>,
     key: &FlowKey<F::Addr>,
     flow: &Flow<F::Addr>,
     table: u32,
@@ -117,7 +118,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     let next = next_state(flow.state, flow.flags, parsed, stale);
     let verdict = way::out(flow, stale);
     let stale = stale || next != flow.state;
-    if !rewrite::apply::<F, P>(packet, parsed, flow) {
+    if !rewrite::apply::<F, P, ANY>(packet, parsed, flow) {
         return Verdict::drop(Reason::Malformed);
     }
     let bytes = packet.length();

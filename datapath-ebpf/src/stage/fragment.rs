@@ -41,6 +41,8 @@ pub struct Fragment<A> {
     pub key: HeldKey<A>,
     /// The tuple of the datagram.
     pub tuple: FlowKey<A>,
+    /// The fragment's headers, but for the addresses.
+    pub parsed: Parsed<()>,
     /// First unit of eight bytes that it holds.
     pub start: u32,
     /// Units that it holds.
@@ -72,6 +74,7 @@ impl<A: Address> Fragment<A> {
         tuple.proto = piece.proto;
         tuple.pad = 0;
         tuple.pad2 = 0;
+        self.parsed = parsed.rest();
         self.start = u32::from(piece.offset);
         self.units = bytes.div_ceil(8);
         self.last = u32::from(!piece.more);

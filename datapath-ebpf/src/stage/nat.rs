@@ -16,6 +16,7 @@ use crate::{
     packet::{Net, Tables, table},
     stage::{
         flow::{forget, is_live},
+        parse::Parsed,
         publish,
     },
     verdict::decision,
@@ -78,9 +79,12 @@ pub struct Scratch<A> {
     flow: Flow<A>,
     /// A flow is stored together with what follows it.
     room_for_timer: [u64; 2],
+    /// The packet's headers, but for the addresses.
+    pub parsed: Parsed<()>,
     /// The opener's tuple, as it was seen.
     pub key: FlowKey<A>,
-    reply_key: FlowKey<A>,
+    /// The tuple of the replies, as they will be seen.
+    pub reply_key: FlowKey<A>,
     /// The flow to be.
     pub opening: Opening<A>,
 }
@@ -157,32 +161,26 @@ const STRIDE: u32 = 7919;
 #[inline(always)]
 pub fn begin<F: Net, T: Tables<F>>(
     tables: &T,
-    key: &FlowKey<F::Addr>,
+    scratch: &mut Scratch<F::Addr>,
     table: u32,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> u32 {
-    tables.with_scratch(|scratch| {
-        scratch.key = *key;
-        let decision = decide(scratch);
-        if decision != decision::OPEN {
-            return decision;
-        }
-        let owner = scratch.opening.owner;
-        let holds = table == table::MAIN && owner != 0;
-        if holds && !tables.hold(owner) {
-            return decision::drop(Reason::FlowShare);
-        }
-        let reserved = reserve_wanted::<F, T>(tables, scratch, table) || reserve_other::<F, T>(tables, scratch, table);
-        let decision = if reserved {
-            store_opener::<F, T>(tables, scratch, table)
-        } else {
-            decision::drop(Reason::PortsExhausted)
-        };
-        if holds && decision != decision::OPEN {
-            tables.release(owner);
-        }
-        decision
-    })
+    let decision = decide(scratch);
+    if decision != decision::OPEN {
+        return decision;
+    }
+    let owner = scratch.opening.owner;
+    let holds = table == table::MAIN && owner != 0;
+    if holds && !tables.hold(owner) {
+        return decision::drop(Reason::FlowShare);
+    }
+    let reserved = reserve_wanted::<F, T>(tables, scratch, table) || reserve_other::<F, T>(tables, scratch, table);
+    let decision =
+        if reserved { store_opener::<F, T>(tables, scratch, table) } else { decision::drop(Reason::PortsExhausted) };
+    if holds && decision != decision::OPEN {
+        tables.release(owner);
+    }
+    decision
 }
 
 /// Builds the replies' entry and stores it under the port that is wanted; false if that one is taken.
@@ -219,8 +217,7 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     flow.pad2 = 0;
     flow.owner = opening.owner;
     flow.expected = 0;
-    settle(reply_key, flow);
-    reserve::<F, T>(tables, reply_key, flow, table)
+    reserve::<F, T>(tables, scratch, table)
 }
 
 /// Stores the replies' entry under another port; false if none of the bounded number of tries met a free one.
@@ -228,10 +225,8 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
 fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
     let start = draw(&scratch.key, tables.secret());
     tables.repeat(PORT_TRIES, |n| {
-        let Scratch { flow, reply_key, opening, .. } = &mut *scratch;
-        reply_key.dport = candidate(opening.sport, start.wrapping_add(n.wrapping_mul(STRIDE)));
-        settle(reply_key, flow);
-        reserve::<F, T>(tables, reply_key, flow, table)
+        scratch.reply_key.dport = candidate(scratch.opening.sport, start.wrapping_add(n.wrapping_mul(STRIDE)));
+        reserve::<F, T>(tables, scratch, table)
     })
 }
 
@@ -265,24 +260,33 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
 
 /// Takes a tuple for a flow's replies, unless a live flow, a published port or a socket of the host has it, or the
 /// administrator keeps the port for himself.
-#[inline(always)]
-fn reserve<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>, table: u32) -> bool {
+#[inline(never)]
+fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
+    let Scratch { flow, reply_key: key, .. } = scratch;
+    settle(key, flow);
     // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
     let its_own = key.dst == flow.dst && key.dport == flow.dport;
-    if key.zone == ZONE_OUTSIDE && !its_own && is_taken::<F, T>(tables, key) {
-        return false;
+    if key.zone == ZONE_OUTSIDE && !its_own {
+        let taken = tables.is_reserved(key.dport) || is_hosts::<F, T>(tables, key) || is_published::<F, T>(tables, key);
+        if taken {
+            return false;
+        }
     }
     !is_held::<F, T>(tables, key, table::MAIN)
         && !is_held::<F, T>(tables, key, table::NEW)
         && tables.add_flow(table, key, flow)
 }
 
-/// Whether the host, or a published port, has the address and port that replies would come to.
+/// Whether a socket of the host would take the replies.
 #[inline(never)]
-fn is_taken<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
-    tables.is_reserved(key.dport)
-        || tables.host_receives(key)
-        || publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true).is_some()
+fn is_hosts<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
+    tables.host_receives(key)
+}
+
+/// Whether a published port would take the replies.
+#[inline(never)]
+fn is_published<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
+    publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true).is_some()
 }
 
 /// Whether a live flow has the tuple. One that is over makes way.
@@ -300,8 +304,8 @@ fn is_held<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32)
 
 /// Works out what an entry does to checksums, and whether it does anything. What stays as it is makes a difference of
 /// 0, not of 0xffff.
-#[inline(always)]
-fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) {
+#[inline(never)]
+fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) -> u32 {
     let same_addresses = flow.src == key.src && flow.dst == key.dst;
     let same_ports = flow.sport == key.sport && flow.dport == key.dport;
     flow.addr_delta =
@@ -313,6 +317,7 @@ fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) {
     } else {
         flow.flags |= flag::NAT;
     }
+    0
 }
 
 /// The sum of two ports as they lie in a packet.

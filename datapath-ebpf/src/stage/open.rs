@@ -9,35 +9,53 @@ use crate::{
         flow::{self, find_in, forget, is_superseded},
         handshake::{self, Sign},
         nat::{self, Scratch},
-        parse::Parsed,
+        parse::{self, Parsed},
     },
     verdict::{Verdict, decision},
 };
 
-/// Carries the packet on; a flow that `decide` describes is opened in `table`.
+/// Carries the packet on; a flow that `decide` describes is opened in `table`. What is malformed gets `malformed`.
 #[inline(always)]
 pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
-    parsed: &Parsed<F::Addr>,
-    key: &FlowKey<F::Addr>,
+    zone: u32,
     table: u32,
+    malformed: Verdict,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> Verdict {
-    let mut at = table::NONE;
-    if parsed.trackable() {
-        let sign = handshake::sign(packet, parsed);
-        at = known::<F, T>(tables, key, sign.bits, sign.number);
-    }
-    if at == table::NONE {
-        let decision = nat::begin::<F, T>(tables, key, table, decide);
-        if decision != decision::OPEN {
-            return decision::verdict(decision);
+    tables.with_scratch(|scratch| {
+        if !read::<F, P>(packet, scratch, zone) {
+            return malformed;
         }
-        at = table;
-    }
-    let Some(flow) = tables.flow(at, key) else { return Verdict::drop(Reason::FlowsExhausted) };
-    flow::follow::<F, P, T>(packet, tables, parsed, key, flow, at)
+        // IPv4's header has at most 60 bytes, IPv6's with a fragment's 48: the verifier knows no more of it by now.
+        let parsed = Parsed { l4: scratch.parsed.l4 & 127, ..scratch.parsed };
+        let mut at = table::NONE;
+        if parsed.trackable() {
+            let sign = handshake::sign(packet, &parsed);
+            at = known::<F, T>(tables, &scratch.key, sign.bits, sign.number);
+        }
+        if at == table::NONE {
+            let decision = nat::begin::<F, T>(tables, scratch, table, decide);
+            if decision != decision::OPEN {
+                return decision::verdict(decision);
+            }
+            at = table;
+        }
+        let Some(flow) = tables.flow(at, &scratch.key) else { return Verdict::drop(Reason::FlowsExhausted) };
+        flow::follow::<F, P, T, true>(packet, tables, &parsed, &scratch.key, flow, at)
+    })
+}
+
+/// Reads the headers into the scratch space: what follows is then looked at once by the verifier, and not once for each
+/// way through the parser.
+#[inline(never)]
+fn read<F: Net, P: Packet>(packet: &mut P, scratch: &mut Scratch<F::Addr>, zone: u32) -> bool {
+    let Some(ip) = parse::ip::<F, P>(packet) else { return false };
+    let parsed = parse::beginning::<F, P>(packet, &ip);
+    scratch.key = parsed.key(zone);
+    scratch.parsed = parsed.rest();
+    true
 }
 
 /// The table that has the packet's flow. What is over makes way, and what the packet confirms moves.

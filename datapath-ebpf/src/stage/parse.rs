@@ -39,7 +39,7 @@ pub mod kind {
 
 /// A packet's headers. Every field is always set: the verifier wants it so.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Parsed<A> {
     /// Source address.
     pub src: A,
@@ -109,6 +109,13 @@ const ABORT: u8 = 6;
 const SHUTDOWN_COMPLETE: u8 = 14;
 
 impl<A: Copy> Parsed<A> {
+    /// All but the addresses: what is needed once the flow is known.
+    #[inline(always)]
+    pub const fn rest(&self) -> Parsed<()> {
+        let Self { sport, dport, proto, kind, tcp, ttl, icmp, l4, end, .. } = *self;
+        Parsed { src: (), dst: (), sport, dport, proto, kind, tcp, ttl, icmp, l4, end }
+    }
+
     /// The tuple, as seen in `zone`.
     #[inline(always)]
     pub fn key(&self, zone: u32) -> FlowKey<A> {
@@ -128,6 +135,12 @@ impl<A: Copy> Parsed<A> {
     #[inline(always)]
     pub fn trackable(&self) -> bool {
         matches!(self.kind, kind::TCP | kind::UDP | kind::ECHO | kind::SCTP)
+    }
+
+    /// Whether a first program can carry it on by its flow; what is not is left to the next one.
+    #[inline(always)]
+    pub fn is_quick(&self) -> bool {
+        matches!(self.kind, kind::TCP | kind::UDP | kind::ECHO)
     }
 
     /// Whether it has ports, which can be published.

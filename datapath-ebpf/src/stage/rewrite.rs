@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Rewrites addresses, ports, checksums, TTL and MAC addresses as the flow says; false if the packet is too short,
-/// in which case the caller drops it.
+/// in which case the caller drops it. Without `ANY`, SCTP and fragments are not among them.
 #[inline(always)]
-pub fn apply<F: Net, P: Packet>(packet: &mut P, parsed: &Parsed<F::Addr>, flow: &Flow<F::Addr>) -> bool {
-    if flow.flags & flag::NAT != 0 && !translate::<F, P>(packet, parsed, flow) {
+pub fn apply<F: Net, P: Packet, const ANY: bool>(packet: &mut P, parsed: &Parsed<()>, flow: &Flow<F::Addr>) -> bool {
+    if flow.flags & flag::NAT != 0 && !translate::<F, P, ANY>(packet, parsed, flow) {
         return false;
     }
     if flow.flags & flag::ROUTED != 0 && !F::count_hop(packet, parsed.ttl) {
@@ -27,12 +27,12 @@ pub fn apply<F: Net, P: Packet>(packet: &mut P, parsed: &Parsed<F::Addr>, flow: 
 }
 
 #[inline(always)]
-fn translate<F: Net, P: Packet>(packet: &mut P, parsed: &Parsed<F::Addr>, flow: &Flow<F::Addr>) -> bool {
+fn translate<F: Net, P: Packet, const ANY: bool>(packet: &mut P, parsed: &Parsed<()>, flow: &Flow<F::Addr>) -> bool {
     let l4 = parsed.l4;
-    if parsed.kind == kind::SCTP {
+    if ANY && parsed.kind == kind::SCTP {
         return translate_sctp::<F, P>(packet, parsed, flow);
     }
-    if parsed.kind == kind::FRAGMENT {
+    if ANY && parsed.kind == kind::FRAGMENT {
         return readdress::<F, P>(packet, flow);
     }
     let (checksum, pseudo) = match parsed.kind {
@@ -63,7 +63,7 @@ fn readdress<F: Net, P: Packet>(packet: &mut P, flow: &Flow<F::Addr>) -> bool {
 
 /// SCTP's checksum covers no pseudo header, so addresses do not matter to it, and ports do.
 #[inline(always)]
-fn translate_sctp<F: Net, P: Packet>(packet: &mut P, parsed: &Parsed<F::Addr>, flow: &Flow<F::Addr>) -> bool {
+fn translate_sctp<F: Net, P: Packet>(packet: &mut P, parsed: &Parsed<()>, flow: &Flow<F::Addr>) -> bool {
     let l4 = parsed.l4;
     let Some([sport, dport]) = packet.read::<[u16; 2]>(l4) else { return false };
     let Some([low, high]) = packet.read::<[u16; 2]>(l4 + 8) else { return false };

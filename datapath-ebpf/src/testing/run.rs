@@ -1,9 +1,11 @@
 //! The hooks as the kernel runs them: each first program, and the one that carries on where it leaves off.
 
+use portlane_common::family::{V4, V6};
+
 use super::{bytes::Bytes, cases::At, tables::Memory};
 use crate::{
     hook,
-    packet::Packet,
+    packet::{Net, Packet, Tables},
     verdict::{self, Verdict, next},
 };
 
@@ -33,13 +35,25 @@ pub fn run(at: At, packet: &mut Bytes, tables: &Memory) -> Verdict {
 /// Has a packet meet the programs that a verdict leaves it to.
 pub fn carry_on<P: Packet>(mut verdict: Verdict, packet: &mut P, tables: &Memory) -> Verdict {
     while verdict.action() == verdict::NEXT {
-        verdict = match verdict.ifindex() {
-            next::CONTAINER_OPENS => hook::container_opens::run(packet, tables),
-            next::OUTSIDE_OPENS => hook::outside_opens::run(packet, tables),
-            next::HOST_OPENS => hook::host_opens::run(packet, tables),
-            next::ICMP_ERROR => hook::icmp_error::run(packet, tables),
-            _ => hook::fragment::run(packet, tables),
+        let place = verdict.ifindex();
+        verdict = if place & 1 == 0 {
+            part::<V4, P>(place, packet, tables)
+        } else {
+            part::<V6, P>(place - 1, packet, tables)
         };
     }
     verdict
+}
+
+fn part<F: Net, P: Packet>(place: u32, packet: &mut P, tables: &Memory) -> Verdict
+where
+    Memory: Tables<F>,
+{
+    match place {
+        next::CONTAINER_NEW => hook::container_new::run::<F, _, _>(packet, tables),
+        next::OUTSIDE_NEW => hook::outside_new::run::<F, _, _>(packet, tables),
+        next::HOST_NEW => hook::host_new::run::<F, _, _>(packet, tables),
+        next::ICMP_ERROR => hook::icmp_error::run::<F, _, _>(packet, tables),
+        _ => hook::fragment::run::<F, _, _>(packet, tables),
+    }
 }

@@ -22,8 +22,8 @@ use crate::{
     stage::{
         fragment::{Fragment, part},
         nat::Scratch,
-        parse::Parsed,
     },
+    verdict::Verdict,
 };
 
 /// Ticks a second of the clock in [`Memory`].
@@ -208,11 +208,7 @@ impl Shared for Memory {
 macro_rules! family {
     ($family:ty, $addr:ty, $flows:ident, $datagrams:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
         impl Tables<$family> for Memory {
-            fn plain(&self, parsed: &Parsed<$addr>) -> Option<Parsed<$addr>> {
-                Some(*parsed)
-            }
-
-            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
+            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> Verdict) -> Verdict {
                 run(&mut Scratch::default())
             }
 
@@ -295,8 +291,8 @@ macro_rules! family {
                 packet.length() as usize <= HELD_BYTES
             }
 
-            fn fragment(&self) -> Option<&mut Fragment<$addr>> {
-                Some(Box::leak(Box::default()))
+            fn with_fragment(&self, run: impl FnOnce(&mut Fragment<$addr>) -> Verdict) -> Verdict {
+                run(&mut Fragment::default())
             }
 
             fn endpoint(&self, addr: &$addr) -> Option<&Endpoint> {

@@ -1,38 +1,23 @@
 //! A packet from outside without a flow: does it ask for a published port? A program of its own, behind `from_uplink`.
 
 use portlane_common::{
-    family::{Address, Family, V4, V6},
+    family::Address,
     flow::{ZONE_OUTSIDE, hop},
     reason::Reason,
 };
 
 use crate::{
-    header::Ethernet,
     packet::{Net, Packet, Tables, table},
-    stage::{nat::Scratch, open::follow_or_open, parse, publish},
+    stage::{nat::Scratch, open::follow_or_open, publish},
     verdict::{Verdict, decision},
 };
 
 /// The hook, for a packet to the host or a container.
 #[inline(always)]
-pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::PASS };
-    match u16::from_be(ethernet.ethertype) {
-        V4::ETHERTYPE => ip::<V4, P, T>(packet, tables),
-        V6::ETHERTYPE => ip::<V6, P, T>(packet, tables),
-        _ => Verdict::PASS,
-    }
-}
-
-#[inline(always)]
-fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::PASS };
-    let parsed = parse::beginning::<F, P>(packet, &ip);
-    let Some(parsed) = tables.plain(&parsed) else { return Verdict::drop(Reason::NotLoaded) };
-    let key = parsed.key(ZONE_OUTSIDE);
+pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let uplink = packet.ifindex();
-    let ports = parsed.has_ports();
-    follow_or_open::<F, P, T>(packet, tables, &parsed, &key, table::NEW, |scratch| {
+    follow_or_open::<F, P, T>(packet, tables, ZONE_OUTSIDE, table::NEW, Verdict::PASS, |scratch| {
+        let ports = scratch.parsed.has_ports();
         let decision = if ports { decide::<F, T>(tables, scratch, uplink) } else { decision::PASS };
         if decision == decision::PASS && tables.endpoint(&scratch.key.dst).is_some() {
             return decision::drop(Reason::DirectAccess);

@@ -2,53 +2,34 @@
 
 use portlane_common::{
     endpoint::{Veth, veth as veth_flag},
-    family::{Address, Family, V4, V6},
+    family::{Address, Family, V6},
     flow::{ZONE_OUTSIDE, flag, hop},
     reason::Reason,
 };
 
 use crate::{
-    header::{Ethernet, SCTP, TCP},
     packet::{Net, Packet, Tables, route, table},
-    stage::{
-        nat::Scratch,
-        open::follow_or_open,
-        parse::{self, ACK, SYN, kind},
-        policy, publish,
-    },
+    stage::{nat::Scratch, open::follow_or_open, parse::kind, policy, publish},
     verdict::{Verdict, decision},
 };
 
 /// The hook, for a packet that `from_container` found to be the container's own.
 #[inline(always)]
-pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::drop(Reason::Malformed) };
-    match u16::from_be(ethernet.ethertype) {
-        V4::ETHERTYPE => ip::<V4, P, T>(packet, tables),
-        V6::ETHERTYPE => ip::<V6, P, T>(packet, tables),
-        _ => Verdict::drop(Reason::Malformed),
-    }
-}
-
-#[inline(always)]
-fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
-    let parsed = parse::beginning::<F, P>(packet, &ip);
-    let Some(parsed) = tables.plain(&parsed) else { return Verdict::drop(Reason::NotLoaded) };
-    let key = parsed.key(packet.ifindex());
-    follow_or_open::<F, P, T>(packet, tables, &parsed, &key, table::MAIN, |scratch| {
+pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
+    let (zone, malformed) = (packet.ifindex(), Verdict::drop(Reason::Malformed));
+    follow_or_open::<F, P, T>(packet, tables, zone, table::MAIN, malformed, |scratch| {
         // One after the other, not one inside the other: the frames of both do not fit the stack.
-        let decision = decide::<F, T>(tables, scratch, parsed.kind as u32, parsed.tcp as u32);
+        let decision = decide::<F, T>(tables, scratch);
         if decision == decision::LEAVE { masquerade::<F, T>(tables, scratch) } else { decision }
     })
 }
 
 /// A packet that belongs to no flow: who may open one, and which.
 #[inline(never)]
-fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, kind: u32, tcp: u32) -> u32 {
-    let key = &scratch.key;
+fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
+    let (key, parsed) = (&scratch.key, &scratch.parsed);
     let Some(veth) = tables.veth(key.zone) else { return decision::drop(Reason::UnknownEndpoint) };
-    let ports = [kind::TCP, kind::UDP, kind::SCTP].contains(&(kind as u8));
+    let ports = parsed.has_ports();
     if let Some(peer) = tables.endpoint(&key.dst) {
         if peer.network != veth.network {
             return decision::drop(Reason::OtherNetwork);
@@ -73,12 +54,15 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, kind
     if veth.flags & veth_flag::INTERNAL != 0 {
         return decision::drop(Reason::InternalNetwork);
     }
-    if kind == kind::OTHER as u32 {
+    if parsed.kind == kind::OTHER {
         return decision::drop(Reason::ProtocolUnsupported);
     }
-    let opens_tcp = tcp as u8 & (SYN | ACK) == SYN;
-    let opens_echo = kind == kind::ECHO as u32 && key.dport == 0;
-    if ((key.proto == TCP || key.proto == SCTP) && !opens_tcp) || (kind == kind::ECHO as u32 && !opens_echo) {
+    let opens = match parsed.kind {
+        kind::TCP | kind::SCTP => parsed.is_syn(),
+        kind::ECHO => key.dport == 0,
+        _ => true,
+    };
+    if !opens {
         return decision::drop(Reason::NoFlow);
     }
     decision::LEAVE
