@@ -42,24 +42,10 @@ fn run_tc(programs: &Programs, step: &Step, sum: Sum) -> Result<(Hook, Run)> {
 /// The step, and what it counts.
 fn check(programs: &Programs, step: &Step, by: By) -> Result<()> {
     let before = programs.counted()?;
-    let hook = match step.at {
-        At::FromUplink(ifindex) if by == By::Xdp => {
-            let run = programs.xdp(&step.input, ifindex)?;
-            check_xdp(step, &run)?;
-            Hook::FromUplinkXdp
-        }
-        _ => {
-            let sum = if let By::Tc(sum) = by { sum } else { Sum::None };
-            let (hook, run) = run_tc(programs, step, sum)?;
-            let returned = match step.action {
-                verdict::PASS | verdict::HOST => tc::UNSPEC,
-                verdict::DROP => tc::SHOT,
-                _ => tc::REDIRECT,
-            };
-            ensure!(run.returned == returned, "it returned {} and not {returned}", run.returned);
-            ensure!(run.bytes == step.output, "bytes:\n{:02x?}\nand not\n{:02x?}", run.bytes, step.output);
-            hook
-        }
+    let hook = match (step.at, by) {
+        (At::FromUplink(ifindex), By::Xdp) if through_xdp(programs, step, ifindex)? => Hook::FromUplinkXdp,
+        (_, By::Tc(sum)) => through_tc(programs, step, sum)?,
+        (_, By::Xdp) => through_tc(programs, step, Sum::None)?,
     };
     let mut wanted = before;
     if let Some(reason) = step.reason {
@@ -70,15 +56,32 @@ fn check(programs: &Programs, step: &Step, by: By) -> Result<()> {
     Ok(())
 }
 
-fn check_xdp(step: &Step, run: &Run) -> Result<()> {
+fn through_tc(programs: &Programs, step: &Step, sum: Sum) -> Result<Hook> {
+    let (hook, run) = run_tc(programs, step, sum)?;
+    let returned = match step.action {
+        verdict::PASS | verdict::HOST => tc::UNSPEC,
+        verdict::DROP => tc::SHOT,
+        _ => tc::REDIRECT,
+    };
+    ensure!(run.returned == returned, "it returned {} and not {returned}", run.returned);
+    ensure!(run.bytes == step.output, "bytes:\n{:02x?}\nand not\n{:02x?}", run.bytes, step.output);
+    Ok(hook)
+}
+
+/// False if XDP leaves the packet to tc, as it was.
+fn through_xdp(programs: &Programs, step: &Step, ifindex: u32) -> Result<bool> {
+    let run = programs.xdp(&step.input, ifindex)?;
+    if run.returned == xdp::PASS && run.bytes == step.input {
+        return Ok(false);
+    }
     let returned = if step.action == verdict::DROP { xdp::DROP } else { xdp::PASS };
     ensure!(run.returned == returned, "it returned {} and not {returned}", run.returned);
-    let handed = if step.action == verdict::ENDPOINT { HANDOVER } else { 0 };
+    let handed = if matches!(step.action, verdict::ENDPOINT | verdict::HOST) { HANDOVER } else { 0 };
     ensure!(run.bytes.len() == handed + step.output.len(), "{} bytes", run.bytes.len());
     let (handover, bytes) = run.bytes.split_at(handed);
     ensure!(bytes == step.output, "bytes:\n{bytes:02x?}\nand not\n{:02x?}", step.output);
     ensure!(handed == 0 || handover[4..] == step.ifindex.to_ne_bytes(), "it hands over {handover:02x?}");
-    Ok(())
+    Ok(true)
 }
 
 fn table(name: &str, version: Version, by: By) -> Result<()> {
