@@ -24,11 +24,13 @@ use serde_json::Value;
 
 pub use container::Container;
 pub use place::{Answer, Conversation, Place, Server};
+pub use tools::{Program, Way, either_way};
 
 mod container;
 mod place;
 mod ready;
 mod tool;
+mod tools;
 
 use ready::Ready;
 use tool::{finish, limited};
