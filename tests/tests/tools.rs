@@ -2,16 +2,20 @@
 //! server outside.
 #![cfg(feature = "root")]
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Family, Program, Way, both, either_way};
+use portlane_tests::topology::{Family, Program, Way, at, both, either_way};
 use serde_json::Value;
 
 /// Answers `N.test TXT` with N bytes.
 const DNS: &str = include_str!("../src/scripts/dns.py");
+/// A connection that its client takes along to another source port.
+const QUIC: &str = include_str!("../src/scripts/quic.py");
 /// What one socket of iperf3 holds, about: the kernel doubles what `-w 64K` says.
 const SOCKETS: u64 = 2 * 64 * 1024;
+/// How long somebody thinks before typing on.
+const SILENCE: Duration = Duration::from_secs(1);
 
 #[test]
 fn curl_fetches_a_megabyte_that_arrives_whole() -> Result<()> {
@@ -84,6 +88,44 @@ fn iperf3s_datagrams_arrive_each_way() -> Result<()> {
             }
             Ok(())
         })
+    })
+}
+
+#[test]
+fn a_client_that_changes_its_source_port_goes_on_with_its_server() -> Result<()> {
+    either_way("4433/udp", |_, way| {
+        let _server = way.server.start_python(QUIC, &["serve", "4433"])?;
+        both(|family| {
+            let target = way.at(family, 4433);
+            let (address, port) = (target.ip().to_string(), target.port().to_string());
+            let seen = way.client.python(QUIC, &["ask", &address, &port, "40001", "40002"])?;
+            let expected = [40_001, 40_002].map(|port| at(way.seen(family), port).to_string());
+            ensure!(seen == expected.join(" "), "the server saw {seen}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_connection_that_was_silent_for_a_while_goes_on() -> Result<()> {
+    either_way("22/tcp", |_, way| {
+        let _server = way.server.serve("tcp [::]:22")?;
+        let mut talks = Vec::new();
+        both(|family| {
+            let talk = way.client.converse("tcp", way.at(family, 22), &[])?;
+            ensure!(talk.first()?.seen.ip() == way.seen(family), "{:?}", talk.first()?);
+            talks.push(talk);
+            Ok(())
+        })?;
+        // Nothing to wait for: that nothing happens is the point.
+        thread::sleep(SILENCE);
+        for talk in &mut talks {
+            for _ in 0..2 {
+                let (first, again) = (talk.first()?.clone(), talk.again()?);
+                ensure!(first == again, "first {first:?}, after the silence {again:?}");
+            }
+        }
+        Ok(())
     })
 }
 
