@@ -8,10 +8,6 @@ use anyhow::{Context, Result, ensure};
 use portlane_tests::topology::{Family, Program, Way, at, both, either_way};
 use serde_json::Value;
 
-/// Answers `N.test TXT` with N bytes.
-const DNS: &str = include_str!("../src/scripts/dns.py");
-/// A connection that its client takes along to another source port.
-const QUIC: &str = include_str!("../src/scripts/quic.py");
 /// What one socket of iperf3 holds, about: the kernel doubles what `-w 64K` says.
 const SOCKETS: u64 = 2 * 64 * 1024;
 /// How long somebody thinks before typing on.
@@ -40,7 +36,7 @@ fn curl_fetches_a_megabyte_that_arrives_whole() -> Result<()> {
 #[test]
 fn dig_gets_a_large_answer_over_udp_and_a_larger_one_over_tcp() -> Result<()> {
     either_way("53/udp 53/tcp", |_, way| {
-        let _server = way.server.start_python(DNS, &["53"])?;
+        let _server = way.server.start_script("dns.py", &["53"])?;
         both(|family| {
             let target = way.at(family, 53);
             let (server, port) = (format!("@{}", target.ip()), target.port().to_string());
@@ -94,11 +90,11 @@ fn iperf3s_datagrams_arrive_each_way() -> Result<()> {
 #[test]
 fn a_client_that_changes_its_source_port_goes_on_with_its_server() -> Result<()> {
     either_way("4433/udp", |_, way| {
-        let _server = way.server.start_python(QUIC, &["serve", "4433"])?;
+        let _server = way.server.start_script("quic.py", &["serve", "4433"])?;
         both(|family| {
             let target = way.at(family, 4433);
             let (address, port) = (target.ip().to_string(), target.port().to_string());
-            let seen = way.client.python(QUIC, &["ask", &address, &port, "40001", "40002"])?;
+            let seen = way.client.script("quic.py", &["ask", &address, &port, "40001", "40002"])?;
             let expected = [40_001, 40_002].map(|port| at(way.seen(family), port).to_string());
             ensure!(seen == expected.join(" "), "the server saw {seen}");
             Ok(())

@@ -61,22 +61,25 @@ impl Place<'_> {
         }
     }
 
-    /// The same for a script in Python, which prints `ready` when it is.
+    /// The same for one of `src/scripts`, which prints `ready` when it is.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_python(&self, script: &str, arguments: &[&str]) -> Result<Program> {
-        self.start(&[&["python3", "-u", "-c", script], arguments].concat(), "ready")
-            .with_context(|| format!("script with {arguments:?}"))
+    pub fn start_script(&self, name: &str, arguments: &[&str]) -> Result<Program> {
+        self.start(&[&["python3", "-u", &script(name)], arguments].concat(), "ready")
     }
 
-    /// Runs a script in Python; returns what it prints.
+    /// Runs one of `src/scripts`; returns what it prints.
     ///
     /// # Errors
     /// It fails.
-    pub fn python(&self, script: &str, arguments: &[&str]) -> Result<String> {
-        self.run(&[&["python3", "-c", script], arguments].concat())
+    pub fn script(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        self.run(&[&["python3", &script(name)], arguments].concat())
     }
+}
+
+fn script(name: &str) -> String {
+    format!("{}/src/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Reads to the end, lest the program be stopped by a full pipe, whether or not anybody listens.
