@@ -91,7 +91,7 @@ def serve(own_port):
                 sock.sendto(packet(own_port, port, tag, *chunks), (host, 0))
 
             if INIT in chunks:
-                theirs, tsn = number(chunks[INIT]), number(chunks[INIT][12:])
+                theirs = number(chunks[INIT])
                 if wrong or tag != 0:
                     answer(theirs, chunk(ABORT, (wrong or "INIT with a tag").encode()))
                     continue
