@@ -23,12 +23,16 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 pub use container::Container;
+pub use far::Far;
 pub use place::{Answer, Conversation, Place, Server};
+pub use tools::{Program, Way, either_way};
 
 mod container;
+mod far;
 mod place;
 mod ready;
 mod tool;
+mod tools;
 
 use ready::Ready;
 use tool::{finish, limited};
@@ -186,7 +190,7 @@ impl Topology {
             // Nobody else has the addresses, so there is no second to be spent on finding that out.
             place.run(&["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"])?;
         }
-        self.connect(["up0", "eth0"], [Family::host, Family::outside])
+        self.uplink(["up0", "eth0"], [Family::host, Family::outside])
     }
 
     /// Connects the two machines a second time.
@@ -194,34 +198,29 @@ impl Topology {
     /// # Errors
     /// iproute2 fails.
     pub fn second_uplink(&self) -> Result<()> {
-        self.connect(["up1", "eth1"], [Family::second_host, Family::second_outside])
+        self.uplink(["up1", "eth1"], [Family::second_host, Family::second_outside])
     }
 
-    /// A cable: interfaces and addresses on the host and outside.
-    fn connect(&self, interfaces: [&str; 2], addresses: [fn(Family) -> IpAddr; 2]) -> Result<()> {
-        let netns = [self.host_netns(), self.outside_netns()];
-        let [here, there] = interfaces;
-        ip(&format!("-n {} link add {here} type veth peer name {there} netns {}", netns[0], netns[1]))?;
-        for ((netns, interface), address) in netns.iter().zip(interfaces).zip(addresses) {
+    fn uplink(&self, interfaces: [&str; 2], addresses: [fn(Family) -> IpAddr; 2]) -> Result<()> {
+        let machines = [(&self.host(), &*self.host_netns()), (&self.outside(), &*self.outside_netns())];
+        self.connect(machines, interfaces, addresses)
+    }
+
+    /// A cable between two machines: their network namespaces, interfaces and addresses.
+    fn connect(
+        &self,
+        machines: [(&Place<'_>, &str); 2],
+        interfaces: [&str; 2],
+        addresses: [fn(Family) -> IpAddr; 2],
+    ) -> Result<()> {
+        let [(_, here), (_, there)] = machines;
+        ip(&format!("-n {here} link add {} type veth peer name {} netns {there}", interfaces[0], interfaces[1]))?;
+        for (((_, netns), interface), address) in machines.into_iter().zip(interfaces).zip(addresses) {
             ip(&format!("-n {netns} addr add {}/24 dev {interface}", address(Family::V4)))?;
             ip(&format!("-n {netns} addr add {}/64 dev {interface} nodad", address(Family::V6)))?;
             ip(&format!("-n {netns} link set {interface} up"))?;
         }
-        self.ready_to_talk(&self.host(), here)?;
-        self.ready_to_talk(&self.outside(), there)
-    }
-
-    /// The kernel takes note of a cable in the background: until then neighbours ask in vain, once a second.
-    fn ready_to_talk(&self, place: &Place<'_>, interface: &str) -> Result<()> {
-        let shown = format!("ip -o link show dev {interface}; ip -6 -o addr show dev {interface}");
-        for _ in 0..READY_LOOKS {
-            let state = place.run(&["sh", "-c", &shown])?;
-            if state.contains("state UP") && state.contains(" fe80:") && !state.contains("tentative") {
-                return Ok(());
-            }
-            thread::sleep(READY_LOOK);
-        }
-        bail!("{interface} is not up: {}", place.run(&["sh", "-c", &shown])?)
+        machines.iter().zip(interfaces).try_for_each(|((place, _), interface)| ready_to_talk(place, interface))
     }
 
     fn host_netns(&self) -> String {
@@ -381,6 +380,19 @@ impl Drop for Topology {
         drop(fs::remove_dir_all(self.bpffs()));
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+/// The kernel takes note of a cable in the background: until then neighbours ask in vain, once a second.
+fn ready_to_talk(place: &Place<'_>, interface: &str) -> Result<()> {
+    let shown = format!("ip -o link show dev {interface}; ip -6 -o addr show dev {interface}");
+    for _ in 0..READY_LOOKS {
+        let state = place.run(&["sh", "-c", &shown])?;
+        if state.contains("state UP") && state.contains(" fe80:") && !state.contains("tentative") {
+            return Ok(());
+        }
+        thread::sleep(READY_LOOK);
+    }
+    bail!("{interface} is not up: {}", place.run(&["sh", "-c", &shown])?)
 }
 
 /// A name that nobody has, and the folder that reserves it.

@@ -28,15 +28,18 @@ const COMPILER: [&str; 3] = [
 const LINKER: &str = "llvm-22-dev";
 
 /// Programs that the tests and the demo start: name, Debian package.
-const PROGRAMS: [(&str, &str); 8] = [
-    ("ip", "iproute2"),            // hosts, links and addresses of tests; `lo` of every sandbox
-    ("bpftool", "bpftool"),        // dumps of pinned maps, as users do them
-    ("iptables-save", "iptables"), // shows that no rule of ours exists
-    ("nft", "nftables"),           // the same, for nft
-    ("ping", "iputils-ping"),      // ICMP and ICMPv6 echo
-    ("curl", "curl"),              // a client that everybody knows
-    ("python3", "python3"),        // the demo's web servers
-    ("ps", "procps"),              // shows that nothing of ours keeps running
+const PROGRAMS: [(&str, &str); 11] = [
+    ("ip", "iproute2"),                 // hosts, links and addresses of tests; `lo` of every sandbox
+    ("bpftool", "bpftool"),             // dumps of pinned maps, as users do them
+    ("iptables-save", "iptables"),      // shows that no rule of ours exists
+    ("nft", "nftables"),                // the same, for nft
+    ("ping", "iputils-ping"),           // ICMP and ICMPv6 echo
+    ("curl", "curl"),                   // a client that everybody knows
+    ("dig", "bind9-dnsutils"),          // large answers over UDP, and over TCP instead
+    ("iperf3", "iperf3"),               // TCP and UDP as fast as they go
+    ("tracepath", "iputils-tracepath"), // who is on the way, and how large packets may be
+    ("python3", "python3"),             // the demo's web servers; servers of tests
+    ("ps", "procps"),                   // shows that nothing of ours keeps running
 ];
 
 /// Installs what is missing. Nothing is remembered: each need is looked at, which takes some milliseconds.

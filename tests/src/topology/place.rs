@@ -184,7 +184,12 @@ impl<'t> Place<'t> {
     }
 
     fn output(&self, command: &[&str]) -> Result<Output> {
-        Ok(limited(&[self.entry.clone(), words(command)].concat()).output()?)
+        Ok(limited(&self.words(command)).output()?)
+    }
+
+    /// A command with what leads there before it.
+    pub(super) fn words(&self, command: &[&str]) -> Vec<String> {
+        [self.entry.clone(), words(command)].concat()
     }
 
     /// Without `timeout`, so that it can be killed.

@@ -1,0 +1,151 @@
+//! Programs that people run, as servers and clients on either side of the host.
+
+use std::{
+    io::{BufRead, BufReader, PipeReader, pipe},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::Child,
+    sync::mpsc::{Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{Container, Family, Place, Topology, test, tool::limited, words};
+
+/// How long a program may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What a published port is above the container's.
+const ABOVE: u16 = 10_000;
+
+/// A server that runs; it ends with this value.
+#[derive(Debug)]
+pub struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // `timeout` hands it on, as does `portlane exec`; who does not listen is killed by `timeout`.
+        let pid = Pid::from_raw(self.0.id().cast_signed());
+        let _ = kill(pid, Signal::SIGTERM);
+        drop(self.0.wait());
+    }
+}
+
+impl Place<'_> {
+    /// Starts a server there; returns once it has printed a line that contains `ready`.
+    ///
+    /// # Errors
+    /// It ends before that, or takes too long.
+    pub fn start(&self, command: &[&str], ready: &str) -> Result<Program> {
+        let (reader, writer) = pipe()?;
+        let mut start = limited(&self.words(command));
+        start.stdout(writer.try_clone()?).stderr(writer);
+        let program = Program(start.spawn().context("cannot start timeout")?);
+        // Its copies of the pipe's other end would keep the pipe open.
+        drop(start);
+
+        let (lines, said) = channel();
+        thread::spawn(move || read(reader, &lines));
+        let mut all = String::new();
+        loop {
+            match said.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(ready) => return Ok(program),
+                Ok(line) => all += &format!("{line}\n"),
+                Err(_) => bail!("`{}` does not start: {all}", command.join(" ")),
+            }
+        }
+    }
+
+    /// The same for one of `src/scripts`, which prints `ready` when it is.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_script(&self, name: &str, arguments: &[&str]) -> Result<Program> {
+        self.start(&[&["python3", "-u", &script(name)], arguments].concat(), "ready")
+    }
+
+    /// Runs one of `src/scripts`; returns what it prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn script(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        self.run(&[&["python3", &script(name)], arguments].concat())
+    }
+}
+
+fn script(name: &str) -> String {
+    format!("{}/src/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Reads to the end, lest the program be stopped by a full pipe, whether or not anybody listens.
+fn read(pipe: PipeReader, lines: &Sender<String>) {
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        drop(lines.send(line));
+    }
+}
+
+/// A client and a server with the host between them.
+#[derive(Debug)]
+pub struct Way<'t> {
+    /// Where the server runs.
+    pub server: Place<'t>,
+    /// Where the client runs.
+    pub client: Place<'t>,
+    /// Whether the server is the container, and its port published.
+    pub published: bool,
+}
+
+impl Way<'_> {
+    /// Where the client finds what the server has on a port.
+    pub fn at(&self, family: Family, port: u16) -> SocketAddr {
+        if self.published {
+            SocketAddr::new(family.host(), port + ABOVE)
+        } else {
+            SocketAddr::new(family.outside(), port)
+        }
+    }
+
+    /// Whom the server sees.
+    pub fn seen(&self, family: Family) -> IpAddr {
+        if self.published { family.outside() } else { family.host() }
+    }
+}
+
+/// Runs a check twice: with a client outside and a server in a container whose ports are published, and with a client
+/// in the container and a server outside. Ports are written as `80/tcp 53/udp`.
+///
+/// # Errors
+/// The topology cannot be made; the check's.
+pub fn either_way(ports: &str, mut check: impl FnMut(&Topology, &Way<'_>) -> Result<()>) -> Result<()> {
+    test(|net| {
+        let container = net.publishing(ports)?;
+        for published in [true, false] {
+            let (inside, outside) = (container.inside(), net.outside());
+            let (server, client) = if published { (inside, outside) } else { (outside, inside) };
+            let name = if published { "by a published port" } else { "masqueraded" };
+            check(net, &Way { server, client, published }).context(name)?;
+        }
+        Ok(())
+    })
+}
+
+impl Topology {
+    /// A file of this test's own, which every place can see.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn publishing(&self, ports: &str) -> Result<Container<'_>> {
+        let mut options = Vec::new();
+        for spec in words(&ports.split_whitespace().collect::<Vec<_>>()) {
+            let (port, proto) = spec.split_once('/').with_context(|| format!("no protocol in {spec}"))?;
+            options.push(format!("-p {}:{port}/{proto}", port.parse::<u16>()? + ABOVE));
+        }
+        self.container("box", &options.join(" "), "")
+    }
+}
