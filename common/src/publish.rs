@@ -8,7 +8,7 @@ use crate::span::Span;
 pub struct PublishKey<A> {
     /// Host address; zero for every address of the host.
     pub addr: A,
-    /// IP protocol number: 6 or 17.
+    /// IP protocol number: 6, 17 or 132.
     pub proto: u8,
     /// Class of the range: its size is at least `2^class` and below `2^(class+1)`.
     pub class: u8,

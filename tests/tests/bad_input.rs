@@ -112,7 +112,7 @@ fn a_wrong_command_line_is_explained_in_a_sentence_with_exit_status_2() -> Resul
             ("run -p 80:90:100:110 -- true", "brackets"),
             ("run -p 0:80 -- true", "1 to 65535"),
             ("run -p 80-90:80-85 -- true", "equally long"),
-            ("run -p 80/icmp -- true", "tcp or udp"),
+            ("run -p 80/icmp -- true", "tcp, udp or sctp"),
             ("run -p 90-80 -- true", "ends before it begins"),
             ("run --ip 300.1.1.1 -- true", "`300.1.1.1`"),
             ("run --mac-address 01:00:5e:00:00:01 -- true", "unicast"),

@@ -5,7 +5,7 @@ use std::{fmt, fs, io, path::Path};
 use nix::sys::utsname::uname;
 
 use super::{attach::mounted_cgroup, pins::Pins};
-use crate::linux::bpf_syscall;
+use crate::linux::{FORCE_FORWARDING, bpf_syscall};
 
 /// The oldest kernel that has every helper of the programs: `bpf_loop` came with 5.17, `bpf_set_retval` with 5.18.
 const OLDEST: (u32, u32) = (5, 18);
@@ -60,6 +60,12 @@ pub fn probe(bpffs: &Path) -> Vec<Missing> {
     }
     if release < TCX && has_module("sch_ingress") == Some(false) {
         lacks("the clsact qdisc", "boot a kernel with CONFIG_NET_SCH_INGRESS, or Linux 6.6 or later", false);
+    }
+    let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all");
+    let forwards = fs::read_to_string(ipv6.join("forwarding")).is_ok_and(|on| on.trim() == "1");
+    if ipv6.exists() && !forwards && !ipv6.join(FORCE_FORWARDING).exists() {
+        let remedy = "run `sysctl -w net.ipv6.conf.all.forwarding=1` (Linux 6.17 needs none of it)";
+        lacks("answers to IPv6 packets that are too large or have no hop left", remedy, true);
     }
     if fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").is_ok_and(|on| on.trim() == "0") {
         lacks("compiled eBPF: the kernel interprets it", "run `sysctl -w net.core.bpf_jit_enable=1`", true);

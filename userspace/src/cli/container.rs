@@ -23,7 +23,7 @@ Examples:
   portlane run -d --name web -p 8080:80 -- nginx -g 'daemon off;'
   portlane run --rm -p 127.0.0.1::53/udp --dns 10.0.0.2 -- dnsmasq -k
   portlane run --rm --network container:web -- curl http://localhost/
-Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp],
+Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp|/sctp],
 address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken.")]
 pub(super) struct Run {
     /// Name [default: drawn at random]

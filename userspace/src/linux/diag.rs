@@ -30,6 +30,13 @@ pub(super) fn listeners() -> io::Result<Vec<Listener>> {
             dump(&socket, proto, family, &mut found)?;
         }
     }
+    for family in [AF_INET, AF_INET6] {
+        match dump(&socket, Proto::Sctp, family, &mut found) {
+            // Few kernels have SCTP at all.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     Ok(found)
 }
 
@@ -38,6 +45,8 @@ fn dump(socket: &Socket, proto: Proto, family: u8, found: &mut Vec<Listener>) ->
         Proto::Tcp => (IPPROTO_TCP, StateFlags::LISTEN),
         // A UDP socket without a peer borrows this state of TCP's.
         Proto::Udp => (IPPROTO_UDP, StateFlags::CLOSE),
+        // Its diagnosis borrows TCP's names too.
+        Proto::Sctp => (Proto::Sctp.number(), StateFlags::LISTEN),
     };
     let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
     let request = InetRequest { family, protocol, extensions: ExtensionFlags::empty(), states, socket_id };

@@ -20,6 +20,7 @@ pub mod sockets;
 mod syscall;
 pub mod sysctl;
 
+pub use bridge::FORCE_FORWARDING;
 pub use lock::Lock;
 pub use netlink::Host;
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};

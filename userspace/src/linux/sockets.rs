@@ -129,7 +129,7 @@ fn parse_line(proto: Proto, line: &str) -> Option<Listener> {
     const CLOSE: &str = "07";
     let fields: Vec<&str> = line.split_whitespace().collect();
     let wanted = match proto {
-        Proto::Tcp => LISTEN,
+        Proto::Tcp | Proto::Sctp => LISTEN,
         Proto::Udp => CLOSE,
     };
     if *fields.get(3)? != wanted {

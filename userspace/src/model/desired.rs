@@ -282,7 +282,7 @@ fn policies(state: &State) -> BTreeMap<PolicyKey, Policy> {
     for from in state.live().filter(|c| c.is_bridged() && state.networks.get(&c.network).is_some_and(|n| !n.icc)) {
         let targets = from.links.iter().filter_map(|link| state.containers.get(&link.target));
         for to in targets.filter(|to| to.is_live() && to.network == from.network) {
-            for proto in [Proto::Tcp, Proto::Udp] {
+            for proto in Proto::ALL {
                 let open = to.open_ports().filter(|port| port.proto == proto).map(|port| port.span);
                 for span in merged(open.collect()) {
                     let key = PolicyKey::new(from.endpoint, to.endpoint, proto.number(), span);

@@ -151,7 +151,8 @@ fn with_proto(text: &str) -> Result<(&str, Proto), String> {
         None => Ok((text, Proto::Tcp)),
         Some((ports, proto)) if proto.eq_ignore_ascii_case("tcp") => Ok((ports, Proto::Tcp)),
         Some((ports, proto)) if proto.eq_ignore_ascii_case("udp") => Ok((ports, Proto::Udp)),
-        Some((_, proto)) => Err(format!("`{proto}` is no protocol that can be published: use tcp or udp")),
+        Some((ports, proto)) if proto.eq_ignore_ascii_case("sctp") => Ok((ports, Proto::Sctp)),
+        Some((_, proto)) => Err(format!("`{proto}` is no protocol that can be published: use tcp, udp or sctp")),
     }
 }
 
