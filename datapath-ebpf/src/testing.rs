@@ -6,6 +6,8 @@
 pub mod bytes;
 pub mod cases;
 pub mod frame;
+pub mod odd_cases;
+pub mod quote;
 pub mod run;
 pub mod tables;
 pub mod world;

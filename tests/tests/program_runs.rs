@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, io::Write};
 
 use anyhow::{Context, Result, ensure};
 use portlane::linux::bpf_run::{Run, Sum};
-use portlane_common::reason::Hook;
+use portlane_common::reason::{Hook, Reason};
 use portlane_datapath::{
     testing::{
         cases::{At, Step, cases},
@@ -89,6 +89,9 @@ fn table(name: &str, version: Version, by: By) -> Result<()> {
         let mut packets = 0;
         for case in cases(version, programs.interfaces) {
             programs.forget_flows()?;
+            // A packet that was made longer has no such sum any more (`__skb_grow_rcsum`), which the test run does not see.
+            let held = case.steps.iter().any(|step| step.reason == Some(Reason::FragmentHeld));
+            let by = if held && by == By::Tc(Sum::Complete) { By::Tc(Sum::None) } else { by };
             for (number, step) in case.steps.iter().enumerate() {
                 let explain = || format!("{version:?}: {}, packet {number} {:?}", case.name, step.at);
                 check(programs, step, by).with_context(explain)?;

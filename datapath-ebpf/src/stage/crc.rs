@@ -76,12 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn crc32c(bytes: &[u8]) -> u32 {
-        !bytes.iter().fold(!0, |crc: u32, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 0 { 0 } else { POLYNOMIAL })
-        })
-    }
+    use crate::testing::frame::crc32c;
 
     #[test]
     fn the_checksum_is_rfc_9260s() {

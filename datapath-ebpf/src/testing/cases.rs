@@ -53,9 +53,9 @@ pub enum At {
 }
 
 /// Builds steps for one IP version.
-struct Table {
-    version: Version,
-    interfaces: Interfaces,
+pub(super) struct Table {
+    pub(super) version: Version,
+    pub(super) interfaces: Interfaces,
     cases: Vec<Case>,
 }
 
@@ -68,6 +68,10 @@ pub fn cases(version: Version, interfaces: Interfaces) -> Vec<Case> {
     table.isolation();
     table.refusals();
     table.host();
+    table.errors();
+    table.pieces();
+    table.associations();
+    table.round_trips();
     table.cases
 }
 
@@ -75,42 +79,42 @@ pub fn cases(version: Version, interfaces: Interfaces) -> Vec<Case> {
 const OPENERS: [fn(u16, u16) -> Body; 3] = [|s, d| Body::Tcp(s, d, SYN), Body::Udp, |s, _| Body::EchoRequest(s)];
 
 impl Table {
-    fn frame(&self, macs: (Mac, Mac), src: std::net::IpAddr, dst: std::net::IpAddr, body: Body) -> Frame {
+    pub(super) fn frame(&self, macs: (Mac, Mac), src: std::net::IpAddr, dst: std::net::IpAddr, body: Body) -> Frame {
         // Of odd length, so that a checksum's last word is half a word.
         Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload: b"portlane!".to_vec() }
     }
 
     /// From a container, by way of its gateway.
-    fn sent(&self, by: Member, dst: std::net::IpAddr, body: Body) -> Frame {
+    pub(super) fn sent(&self, by: Member, dst: std::net::IpAddr, body: Body) -> Frame {
         self.frame((by.gateway(), by.mac()), by.address(self.version), dst, body)
     }
 
     /// From outside to an address of the host.
-    fn arriving(&self, dst: std::net::IpAddr, body: Body) -> Frame {
+    pub(super) fn arriving(&self, dst: std::net::IpAddr, body: Body) -> Frame {
         self.frame((UPLINK_MAC, OUTSIDE_MAC), self.version.outside(), dst, body)
     }
 
-    fn case(&mut self, name: &'static str, steps: Vec<Step>) {
+    pub(super) fn case(&mut self, name: &'static str, steps: Vec<Step>) {
         self.cases.push(Case { name, steps });
     }
 
-    fn of(&self, member: Member) -> At {
+    pub(super) fn of(&self, member: Member) -> At {
         At::FromContainer(self.interfaces.veth(member))
     }
 
-    fn uplink(&self) -> At {
+    pub(super) fn uplink(&self) -> At {
         At::FromUplink(self.interfaces.uplink)
     }
 
     /// The packet goes into a container.
-    fn delivered(&self, at: At, input: &Frame, member: Member, output: &Frame) -> Step {
+    pub(super) fn delivered(&self, at: At, input: &Frame, member: Member, output: &Frame) -> Step {
         let ifindex = self.interfaces.veth(member);
         let (input, output) = (input.bytes(), output.bytes());
         Step { at, input, action: verdict::ENDPOINT, ifindex, reason: None, output }
     }
 
     /// The packet leaves by the uplink.
-    fn leaves(&self, at: At, input: &Frame, action: u32, output: &Frame) -> Step {
+    pub(super) fn leaves(&self, at: At, input: &Frame, action: u32, output: &Frame) -> Step {
         let (input, output) = (input.bytes(), output.bytes());
         Step { at, input, action, ifindex: self.interfaces.uplink, reason: None, output }
     }
@@ -320,12 +324,12 @@ impl Table {
         self.case("the host reaches its containers, and forwards nothing to them", steps);
     }
 
-    fn passed(&self, at: At, frame: &Frame) -> Step {
+    pub(super) fn passed(&self, at: At, frame: &Frame) -> Step {
         let input = frame.bytes();
         Step { at, output: input.clone(), input, action: verdict::PASS, ifindex: 0, reason: None }
     }
 
-    fn refused(&self, at: At, frame: &Frame, reason: Reason) -> Step {
+    pub(super) fn refused(&self, at: At, frame: &Frame, reason: Reason) -> Step {
         Step { action: verdict::DROP, reason: Some(reason), ..self.passed(at, frame) }
     }
 }

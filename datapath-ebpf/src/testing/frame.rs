@@ -42,6 +42,8 @@ pub enum Body {
     EchoReply(u16),
     /// A first fragment of UDP: ports.
     FirstFragment(u16, u16),
+    /// SCTP: ports and the first chunk's type.
+    Sctp(u16, u16, u8),
     /// Another protocol, by number.
     Other(u8),
 }
@@ -62,6 +64,7 @@ impl Frame {
             Body::UdpUnsummed(_, dport) => Body::UdpUnsummed(port, dport),
             Body::FirstFragment(_, dport) => Body::FirstFragment(port, dport),
             Body::EchoRequest(_) => Body::EchoRequest(port),
+            Body::Sctp(_, dport, chunk) => Body::Sctp(port, dport, chunk),
             other => other,
         };
         self
@@ -76,6 +79,7 @@ impl Frame {
             Body::UdpUnsummed(sport, _) => Body::UdpUnsummed(sport, port),
             Body::FirstFragment(sport, _) => Body::FirstFragment(sport, port),
             Body::EchoReply(_) => Body::EchoReply(port),
+            Body::Sctp(sport, _, chunk) => Body::Sctp(sport, port, chunk),
             other => other,
         };
         self
@@ -95,6 +99,8 @@ impl Frame {
             Body::UdpUnsummed(sport, dport) => Body::UdpUnsummed(dport, sport),
             Body::FirstFragment(sport, dport) => Body::FirstFragment(dport, sport),
             Body::EchoRequest(id) => Body::EchoReply(id),
+            // INIT is answered with INIT ACK, COOKIE ECHO with COOKIE ACK.
+            Body::Sctp(sport, dport, chunk) => Body::Sctp(dport, sport, chunk + 1),
             other => other,
         };
         let (dst, src) = self.macs;
@@ -167,9 +173,18 @@ impl Frame {
                 echo.extend([0, 1]);
                 (icmp, Some(2), echo)
             }
+            Body::Sctp(sport, dport, chunk) => {
+                let mut sctp = ports(sport, dport);
+                sctp.extend([0, 0, 0, 9, 0, 0, 0, 0, chunk, 0, 0, 4]);
+                (132, None, sctp)
+            }
             Body::Other(proto) => (proto, None, vec![0; 8]),
         };
         l4.extend(&self.payload);
+        if matches!(self.body, Body::Sctp(..)) {
+            let crc = crc32c(&l4);
+            l4[8..12].copy_from_slice(&crc.to_le_bytes());
+        }
         if let Some(at) = at {
             let sum = match (proto, four) {
                 (1, true) => checksum(&[&l4]),
@@ -183,12 +198,17 @@ impl Frame {
     }
 }
 
-/// Whether every checksum in the frame is right, worked out anew. Frames that are not TCP, UDP or ICMP have only IPv4's.
+/// Whether every checksum in the frame is right, worked out anew. Fragments, and frames that are not TCP,
+/// UDP, ICMP or SCTP, have only IPv4's.
 pub fn checksums_are_right(bytes: &[u8]) -> bool {
     let four = bytes[12..14] == [0x08, 0x00];
     let l4 = 14 + if four { usize::from(bytes[14] & 0xf) * 4 } else { 40 };
     if four && checksum(&[&bytes[14..l4]]) != 0 {
         return false;
+    }
+    if four && (bytes[20] & 0x3f, bytes[21]) != (0, 0) {
+        // A fragment: what its checksum covers is elsewhere, too.
+        return true;
     }
     let proto = bytes[if four { 23 } else { 20 }];
     let (src, dst): (IpAddr, IpAddr) = if four {
@@ -201,6 +221,11 @@ pub fn checksums_are_right(bytes: &[u8]) -> bool {
         17 if bytes[l4 + 6..l4 + 8] == [0, 0] => four,
         6 | 17 | 58 => checksum(&[&pseudo(src, dst, proto, bytes.len() - l4), &bytes[l4..]]) == 0,
         1 => checksum(&[&bytes[l4..]]) == 0,
+        132 => {
+            let mut sctp = bytes[l4..].to_vec();
+            sctp[8..12].fill(0);
+            crc32c(&sctp).to_le_bytes() == bytes[l4 + 8..l4 + 12]
+        }
         _ => true,
     }
 }
@@ -215,7 +240,7 @@ impl<T, E: std::fmt::Debug> IntoBoth<T> for (Result<T, E>, Result<T, E>) {
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(four) => four.octets().to_vec(),
         IpAddr::V6(six) => six.octets().to_vec(),
@@ -223,7 +248,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// RFC 9293 §3.1, RFC 8200 §8.1.
-fn pseudo(src: IpAddr, dst: IpAddr, proto: u8, length: usize) -> Vec<u8> {
+pub(super) fn pseudo(src: IpAddr, dst: IpAddr, proto: u8, length: usize) -> Vec<u8> {
     let mut bytes = [octets(src), octets(dst)].concat();
     bytes.extend((length as u32).to_be_bytes());
     bytes.extend([0, 0, 0, proto]);
@@ -231,7 +256,7 @@ fn pseudo(src: IpAddr, dst: IpAddr, proto: u8, length: usize) -> Vec<u8> {
 }
 
 /// RFC 1071, over parts of even length but for the last.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2)).map(|word| {
         let low = word.get(1).copied().unwrap_or_default();
         u32::from(u16::from_be_bytes([word[0], low]))
@@ -241,6 +266,13 @@ fn checksum(parts: &[&[u8]]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+/// RFC 9260 appendix A, bit by bit.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 0 { 0 } else { 0x82f6_3b78 })
+    })
 }
 
 #[cfg(test)]

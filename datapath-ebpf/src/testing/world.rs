@@ -1,4 +1,4 @@
-//! A small host: one uplink, four networks, six containers, five published ports.
+//! A small host: one uplink, four networks, six containers, seven published ports.
 //!
 //! ```text
 //!  outside .2 ── uplink .1 (also .9) ─┬─ net 1 (17): web .2, peer .3
@@ -34,6 +34,8 @@ pub const MTU: u32 = 1500;
 const TCP: u8 = 6;
 /// UDP.
 const UDP: u8 = 17;
+/// SCTP.
+const SCTP: u8 = 132;
 
 /// An IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +183,7 @@ impl World {
         world.publish(4, TCP, Some(1), one(9090), WEB, 90);
         world.publish(5, TCP, None, one(9090), PEER, 91);
         world.publish(6, TCP, None, one(7070), STORE, 70);
+        world.publish(7, SCTP, None, one(3869), WEB, 3868);
         let link = PolicyKey::new(QUIET.endpoint, STORE.endpoint, TCP, one(80));
         world.policy.insert(link, Policy { first: 80, last: 80 });
         world

@@ -1,0 +1,107 @@
+//! Packets about packets, and packets in pieces: ICMP errors that quote, and fragments.
+
+use std::net::IpAddr;
+
+use super::frame::{Mac, checksum, octets, pseudo};
+
+/// Octets of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// An ICMP or ICMPv6 error about a packet that its sender saw: `quoted`, an Ethernet frame, of which only the first
+/// `bytes` from the IP header on are told.
+#[derive(Clone, Debug)]
+pub struct IcmpError {
+    /// Destination and source MAC.
+    pub macs: (Mac, Mac),
+    /// Who speaks.
+    pub src: IpAddr,
+    /// Who is told.
+    pub dst: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Type and code.
+    pub icmp: (u8, u8),
+    /// What follows them: the MTU of a packet that was too big, else zero.
+    pub mtu: u32,
+    /// The packet that it is about.
+    pub quoted: Vec<u8>,
+    /// Bytes of it that are told.
+    pub bytes: usize,
+}
+
+impl IcmpError {
+    /// Destination, or port, unreachable.
+    pub const fn unreachable(src: IpAddr) -> (u8, u8) {
+        if src.is_ipv4() { (3, 3) } else { (1, 4) }
+    }
+
+    /// Too large for the next link.
+    pub const fn too_big(src: IpAddr) -> (u8, u8) {
+        if src.is_ipv4() { (3, 4) } else { (2, 0) }
+    }
+
+    /// The TTL or hop limit ran out.
+    pub const fn expired(src: IpAddr) -> (u8, u8) {
+        if src.is_ipv4() { (11, 0) } else { (3, 0) }
+    }
+
+    /// Its bytes.
+    pub fn frame(&self) -> Vec<u8> {
+        let four = self.src.is_ipv4();
+        let mut icmp = vec![self.icmp.0, self.icmp.1, 0, 0];
+        icmp.extend(self.mtu.to_be_bytes());
+        let quoted = &self.quoted[ETHERNET..];
+        icmp.extend(&quoted[..self.bytes.min(quoted.len())]);
+        let sum =
+            if four { checksum(&[&icmp]) } else { checksum(&[&pseudo(self.src, self.dst, 58, icmp.len()), &icmp]) };
+        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+        let mut bytes = [self.macs.0, self.macs.1].concat();
+        if four {
+            bytes.extend([0x08, 0x00]);
+            let mut ip = vec![0x45, 0xc0];
+            ip.extend(((20 + icmp.len()) as u16).to_be_bytes());
+            ip.extend([0, 0, 0, 0, self.ttl, 1, 0, 0]);
+            ip.extend([octets(self.src), octets(self.dst)].concat());
+            let sum = checksum(&[&ip]);
+            ip[10..12].copy_from_slice(&sum.to_be_bytes());
+            bytes.extend(ip);
+        } else {
+            bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            bytes.extend((icmp.len() as u16).to_be_bytes());
+            bytes.extend([58, self.ttl]);
+            bytes.extend([octets(self.src), octets(self.dst)].concat());
+        }
+        bytes.extend(icmp);
+        bytes
+    }
+}
+
+/// Cuts a frame into fragments whose payload is `size` bytes, a multiple of eight; the last may be shorter.
+pub fn fragments(frame: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
+    let four = frame[12..14] == [0x08, 0x00];
+    let header = ETHERNET + if four { usize::from(frame[14] & 0xf) * 4 } else { 40 };
+    let payload = &frame[header..];
+    let cut = |(number, piece): (usize, &[u8])| {
+        let (offset, more) = (number * size, number * size + piece.len() < payload.len());
+        let mut bytes = frame[..header].to_vec();
+        if four {
+            let field = (offset / 8) as u16 | if more { 0x2000 } else { 0 };
+            bytes[16..18].copy_from_slice(&((header - ETHERNET + piece.len()) as u16).to_be_bytes());
+            bytes[18..20].copy_from_slice(&id.to_be_bytes());
+            bytes[20..22].copy_from_slice(&field.to_be_bytes());
+            bytes[24..26].fill(0);
+            let sum = checksum(&[&bytes[ETHERNET..]]);
+            bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            let field = offset as u16 | u16::from(more);
+            bytes[18..20].copy_from_slice(&((8 + piece.len()) as u16).to_be_bytes());
+            let next = std::mem::replace(&mut bytes[20], 44);
+            bytes.extend([next, 0]);
+            bytes.extend(field.to_be_bytes());
+            bytes.extend(u32::from(id).to_be_bytes());
+        }
+        bytes.extend(piece);
+        bytes
+    };
+    payload.chunks(size).enumerate().map(cut).collect()
+}
