@@ -71,6 +71,10 @@ pub mod map {
     pub const SHARE: &str = "pl_share";
     /// Ports that the administrator keeps for himself.
     pub const RESERVED: &str = "pl_reserved";
+    /// What full-cone containers' sockets are outside, IPv4.
+    pub const CONE4: &str = "pl_cone4";
+    /// What full-cone containers' sockets are outside, IPv6.
+    pub const CONE6: &str = "pl_cone6";
     /// Datagrams in pieces, IPv4.
     pub const DATAGRAM4: &str = "pl_datagram4";
     /// Datagrams in pieces, IPv6.
@@ -117,13 +121,15 @@ pub mod map {
     pub const SOCKET6: &str = "pl_socket6";
 
     /// Every map.
-    pub const ALL: [&str; 28] = [
+    pub const ALL: [&str; 30] = [
         FLOW4,
         FLOW6,
         NEW4,
         NEW6,
         SHARE,
         RESERVED,
+        CONE4,
+        CONE6,
         DATAGRAM4,
         DATAGRAM6,
         HELD4,

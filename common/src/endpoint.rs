@@ -50,6 +50,8 @@ pub mod veth {
     pub const MASQUERADE: u8 = 2;
     /// The network reaches nothing outside.
     pub const INTERNAL: u8 = 4;
+    /// The container's UDP sockets have one port outside, and anybody may send to it (RFC 4787 REQ-1, REQ-8).
+    pub const FULL_CONE: u8 = 8;
 }
 
 impl Veth {

@@ -169,6 +169,8 @@ pub mod flag {
     pub const NAT: u8 = 4;
     /// Towards the container (receive side of its counters).
     pub const INBOUND: u8 = 8;
+    /// Uses a [`crate::cone`] entry, which lives as long.
+    pub const CONE: u8 = 16;
 }
 
 /// Both entries of a pair are stamped when a packet passes and the stamp is older than this.

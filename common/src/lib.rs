@@ -7,6 +7,7 @@
 //! Invariant: this crate knows nothing of maps' drivers, packets' buffers or the control plane.
 #![no_std]
 
+pub mod cone;
 pub mod config;
 pub mod counter;
 pub mod endpoint;

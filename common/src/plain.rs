@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "Pod is an unsafe promise; this is the only place where it is given")]
 
 use crate::{
+    cone::{Cone, ConeKey},
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth, bpf_spin_lock},
     family::{Addr4, Addr6},
@@ -40,6 +41,10 @@ plain! {
     NewFlow<Addr6> = 112,
     TimedFlow<Addr4> = 88,
     TimedFlow<Addr6> = 112,
+    ConeKey<Addr4> = 12,
+    ConeKey<Addr6> = 24,
+    Cone<Addr4> = 12,
+    Cone<Addr6> = 24,
     DatagramKey<Addr4> = 20,
     DatagramKey<Addr6> = 44,
     Datagram<Addr4> = 1072,

@@ -2,6 +2,7 @@
 
 use bytemuck::Pod;
 use portlane_common::{
+    cone::{Cone, ConeKey},
     endpoint::{Endpoint, Veth},
     family::Family,
     flow::{Flow, FlowKey},
@@ -131,6 +132,10 @@ pub trait Tables<F: Family>: Shared {
     fn expect_of_flow(&self, key: &FlowKey<F::Addr>, expected: u32);
     /// Notes the MAC addresses of a flow's next hop.
     fn cache_next_hop(&self, table: u32, key: &FlowKey<F::Addr>, dst_mac: [u8; 6], src_mac: [u8; 6]);
+    /// What a full-cone socket is on the other side, live or not.
+    fn cone(&self, key: &ConeKey<F::Addr>) -> Option<&Cone<F::Addr>>;
+    /// Enters what a full-cone socket is on the other side.
+    fn put_cone(&self, key: &ConeKey<F::Addr>, cone: &Cone<F::Addr>) -> bool;
     /// Makes room for what is known of a datagram in pieces, if there is none.
     fn begin_datagram(&self, key: &DatagramKey<F::Addr>);
     /// Has `run` look at a datagram in pieces and change it; `part::NO_ROOM` if there is none.

@@ -8,8 +8,9 @@ use portlane_common::{
 };
 
 use crate::{
+    header::UDP,
     packet::{Net, Packet, Tables, route, table},
-    stage::{nat::Scratch, open::follow_or_open, parse::kind, policy, publish},
+    stage::{cone, nat::Scratch, open::follow_or_open, parse::kind, policy, publish},
     verdict::{Verdict, decision},
 };
 
@@ -20,7 +21,15 @@ pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdi
     follow_or_open::<F, P, T>(packet, tables, zone, table::MAIN, malformed, |scratch| {
         // One after the other, not one inside the other: the frames of both do not fit the stack.
         let decision = decide::<F, T>(tables, scratch);
-        if decision == decision::LEAVE { masquerade::<F, T>(tables, scratch) } else { decision }
+        let decision = if decision == decision::LEAVE { masquerade::<F, T>(tables, scratch) } else { decision };
+        if decision == decision::OPEN && scratch.opening.flags & flag::CONE != 0 {
+            let port = cone::port::<F, T>(tables, scratch);
+            if port == 0 {
+                return decision::drop(Reason::PortsExhausted);
+            }
+            scratch.opening.sport = port as u16;
+        }
+        decision
     })
 }
 
@@ -76,7 +85,14 @@ fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, vet
         return decision::PASS;
     }
     let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true) else {
-        return decision::PASS;
+        if !cone::to_socket::<F, T>(tables, key, opening, veth.network) {
+            return decision::PASS;
+        }
+        // As below: the called address stands in for the caller.
+        opening.src = key.dst;
+        opening.owner = veth.endpoint;
+        opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
+        return decision::OPEN;
     };
     // The answer to a connection of the host, whose source port happens to lie in a published range.
     if tables.host_connected(key) {
@@ -124,7 +140,9 @@ fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) 
     opening.dst_mac = found.dst_mac;
     opening.src_mac = found.src_mac;
     opening.mtu = if uplink.mtu > 0xffff { 0 } else { uplink.mtu as u16 };
-    opening.flags = flag::ROUTED;
+    let full_cone = veth_flag::FULL_CONE | veth_flag::MASQUERADE;
+    let cone = if key.proto == UDP && veth.flags & full_cone == full_cone { flag::CONE } else { 0 };
+    opening.flags = flag::ROUTED | cone;
     opening.reply_flags = flag::ROUTED | flag::INBOUND;
     opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
     decision::OPEN

@@ -7,8 +7,13 @@ use portlane_common::{
 };
 
 use crate::{
-    packet::{Net, Packet, Tables, table},
-    stage::{nat::Scratch, open::follow_or_open, publish},
+    packet::{Net, Packet, Shared, Tables, table},
+    stage::{
+        cone,
+        nat::{Opening, Scratch},
+        open::follow_or_open,
+        publish,
+    },
     verdict::{Verdict, decision},
 };
 
@@ -32,7 +37,11 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, upli
     let Scratch { key, opening, .. } = scratch;
     let wildcard = tables.is_host(&key.dst);
     let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, wildcard) else {
-        return decision::PASS;
+        if !cone::to_socket::<F, T>(tables, key, opening, 0) {
+            return decision::PASS;
+        }
+        reply_by(tables, opening, uplink);
+        return decision::OPEN;
     };
     if tables.is_host(&key.src) || tables.endpoint(&key.src).is_some() || key.src.is_loopback() {
         return decision::drop(Reason::Martian);
@@ -46,7 +55,13 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, upli
     opening.owner = target.id;
     opening.to_published(published);
     opening.to_endpoint(target);
-    // The answer leaves by the uplink that the question came in by.
+    reply_by(tables, opening, uplink);
+    decision::OPEN
+}
+
+/// The answer leaves by the uplink that the question came in by.
+#[inline(always)]
+fn reply_by<A, T: Shared>(tables: &T, opening: &mut Opening<A>, uplink: u32) {
     opening.reply_ifindex = uplink;
     opening.reply_hop = hop::UPLINK;
     if let Some(uplink) = tables.uplink(uplink)
@@ -54,5 +69,4 @@ fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, upli
     {
         opening.reply_mtu = uplink.mtu as u16;
     }
-    decision::OPEN
 }

@@ -6,6 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use portlane_common::{
+    cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
         MAX_UPLINKS, RESERVED_WORDS, program,
@@ -47,6 +48,10 @@ pub static NEW6: LruHashMap<FlowKey<Addr6>, NewFlow<Addr6>, NEW_FLOWS> = LruHash
 pub static SHARE: Array<Share, ENDPOINTS> = Array::new();
 #[btf_map(name = "pl_reserved")]
 pub static RESERVED: Array<u64, { RESERVED_WORDS as usize }> = Array::new();
+#[btf_map(name = "pl_cone4")]
+pub static CONE4: LruHashMap<ConeKey<Addr4>, Cone<Addr4>, { MAX_CONES as usize }> = LruHashMap::new();
+#[btf_map(name = "pl_cone6")]
+pub static CONE6: LruHashMap<ConeKey<Addr6>, Cone<Addr6>, { MAX_CONES as usize }> = LruHashMap::new();
 #[btf_map(name = "pl_datagram4")]
 pub static DATAGRAM4: LruHashMap<DatagramKey<Addr4>, Datagram<Addr4>, DATAGRAMS> = LruHashMap::new();
 #[btf_map(name = "pl_datagram6")]

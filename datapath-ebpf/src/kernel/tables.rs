@@ -7,6 +7,7 @@ use aya_ebpf::{
     helpers::generated,
 };
 use portlane_common::{
+    cone::{Cone, ConeKey},
     config::Config,
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Veth},
@@ -169,7 +170,7 @@ impl Ranges for PolicyKey {
 
 /// The maps of one family.
 macro_rules! tables {
-    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
+    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $cone:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
         impl Maps {
             #[inline(always)]
             fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
@@ -263,6 +264,17 @@ macro_rules! tables {
                     flow.dst_mac = dst_mac;
                     flow.src_mac = src_mac;
                 }
+            }
+
+            #[inline(always)]
+            fn cone(&self, key: &ConeKey<$addr>) -> Option<&Cone<$addr>> {
+                // SAFETY: plain data; only the time stamp changes, written at once.
+                unsafe { maps::$cone.get(key) }
+            }
+
+            #[inline(always)]
+            fn put_cone(&self, key: &ConeKey<$addr>, cone: &Cone<$addr>) -> bool {
+                maps::$cone.insert(key, cone, u64::from(BPF_ANY)).is_ok()
             }
 
             #[inline(always)]
@@ -390,10 +402,10 @@ macro_rules! tables {
 }
 
 tables!(
-    V4, Addr4, FLOW4, NEW4, entry4, watch4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4, SCRATCH4,
-    FRAGMENT4
+    V4, Addr4, FLOW4, NEW4, entry4, watch4, CONE4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4,
+    SCRATCH4, FRAGMENT4
 );
 tables!(
-    V6, Addr6, FLOW6, NEW6, entry6, watch6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6, SCRATCH6,
-    FRAGMENT6
+    V6, Addr6, FLOW6, NEW6, entry6, watch6, CONE6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6,
+    SCRATCH6, FRAGMENT6
 );

@@ -7,8 +7,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated;
 use portlane_common::{
+    cone::ConeKey,
     family::{Addr4, Addr6},
-    flow::{FlowKey, LOOK_SECONDS, TimedFlow, age},
+    flow::{FlowKey, LOOK_SECONDS, TimedFlow, ZONE_OUTSIDE, age, flag},
 };
 
 use super::maps;
@@ -71,7 +72,7 @@ fn pause(left: u32) -> u64 {
 }
 
 macro_rules! timers {
-    ($addr:ty, $flow:ident, $watch:ident, $look:ident) => {
+    ($addr:ty, $flow:ident, $cone:ident, $watch:ident, $look:ident) => {
         /// Arms the timer in an opener's entry.
         #[inline(never)]
         pub fn $watch(key: &FlowKey<$addr>) -> i32 {
@@ -95,6 +96,17 @@ macro_rules! timers {
             let (opener, entry) = unsafe { (&*key, &(*flow).flow) };
             let idle = age(clock(), entry.seen);
             let left = timeout(opener.proto, entry.state).saturating_sub(idle);
+            if entry.flags & flag::CONE != 0 {
+                for key in [
+                    ConeKey::new(opener.src, opener.sport, opener.zone),
+                    ConeKey::new(entry.src, entry.sport, ZONE_OUTSIDE),
+                ] {
+                    if let Some(cone) = maps::$cone.get_ptr_mut(&key) {
+                        // SAFETY: the slot stays allocated while the program runs.
+                        unsafe { (&raw mut (*cone).seen).write_volatile(entry.seen) };
+                    }
+                }
+            }
             let replaced = entry.publish != 0
                 && maps::GENERATION.get(entry.publish).copied().unwrap_or_default() != entry.generation;
             if left != 0 && !replaced {
@@ -113,5 +125,5 @@ macro_rules! timers {
     };
 }
 
-timers!(Addr4, FLOW4, watch4, look4);
-timers!(Addr6, FLOW6, watch6, look6);
+timers!(Addr4, FLOW4, CONE4, watch4, look4);
+timers!(Addr6, FLOW6, CONE6, watch6, look6);

@@ -1,5 +1,6 @@
 //! The stages that hooks are made of.
 
+pub mod cone;
 pub mod crc;
 pub mod flow;
 pub mod fragment;

@@ -12,9 +12,10 @@ use portlane_common::{
 };
 
 use crate::{
-    header::difference,
+    header::{UDP, difference},
     packet::{Net, Tables, table},
     stage::{
+        cone,
         flow::{forget, is_live},
         parse::Parsed,
         publish,
@@ -223,9 +224,13 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
 /// Stores the replies' entry under another port; false if none of the bounded number of tries met a free one.
 #[inline(never)]
 fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
+    if scratch.opening.flags & flag::CONE != 0 {
+        // Its socket has this one port.
+        return false;
+    }
     let start = draw(&scratch.key, tables.secret());
     tables.repeat(PORT_TRIES, |n| {
-        scratch.reply_key.dport = candidate(scratch.opening.sport, start.wrapping_add(n.wrapping_mul(STRIDE)));
+        scratch.reply_key.dport = nth_port(scratch.opening.sport, start, n + 1);
         reserve::<F, T>(tables, scratch, table)
     })
 }
@@ -262,19 +267,46 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
 /// administrator keeps the port for himself.
 #[inline(never)]
 fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
-    let Scratch { flow, reply_key: key, .. } = scratch;
+    let Scratch { flow, reply_key: key, opening, .. } = scratch;
     settle(key, flow);
     // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
     let its_own = key.dst == flow.dst && key.dport == flow.dport;
-    if key.zone == ZONE_OUTSIDE && !its_own {
-        let taken = tables.is_reserved(key.dport) || is_hosts::<F, T>(tables, key) || is_published::<F, T>(tables, key);
-        if taken {
-            return false;
-        }
+    if key.zone == ZONE_OUTSIDE && !its_own && opening.flags & flag::CONE == 0 && is_taken::<F, T>(tables, key) {
+        return false;
     }
     !is_held::<F, T>(tables, key, table::MAIN)
         && !is_held::<F, T>(tables, key, table::NEW)
         && tables.add_flow(table, key, flow)
+}
+
+/// Whether the administrator, the host, a published port or a full-cone socket has what replies would come to.
+#[inline(always)]
+fn is_taken<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
+    tables.is_reserved(key.dport)
+        || is_hosts::<F, T>(tables, key)
+        || is_published::<F, T>(tables, key)
+        || is_cones::<F, T>(tables, key)
+}
+
+/// Whether a full-cone socket may have a port of the address that the opener's packets leave with.
+#[inline(always)]
+pub fn is_free<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, port: u16) -> bool {
+    let Scratch { key, reply_key: answer, opening, .. } = scratch;
+    answer.src = key.dst;
+    answer.dst = opening.src;
+    answer.sport = key.dport;
+    answer.dport = port;
+    answer.zone = ZONE_OUTSIDE;
+    answer.proto = key.proto;
+    answer.pad = 0;
+    answer.pad2 = 0;
+    !is_taken::<F, T>(tables, answer)
+}
+
+/// Whether a full-cone socket would take the replies.
+#[inline(never)]
+fn is_cones<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
+    key.proto == UDP && cone::holds::<F, T>(tables, key.dst, key.dport)
 }
 
 /// Whether a socket of the host would take the replies.
@@ -324,6 +356,18 @@ fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) -> u32 {
 #[inline(always)]
 fn ports(sport: u16, dport: u16) -> u32 {
     sport.to_be() as u32 + dport.to_be() as u32
+}
+
+/// The `n`th port to try: first the wanted one, then others.
+#[inline(always)]
+pub fn nth_port(wanted: u16, start: u32, n: u32) -> u16 {
+    if n == 0 { wanted } else { candidate(wanted, start.wrapping_add((n - 1).wrapping_mul(STRIDE))) }
+}
+
+/// The same for a socket, whoever it talks to.
+#[inline(always)]
+pub fn draw_for_socket<A: Address>(key: &FlowKey<A>, secret: u32) -> u32 {
+    draw(&FlowKey { dst: key.src, dport: key.sport, ..*key }, secret)
 }
 
 /// A number that only who knows the secret can foretell (RFC 6056 §3.3.3).

@@ -6,6 +6,7 @@ use std::{
 };
 
 use portlane_common::{
+    cone::{Cone, ConeKey},
     counter::Traffic,
     endpoint::{Endpoint, Veth},
     family::{Addr4, Addr6, Family, V4, V6},
@@ -67,6 +68,8 @@ pub struct Memory {
     flows6: [Flows<Addr6>; 2],
     datagrams4: RefCell<BTreeMap<DatagramKey<Addr4>, &'static Datagram<Addr4>>>,
     datagrams6: RefCell<BTreeMap<DatagramKey<Addr6>, &'static Datagram<Addr6>>>,
+    cones4: RefCell<BTreeMap<ConeKey<Addr4>, &'static Cone<Addr4>>>,
+    cones6: RefCell<BTreeMap<ConeKey<Addr6>, &'static Cone<Addr6>>>,
     kept4: Kept<Addr4>,
     kept6: Kept<Addr6>,
 }
@@ -206,7 +209,7 @@ impl Shared for Memory {
 }
 
 macro_rules! family {
-    ($family:ty, $addr:ty, $flows:ident, $datagrams:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
+    ($family:ty, $addr:ty, $flows:ident, $cones:ident, $datagrams:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
         impl Tables<$family> for Memory {
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> Verdict) -> Verdict {
                 run(&mut Scratch::default())
@@ -249,6 +252,15 @@ macro_rules! family {
                 if let Some(flow) = self.$flows[table as usize].borrow_mut().get_mut(key) {
                     *flow = Box::leak(Box::new(Flow { dst_mac, src_mac, ..**flow }));
                 }
+            }
+
+            fn cone(&self, key: &ConeKey<$addr>) -> Option<&Cone<$addr>> {
+                self.$cones.borrow().get(key).copied()
+            }
+
+            fn put_cone(&self, key: &ConeKey<$addr>, cone: &Cone<$addr>) -> bool {
+                self.$cones.borrow_mut().insert(*key, Box::leak(Box::new(*cone)));
+                true
             }
 
             fn begin_datagram(&self, key: &DatagramKey<$addr>) {
@@ -325,5 +337,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Addr4, flows4, datagrams4, kept4, endpoint4, host4, publish4);
-family!(V6, Addr6, flows6, datagrams6, kept6, endpoint6, host6, publish6);
+family!(V4, Addr4, flows4, cones4, datagrams4, kept4, endpoint4, host4, publish4);
+family!(V6, Addr6, flows6, cones6, datagrams6, kept6, endpoint6, host6, publish6);

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use portlane_common::{
+    cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
         MAX_UPLINKS, RESERVED_WORDS, map, program,
@@ -107,6 +108,8 @@ layouts! {
     NEW6: LruHash<FlowKey<Addr6>, NewFlow<Addr6>>[MAX_NEW_FLOWS];
     SHARE: Array<u32, Share>[MAX_ENDPOINTS];
     RESERVED: Array<u32, u64>[RESERVED_WORDS];
+    CONE4: LruHash<ConeKey<Addr4>, Cone<Addr4>>[MAX_CONES];
+    CONE6: LruHash<ConeKey<Addr6>, Cone<Addr6>>[MAX_CONES];
     DATAGRAM4: LruHash<DatagramKey<Addr4>, Datagram<Addr4>>[MAX_DATAGRAMS];
     DATAGRAM6: LruHash<DatagramKey<Addr6>, Datagram<Addr6>>[MAX_DATAGRAMS];
     HELD4: LruHash<HeldKey<Addr4>, Held>[MAX_HELD];

@@ -13,7 +13,7 @@ use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
-    model::{Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, spec, state::Mac},
+    model::{Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, spec, state::Mac, state::Nat},
 };
 
 /// Run a command in a container: network, UTS and mount namespaces of its own
@@ -62,6 +62,10 @@ pub(super) struct Run {
     /// Line for /etc/hosts (repeatable)
     #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
     add_host: Vec<(String, IpAddr)>,
+    /// How UDP sockets are mapped to ports outside: `per-peer`, as the kernel does it, or `full-cone`: one port for all
+    /// peers, and anybody may send to it (games, WebRTC, RFC 4787 REQ-1)
+    #[arg(long, value_parser = nat, default_value = "per-peer", value_name = "KIND")]
+    nat: Nat,
     /// Do not wait: print the identifier; `inspect` shows where the output goes
     #[arg(short, long)]
     detach: bool,
@@ -113,7 +117,16 @@ impl Run {
             publishes: self.publish,
             command: self.command,
             auto_remove: self.rm,
+            nat: self.nat,
         }
+    }
+}
+
+fn nat(text: &str) -> Result<Nat, String> {
+    match text {
+        "per-peer" => Ok(Nat::PerPeer),
+        "full-cone" => Ok(Nat::FullCone),
+        _ => Err("use per-peer or full-cone".to_owned()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     network::{check_name, ensure_network},
     publish::{self, HostView},
     spec::{PublishRequest, is_host_word},
-    state::{Container, Link, Network, PortSpec, SHORT_ID, State, Status},
+    state::{Container, Link, Nat, Network, PortSpec, SHORT_ID, State, Status},
 };
 
 /// The longest host name that Linux takes (`HOST_NAME_MAX` is 64, of which DNS allows a label 63).
@@ -53,6 +53,8 @@ pub struct ContainerRequest {
     pub command: Vec<String>,
     /// Whether it goes away when it ends.
     pub auto_remove: bool,
+    /// How its UDP sockets are mapped to ports outside.
+    pub nat: Nat,
 }
 
 /// One `--link`.
@@ -160,6 +162,7 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
         command: request.command.clone(),
         status: Status::Creating,
         auto_remove: request.auto_remove,
+        nat: request.nat,
     })
 }
 

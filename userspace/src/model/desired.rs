@@ -18,7 +18,7 @@ use portlane_common::{
 };
 
 use super::{
-    state::{self, Container, Mac, Network, Proto, State, Xdp},
+    state::{self, Container, Mac, Nat, Network, Proto, State, Xdp},
     tables::Tables,
 };
 
@@ -185,7 +185,8 @@ impl Placed<'_> {
             gateway_mac: network.bridge_mac,
             flags: flag(!network.icc, veth::ICC_OFF)
                 | flag(network.masquerade, veth::MASQUERADE)
-                | flag(network.internal, veth::INTERNAL),
+                | flag(network.internal, veth::INTERNAL)
+                | flag(container.nat == Nat::FullCone, veth::FULL_CONE),
             pad: [0; 3],
         }
     }

@@ -100,6 +100,17 @@ impl From<TimeoutSettings> for Timeouts {
     }
 }
 
+/// How a container's UDP sockets are mapped to ports outside, and who may send to those (RFC 4787 §4.1, §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nat {
+    /// As the kernel's: for each peer by itself, and only that peer answers.
+    #[default]
+    PerPeer,
+    /// One port for all peers, and anybody may send to it.
+    FullCone,
+}
+
 /// Which uplinks have an XDP program before the tc one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -224,6 +235,9 @@ pub struct Container {
     pub status: Status,
     /// Whether it goes away when it ends.
     pub auto_remove: bool,
+    /// How its UDP sockets are mapped to ports outside.
+    #[serde(default)]
+    pub nat: Nat,
 }
 
 /// A container's life.
