@@ -10,4 +10,5 @@ pub mod odd_cases;
 pub mod quote;
 pub mod run;
 pub mod tables;
+pub mod talk;
 pub mod world;

@@ -1,59 +1,16 @@
 //! What depends on time, on other flows and on the host's sockets, through the host build of the packet path.
 
-use std::net::IpAddr;
-
 use portlane_common::{flow, reason::Reason};
 use portlane_datapath::{
     stage::parse::{ACK, FIN, RST, SYN},
     testing::{
-        bytes::Bytes,
-        cases::At,
         frame::{Body, Frame},
-        run::run,
         tables::Memory,
-        world::{Interfaces, Member, OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB, World},
+        talk::{INTERFACES, arriving, from_container, from_uplink, memory, port, sent, to_uplink},
+        world::{OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
     },
     verdict::{self, Verdict},
 };
-
-const INTERFACES: Interfaces = Interfaces::ANY;
-
-fn memory() -> Memory {
-    Memory::new(World::new(&INTERFACES))
-}
-
-fn sent(version: Version, by: Member, dst: IpAddr, body: Body) -> Frame {
-    let macs = (by.gateway(), by.mac());
-    Frame { macs, src: by.address(version), dst, ttl: 64, options: 0, divisible: false, body, payload: vec![1, 2, 3] }
-}
-
-fn arriving(version: Version, dst: IpAddr, body: Body) -> Frame {
-    let macs = (UPLINK_MAC, OUTSIDE_MAC);
-    Frame { macs, src: version.outside(), dst, ttl: 64, options: 0, divisible: false, body, payload: vec![1, 2, 3] }
-}
-
-fn meets(tables: &Memory, at: At, frame: &Frame) -> (Verdict, Vec<u8>) {
-    let mut packet = Bytes { bytes: frame.bytes(), ..Bytes::default() };
-    (run(at, &mut packet, tables), packet.bytes)
-}
-
-fn from_container(tables: &Memory, by: Member, frame: &Frame) -> (Verdict, Vec<u8>) {
-    meets(tables, At::FromContainer(INTERFACES.veth(by)), frame)
-}
-
-fn from_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
-    meets(tables, At::FromUplink(INTERFACES.uplink), frame)
-}
-
-fn to_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
-    meets(tables, At::ToUplink(INTERFACES.uplink), frame)
-}
-
-/// Source port of a TCP or UDP packet, or identifier of an echo.
-fn port(bytes: &[u8]) -> u16 {
-    let at = if bytes[14] >> 4 == 4 { 34 } else { 54 };
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
 
 #[test]
 fn two_containers_with_the_same_source_port_leave_by_different_ones() {

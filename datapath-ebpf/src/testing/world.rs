@@ -233,6 +233,10 @@ impl World {
         if dst == version.outside() {
             return Route { status: route::FOUND, ifindex, mtu: 0, dst_mac: OUTSIDE_MAC, src_mac: UPLINK_MAC };
         }
+        // Its neighbours are on the link, but nobody has asked for their MAC addresses yet.
+        if (3..=254).any(|host| dst == version.address(0, host)) {
+            return Route { status: route::FOUND, ifindex, ..Route::default() };
+        }
         Route { status: route::REFUSED, ..Route::default() }
     }
 }
