@@ -214,7 +214,8 @@ impl Header for V4 {
 
     #[inline(always)]
     fn is_error(icmp: u8) -> bool {
-        matches!(icmp, 3 | 4 | 11 | 12)
+        // Source quench (4) is none any more (RFC 6633).
+        matches!(icmp, 3 | 11 | 12)
     }
 
     #[inline(always)]

@@ -242,7 +242,8 @@ fn what_is_refused_refreshes_no_flow() {
 #[test]
 fn a_container_sends_no_icmp_query_but_echo() {
     let version = Version::Four;
-    for query in [13, 15, 17] {
+    // Timestamp, information and mask requests; and source quench, which nobody should send.
+    for query in [13, 15, 17, 4] {
         let mut bytes = sent(version, WEB, version.outside(), Body::EchoRequest(7)).bytes();
         bytes[34] = query;
         let (verdict, _) = meets_bytes(&memory(), At::FromContainer(INTERFACES.veth(WEB)), bytes);
