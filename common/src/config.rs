@@ -165,6 +165,8 @@ pub mod program {
     pub const FROM_UPLINK: &str = "from_uplink";
     /// tc, egress of an uplink.
     pub const TO_UPLINK: &str = "to_uplink";
+    /// tc, ingress of an uplink without Ethernet headers.
+    pub const FROM_UPLINK_L3: &str = "from_uplink_l3";
     /// XDP, native, of an uplink.
     pub const FROM_UPLINK_XDP: &str = "from_uplink_xdp";
 
@@ -186,7 +188,7 @@ pub mod program {
     pub const NEXT_XDP: [&str; 2] = ["outside_xdp4", "outside_xdp6"];
 
     /// Every tc program that is attached.
-    pub const TC: [&str; 4] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, TO_UPLINK];
+    pub const TC: [&str; 5] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, FROM_UPLINK_L3, TO_UPLINK];
     /// Every cgroup socket-address program; the name is the hook.
     pub const SOCK_ADDR: [&str; 10] = [
         "connect4",

@@ -19,12 +19,20 @@ pub enum Hook {
     ToUplink = 3,
     /// What arrives at an uplink, XDP.
     FromUplinkXdp = 4,
+    /// What arrives at an uplink without Ethernet headers (tun, most VPNs), tc.
+    FromUplinkL3 = 5,
 }
 
 impl Hook {
     /// Every hook, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::FromContainer, Self::ToContainer, Self::FromUplink, Self::ToUplink, Self::FromUplinkXdp];
+    pub const ALL: [Self; 6] = [
+        Self::FromContainer,
+        Self::ToContainer,
+        Self::FromUplink,
+        Self::ToUplink,
+        Self::FromUplinkXdp,
+        Self::FromUplinkL3,
+    ];
 
     /// The program's name.
     pub const fn name(self) -> &'static str {
@@ -34,6 +42,7 @@ impl Hook {
             Self::FromUplink => "from_uplink",
             Self::ToUplink => "to_uplink",
             Self::FromUplinkXdp => "from_uplink_xdp",
+            Self::FromUplinkL3 => "from_uplink_l3",
         }
     }
 }
@@ -98,6 +107,8 @@ reasons! {
     FragmentOrphan = 26, "fragment-orphan", "a fragment belongs to a datagram whose beginning was refused";
     FragmentEarly = 27, "fragment-early", "a fragment came before the first of its datagram, and cannot be kept";
     QuotedUnknown = 28, "quoted-unknown", "an ICMP error quotes a packet of no known flow, or one that cannot be read";
+    ExtensionHeader = 30, "extension-header", "a container sent an IPv6 extension header that cannot be seen through";
+    Tagged = 31, "tagged", "a container sent a packet with a VLAN tag, and has no VLAN";
     NotLoaded = 29, "not-loaded", "a part of portlane's programs is missing: run `portlane repair`";
     StackTooBig = 32, "stack-too-big", "larger than the way out: handed to the host's stack, which answers it";
     StackTtl = 33, "stack-ttl", "TTL or hop limit ran out: handed to the host's stack, which answers it";

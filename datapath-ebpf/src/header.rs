@@ -9,6 +9,10 @@ use crate::packet::Packet;
 pub const ETHERNET: usize = 14;
 /// Ethernet type of ARP.
 pub const ARP: u16 = 0x0806;
+/// Ethernet types of a tag that is still in the payload (IEEE 802.1Q).
+pub const VLAN: u16 = 0x8100;
+/// The outer of two tags.
+pub const VLAN_IN_VLAN: u16 = 0x88a8;
 /// IP protocol numbers.
 pub const TCP: u8 = 6;
 /// UDP.

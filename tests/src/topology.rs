@@ -32,7 +32,8 @@ mod far;
 mod place;
 mod ready;
 mod tool;
-mod tools;
+pub mod tools;
+mod vpn;
 
 use ready::Ready;
 use tool::{finish, limited};

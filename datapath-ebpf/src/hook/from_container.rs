@@ -7,7 +7,7 @@ use portlane_common::{
 };
 
 use crate::{
-    header::{ARP, ETHERNET, Ethernet},
+    header::{ARP, ETHERNET, Ethernet, VLAN, VLAN_IN_VLAN},
     packet::{Net, Packet, Tables, table},
     stage::{
         flow, guard,
@@ -26,12 +26,13 @@ pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) ->
         return Verdict::drop(Reason::SpoofedMac);
     }
     if packet.tagged() {
-        return Verdict::drop(Reason::NotIp);
+        return Verdict::drop(Reason::Tagged);
     }
     match u16::from_be(ethernet.ethertype) {
         V4::ETHERTYPE => ip::<V4, P, T>(packet, tables, veth),
         V6::ETHERTYPE => ip::<V6, P, T>(packet, tables, veth),
         ARP => guard::arp(packet, veth),
+        VLAN | VLAN_IN_VLAN => Verdict::drop(Reason::Tagged),
         _ => Verdict::drop(Reason::NotIp),
     }
 }

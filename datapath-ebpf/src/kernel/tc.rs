@@ -9,7 +9,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use bytemuck::Pod;
 use portlane_common::{
-    family::{Family, V6},
+    family::{Family, V4, V6},
     reason::{Hook, Reason},
 };
 
@@ -18,7 +18,7 @@ use super::{
     tables::{self, Maps},
 };
 use crate::{
-    header::fold,
+    header::{ETHERNET, fold},
     hook,
     packet::{Net, Packet, Shared, Tables},
     verdict::{self, Verdict},
@@ -204,6 +204,26 @@ pub fn from_uplink(context: &TcContext) -> i32 {
         return act(context, Hook::FromUplink, Verdict::to(action, ifindex));
     }
     act(context, Hook::FromUplink, hook::from_uplink::run(&mut packet, &tables))
+}
+
+/// tc ingress of an uplink whose packets have no Ethernet header. They get one, so that all that follows is the same;
+/// the kernel takes it off what goes up its stack (`mac_len` says how much there is).
+#[inline(always)]
+pub fn from_uplink_l3(context: &TcContext) -> i32 {
+    let (mut packet, tables) = seams(context);
+    let protocol = packet.field(|skb| skb.protocol) as u16;
+    if protocol != V4::ETHERTYPE.to_be() && protocol != V6::ETHERTYPE.to_be() {
+        return TC_ACT_UNSPEC;
+    }
+    // SAFETY: the program's own context.
+    if unsafe { generated::bpf_skb_change_head(packet.skb, ETHERNET as u32, 0) } != 0 {
+        return TC_ACT_SHOT;
+    }
+    packet.pull(ETHERNET as u32);
+    if !packet.write(ETHERNET - 2, protocol) {
+        return TC_ACT_SHOT;
+    }
+    act(context, Hook::FromUplinkL3, hook::from_uplink::run(&mut packet, &tables))
 }
 
 /// tc egress of an uplink.

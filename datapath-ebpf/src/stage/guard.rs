@@ -79,9 +79,9 @@ fn behind_headers<A: Address, P: Packet>(packet: &P, veth: &Veth, parsed: &Parse
                 return Reason::Malformed as u32;
             };
             let membership = next == ICMPV6 && length == 0 && matches!(icmp, REPORT | DONE | REPORT_2);
-            if membership && parsed.dst.is_multicast() { 0 } else { Reason::ProtocolUnsupported as u32 }
+            if membership && parsed.dst.is_multicast() { 0 } else { Reason::ExtensionHeader as u32 }
         }
-        ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => Reason::ProtocolUnsupported as u32,
+        ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => Reason::ExtensionHeader as u32,
         _ => 0,
     }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
@@ -32,6 +32,7 @@ struct Interface {
     name: String,
     flags: LinkFlags,
     kind: Option<InfoKind>,
+    ethernet: bool,
     master: Option<u32>,
     mtu: u32,
     mac: [u8; 6],
@@ -182,6 +183,7 @@ impl Snapshot {
             ifindex: index,
             hardware: interface.kind.is_none(),
             mtu: interface.mtu,
+            ethernet: interface.ethernet,
             addr4: addresses().filter_map(Address::source4).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
             addr6: addresses().filter_map(Address::source6).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
         }
@@ -198,6 +200,7 @@ impl Interface {
             name: String::new(),
             flags: link.header.flags,
             kind: kind(link),
+            ethernet: link.header.link_layer_type == LinkLayerType::Ether,
             master: master(link),
             mtu: 0,
             mac: [0; 6],

@@ -46,6 +46,8 @@ pub struct UplinkFact {
     pub hardware: bool,
     /// Bytes.
     pub mtu: u32,
+    /// Whether its packets have Ethernet headers: those of tun and of most VPNs have none.
+    pub ethernet: bool,
     /// What masqueraded packets leave with.
     pub addr4: Option<Ipv4Addr>,
     /// What masqueraded packets leave with: a global or unique local address.
@@ -330,16 +332,20 @@ fn config(state: &State, tables: &Tables) -> Config {
 fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
     let veths = placed.iter().map(|place| &place.container.veth).filter(|veth| facts.ifindex.contains_key(*veth));
     let containers = veths.map(|veth| (veth, [Hook::FromContainer, Hook::ToContainer]));
-    let uplinks = facts.uplinks.iter().map(|uplink| (&uplink.name, [Hook::FromUplink, Hook::ToUplink]));
+    let ethernet = facts.uplinks.iter().filter(|uplink| uplink.ethernet);
+    let uplinks = ethernet.map(|uplink| (&uplink.name, [Hook::FromUplink, Hook::ToUplink]));
+    let others = facts.uplinks.iter().filter(|uplink| !uplink.ethernet);
+    let others = others.map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkL3 });
     let xdp = facts.uplinks.iter().filter(|uplink| match state.xdp {
-        Xdp::Auto => uplink.hardware,
-        Xdp::Native => true,
+        Xdp::Auto => uplink.hardware && uplink.ethernet,
+        Xdp::Native => uplink.ethernet,
         Xdp::Off => false,
     });
     let xdp = xdp.map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkXdp });
     containers
         .chain(uplinks)
         .flat_map(|(interface, hooks)| hooks.map(|hook| Attachment { interface: interface.clone(), hook }))
+        .chain(others)
         .chain(xdp)
         .collect()
 }

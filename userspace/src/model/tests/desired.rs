@@ -28,6 +28,7 @@ fn facts(state: &State) -> HostFacts {
     let names = state.networks.values().map(|n| n.bridge.clone()).chain(veths);
     let uplink = UplinkFact {
         hardware: false,
+        ethernet: true,
         name: "eth0".into(),
         ifindex: 2,
         mtu: 1500,

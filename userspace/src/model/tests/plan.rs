@@ -38,7 +38,15 @@ impl World {
 
     fn facts(&self) -> HostFacts {
         let (addr4, addr6) = ("192.0.2.1".parse().ok(), None);
-        let uplinks = vec![UplinkFact { name: "eth0".into(), ifindex: 2, hardware: false, mtu: 1500, addr4, addr6 }];
+        let uplinks = vec![UplinkFact {
+            name: "eth0".into(),
+            ifindex: 2,
+            hardware: false,
+            ethernet: true,
+            mtu: 1500,
+            addr4,
+            addr6,
+        }];
         let bridges = self.observed.links.bridges.values();
         let addresses = bridges
             .flat_map(|bridge| {
