@@ -6,6 +6,9 @@
 pub mod bytes;
 pub mod cases;
 pub mod frame;
+pub mod fuzz;
 pub mod run;
+pub mod shelf;
+pub mod sums;
 pub mod tables;
 pub mod world;

@@ -231,7 +231,7 @@ fn pseudo(src: IpAddr, dst: IpAddr, proto: u8, length: usize) -> Vec<u8> {
 }
 
 /// RFC 1071, over parts of even length but for the last.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2)).map(|word| {
         let low = word.get(1).copied().unwrap_or_default();
         u32::from(u16::from_be_bytes([word[0], low]))
