@@ -78,7 +78,7 @@ impl<A: Address> Fragment<A> {
         self.start = u32::from(piece.offset);
         self.units = bytes.div_ceil(8);
         self.last = u32::from(!piece.more);
-        let whole = !piece.more || bytes % 8 == 0;
+        let whole = !piece.more || bytes.is_multiple_of(8);
         bytes != 0 && self.start * 8 + bytes <= 65_535 && whole
     }
 }
