@@ -132,11 +132,9 @@ pub fn hooks(data: &[u8]) {
         tables.pass(PAUSES[usize::from(how >> how::PAUSE & 3)]);
         let (at, mut bytes) = match last.take().filter(|_| how & (how::ANSWER | how::ERROR) != 0) {
             Some((at, mut bytes)) => {
-                if how & how::ERROR == 0 {
-                    sums::answer(&mut bytes)
-                } else {
-                    sums::complain(&mut bytes)
-                }
+                let turn =
+                    if how & how::ERROR == 0 { |bytes: &mut Vec<u8>| sums::answer(bytes) } else { sums::complain };
+                turn(&mut bytes);
                 bytes.iter_mut().skip(ETHERNET).zip(given).for_each(|(byte, change)| *byte ^= change);
                 (at, bytes)
             }
