@@ -6,9 +6,12 @@
 pub mod bytes;
 pub mod cases;
 pub mod frame;
+pub mod fuzz;
 pub mod odd_cases;
 pub mod quote;
 pub mod run;
+pub mod shelf;
+pub mod sums;
 pub mod tables;
 pub mod talk;
 pub mod world;

@@ -1,13 +1,14 @@
-//! The project's own tools, one verb a file: `cargo xtask setup | check | test | demo | bench | sandbox`.
+//! The project's own tools, one verb a file: `cargo xtask setup | check | test | fuzz | demo | bench | sandbox`.
 
 use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod run;
 mod sandbox;
 mod setup;
@@ -29,10 +30,25 @@ enum Verb {
     Setup,
     /// Formatting, clippy and the house rules
     Check,
-    /// Setup, check, the rootless tests, then the root tests, each binary in a sandbox
+    /// Setup, check, the rootless tests, some fuzzing, then the root tests, each binary in a sandbox
     Test {
         /// Run only the tests whose name contains this
         filter: Option<String>,
+    },
+    /// Look for packets that the packet path cannot stand, guided by coverage; needs no root, and a C++ compiler
+    #[command(
+        after_help = "Example: cargo xtask fuzz hooks --seconds 600\n\nAn input that breaks something is written \
+                            to a file, whose path is printed; exit code 1."
+    )]
+    Fuzz {
+        /// Only this one
+        target: Option<fuzz::Target>,
+        /// How long each runs
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// Add what reached further to tests/fuzz/corpus
+        #[arg(long)]
+        keep: bool,
     },
     /// Setup, build, then show portlane at work inside a sandbox
     Demo,
@@ -65,6 +81,10 @@ fn main() -> ExitCode {
         Verb::Setup => done(setup::run()),
         Verb::Check => done(check::run()),
         Verb::Test { filter } => done(test::run(filter.as_deref())),
+        Verb::Fuzz { target, seconds, keep } => {
+            let all = fuzz::Target::value_variants();
+            done(fuzz::run(target.as_ref().map_or(all, std::slice::from_ref), seconds, keep))
+        }
         Verb::Demo => demo::run(),
         Verb::Sandbox { command } => sandbox::run(&command),
         Verb::SandboxInit { parent, command } => sandbox::init(parent, &command),

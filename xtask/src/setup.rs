@@ -28,7 +28,7 @@ const COMPILER: [&str; 3] = [
 const LINKER: &str = "llvm-22-dev";
 
 /// Programs that the tests and the demo start: name, Debian package.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("ip", "iproute2"),                 // hosts, links and addresses of tests; `lo` of every sandbox
     ("bpftool", "bpftool"),             // dumps of pinned maps, as users do them
     ("iptables-save", "iptables"),      // shows that no rule of ours exists
@@ -40,6 +40,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("tracepath", "iputils-tracepath"), // who is on the way, and how large packets may be
     ("python3", "python3"),             // the demo's web servers; servers of tests
     ("ps", "procps"),                   // shows that nothing of ours keeps running
+    ("c++", "g++"),                     // libFuzzer, which `cargo xtask fuzz` builds
 ];
 
 /// Installs what is missing. Nothing is remembered: each need is looked at, which takes some milliseconds.

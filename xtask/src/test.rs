@@ -8,13 +8,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use nix::unistd::Uid;
 
 use crate::{
     check,
+    fuzz::{self, Target},
     run::{built, cargo, done, step, this_program},
     setup,
 };
+
+/// How long each fuzz target runs: the kept corpus, and a little further.
+const FUZZ_SECONDS: u32 = 10;
 
 /// Setup, check, then all tests whose names contain `filter`.
 ///
@@ -27,6 +32,9 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     check::run()?;
 
     let rootless = step("rootless tests", || counted(cargo().args(["test", "--workspace", "--no-fail-fast"]), filter))?;
+    let targets: Vec<Target> =
+        Target::value_variants().iter().copied().filter(|target| chosen(*target, filter)).collect();
+    let fuzzed = step("fuzzing", || fuzz::run(&targets, FUZZ_SECONDS, false));
     step("build portlane", || done(cargo().args(["build", "--workspace"])))?;
     let root = step("root tests", || counted(&mut root_tests()?, filter))?;
 
@@ -34,6 +42,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     println!("   rootless: {rootless}");
     println!("   root:     {root}");
     println!("   {:.0} s in all", start.elapsed().as_secs_f32());
+    fuzzed?;
     ensure!(root.ignored == 0, "{} root tests are ignored: a root test runs or fails", root.ignored);
     ensure!(rootless.failed + root.failed == 0, "{} tests failed", rootless.failed + root.failed);
     ensure!(rootless.success && root.success, "a test program could not be built or broke off");
@@ -42,6 +51,11 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         None => ensure!(root.ran() > 0, "no root test ran"),
     }
     Ok(())
+}
+
+/// Whether a fuzz target is among the tests that were asked for.
+fn chosen(target: Target, filter: Option<&str>) -> bool {
+    filter.is_none_or(|filter| target.name().contains(filter))
 }
 
 /// Each test program of the tests package is started by cargo inside a sandbox.

@@ -66,7 +66,7 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
         return Verdict::to(verdict::ENDPOINT, peer.ifindex);
     }
     match parsed.kind {
-        kind::FRAGMENT if parsed.dst.is_link_local() => Verdict::PASS,
+        kind::FRAGMENT if parsed.dst.is_link_local() && F::AF == V6::AF => Verdict::PASS,
         kind::FRAGMENT => Verdict::next::<F>(next::FRAGMENT),
         kind::ERROR => Verdict::next::<F>(next::ICMP_ERROR),
         _ => Verdict::next::<F>(next::CONTAINER_NEW),

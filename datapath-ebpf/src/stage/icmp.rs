@@ -35,6 +35,10 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     let inner = parsed.l4 + HEADER;
     packet.pull((inner + F::HEADER_LEN + QUOTED_OPTIONS + QUOTED_L4) as u32);
     let quoted = F::quoted(packet, inner)?;
+    // What lies behind the end of the IP packet is padding, and under no checksum.
+    if (quoted.l4 + QUOTED_L4) as u32 > parsed.end {
+        return None;
+    }
     let [first, second, third, fourth] = packet.read::<[u16; QUOTED_L4 / 2]>(quoted.l4)?;
     let echo = quoted.proto == F::ICMP;
     // The tuple of an answer to the quoted packet.
@@ -60,8 +64,9 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     if routed && parsed.ttl <= 1 {
         return Some(Verdict::drop(Reason::TtlExpired));
     }
-    // The speaker may be the far end itself, or any router on the way.
-    let outer_src = if parsed.src == key.src { flow.src } else { parsed.src };
+    // The speaker may be the far end itself, or any router on the way; a container speaks for nobody else, though it may
+    // do so by its link-local address.
+    let outer_src = if parsed.src == key.src || flow.hop == hop::UPLINK { flow.src } else { parsed.src };
     let outer_dst = if parsed.dst == key.dst { flow.dst } else { parsed.dst };
     let same = outer_src == parsed.src && outer_dst == parsed.dst;
     let outer =

@@ -188,7 +188,8 @@ pub fn tcp_numbers<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> [u32; 2] {
 pub fn beginning<F: Net, P: Packet>(packet: &P, ip: &Ip<F::Addr>) -> Parsed<F::Addr> {
     let piece = if ip.fragment { F::piece(packet, ip) } else { None };
     match piece {
-        Some(piece) if piece.offset == 0 => {
+        // The fragment header itself may reach into the padding.
+        Some(piece) if piece.offset == 0 && piece.l4 as u32 <= ip.end => {
             l4::<F, P>(packet, &Ip { fragment: false, proto: piece.proto, l4: piece.l4, ..*ip })
         }
         _ => l4::<F, P>(packet, ip),

@@ -17,7 +17,7 @@ use portlane_common::{
     publish::{Publish, PublishKey},
 };
 
-use super::world::World;
+use super::{shelf::Shelf, world::World};
 use crate::{
     packet::{Packet, Route, Shared, Tables, table},
     stage::{
@@ -30,8 +30,9 @@ use crate::{
 /// Ticks a second of the clock in [`Memory`].
 pub const SECOND: u32 = 250;
 
-/// Entries are leaked, since the packet path borrows them as it does from a BPF map: a test's worth of memory.
-type Flows<A> = RefCell<BTreeMap<FlowKey<A>, &'static Flow<A>>>;
+/// Places of the entries on a [`Shelf`], since the packet path borrows them as it does from a BPF map. An entry that
+/// changes goes to another place.
+type Flows<A> = RefCell<BTreeMap<FlowKey<A>, usize>>;
 
 /// Frames that were kept, by datagram and slot.
 type Kept<A> = RefCell<BTreeMap<HeldKey<A>, Vec<u8>>>;
@@ -66,10 +67,16 @@ pub struct Memory {
     published: RefCell<BTreeMap<u32, Traffic>>,
     flows4: [Flows<Addr4>; 2],
     flows6: [Flows<Addr6>; 2],
-    datagrams4: RefCell<BTreeMap<DatagramKey<Addr4>, &'static Datagram<Addr4>>>,
-    datagrams6: RefCell<BTreeMap<DatagramKey<Addr6>, &'static Datagram<Addr6>>>,
-    cones4: RefCell<BTreeMap<ConeKey<Addr4>, &'static Cone<Addr4>>>,
-    cones6: RefCell<BTreeMap<ConeKey<Addr6>, &'static Cone<Addr6>>>,
+    shelf4: Shelf<Flow<Addr4>>,
+    shelf6: Shelf<Flow<Addr6>>,
+    datagrams4: RefCell<BTreeMap<DatagramKey<Addr4>, usize>>,
+    datagrams6: RefCell<BTreeMap<DatagramKey<Addr6>, usize>>,
+    pieces4: Shelf<Datagram<Addr4>>,
+    pieces6: Shelf<Datagram<Addr6>>,
+    cones4: RefCell<BTreeMap<ConeKey<Addr4>, usize>>,
+    cones6: RefCell<BTreeMap<ConeKey<Addr6>, usize>>,
+    sockets4: Shelf<Cone<Addr4>>,
+    sockets6: Shelf<Cone<Addr6>>,
     kept4: Kept<Addr4>,
     kept6: Kept<Addr6>,
 }
@@ -118,12 +125,12 @@ impl Memory {
 
     /// The IPv4 entries of a table.
     pub fn flows4(&self, table: u32) -> BTreeMap<FlowKey<Addr4>, Flow<Addr4>> {
-        self.flows4[table as usize].borrow().iter().map(|(key, flow)| (*key, **flow)).collect()
+        self.flows4[table as usize].borrow().iter().map(|(key, place)| (*key, *self.shelf4.at(*place))).collect()
     }
 
     /// The IPv6 entries of a table.
     pub fn flows6(&self, table: u32) -> BTreeMap<FlowKey<Addr6>, Flow<Addr6>> {
-        self.flows6[table as usize].borrow().iter().map(|(key, flow)| (*key, **flow)).collect()
+        self.flows6[table as usize].borrow().iter().map(|(key, place)| (*key, *self.shelf6.at(*place))).collect()
     }
 }
 
@@ -209,21 +216,21 @@ impl Shared for Memory {
 }
 
 macro_rules! family {
-    ($family:ty, $addr:ty, $flows:ident, $cones:ident, $datagrams:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
+    ($family:ty, $addr:ty, $flows:ident, $shelf:ident, $cones:ident, $sockets:ident, $datagrams:ident, $pieces:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
         impl Tables<$family> for Memory {
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> Verdict) -> Verdict {
                 run(&mut Scratch::default())
             }
 
             fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
-                self.$flows.get(table as usize)?.borrow().get(key).copied()
+                self.$flows.get(table as usize)?.borrow().get(key).map(|place| self.$shelf.at(*place))
             }
 
             fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
                 let mut flows = self.$flows[table as usize].borrow_mut();
                 let fits = !flows.contains_key(key) && (table == table::NEW || flows.len() < self.room.get());
                 if fits {
-                    flows.insert(*key, Box::leak(Box::new(*flow)));
+                    flows.insert(*key, self.$shelf.put(*flow));
                 }
                 fits
             }
@@ -236,48 +243,48 @@ macro_rules! family {
             fn watch(&self, _key: &FlowKey<$addr>) {}
 
             fn stamp_flow(&self, table: u32, key: &FlowKey<$addr>, state: u8) {
-                if let Some(flow) = self.$flows[table as usize].borrow_mut().get_mut(key) {
+                if let Some(place) = self.$flows[table as usize].borrow_mut().get_mut(key) {
                     let (seen, touched) = (self.clock(), self.now());
-                    *flow = Box::leak(Box::new(Flow { seen, touched, state, ..**flow }));
+                    *place = self.$shelf.put(Flow { seen, touched, state, ..*self.$shelf.at(*place) });
                 }
             }
 
             fn expect_of_flow(&self, key: &FlowKey<$addr>, expected: u32) {
-                if let Some(flow) = self.$flows[table::NEW as usize].borrow_mut().get_mut(key) {
-                    *flow = Box::leak(Box::new(Flow { expected, ..**flow }));
+                if let Some(place) = self.$flows[table::NEW as usize].borrow_mut().get_mut(key) {
+                    *place = self.$shelf.put(Flow { expected, ..*self.$shelf.at(*place) });
                 }
             }
 
             fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
-                if let Some(flow) = self.$flows[table as usize].borrow_mut().get_mut(key) {
-                    *flow = Box::leak(Box::new(Flow { dst_mac, src_mac, ..**flow }));
+                if let Some(place) = self.$flows[table as usize].borrow_mut().get_mut(key) {
+                    *place = self.$shelf.put(Flow { dst_mac, src_mac, ..*self.$shelf.at(*place) });
                 }
             }
 
             fn cone(&self, key: &ConeKey<$addr>) -> Option<&Cone<$addr>> {
-                self.$cones.borrow().get(key).copied()
+                self.$cones.borrow().get(key).map(|place| self.$sockets.at(*place))
             }
 
             fn put_cone(&self, key: &ConeKey<$addr>, cone: &Cone<$addr>) -> bool {
-                self.$cones.borrow_mut().insert(*key, Box::leak(Box::new(*cone)));
+                self.$cones.borrow_mut().insert(*key, self.$sockets.put(*cone));
                 true
             }
 
             fn begin_datagram(&self, key: &DatagramKey<$addr>) {
-                self.$datagrams.borrow_mut().entry(*key).or_insert_with(|| Box::leak(Box::default()));
+                self.$datagrams.borrow_mut().entry(*key).or_insert_with(|| self.$pieces.put(Datagram::default()));
             }
 
             fn datagram(&self, key: &DatagramKey<$addr>, run: impl FnOnce(&mut Datagram<$addr>) -> u32) -> u32 {
                 let mut datagrams = self.$datagrams.borrow_mut();
-                let Some(datagram) = datagrams.get_mut(key) else { return part::NO_ROOM };
-                let mut changed = **datagram;
+                let Some(place) = datagrams.get_mut(key) else { return part::NO_ROOM };
+                let mut changed = *self.$pieces.at(*place);
                 let answer = run(&mut changed);
-                *datagram = Box::leak(Box::new(changed));
+                *place = self.$pieces.put(changed);
                 answer
             }
 
             fn datagram_tuple(&self, key: &DatagramKey<$addr>) -> Option<&FlowKey<$addr>> {
-                self.$datagrams.borrow().get(key).map(|datagram| &datagram.tuple)
+                self.$datagrams.borrow().get(key).map(|place| &self.$pieces.at(*place).tuple)
             }
 
             fn remove_datagram(&self, key: &DatagramKey<$addr>) {
@@ -337,5 +344,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Addr4, flows4, cones4, datagrams4, kept4, endpoint4, host4, publish4);
-family!(V6, Addr6, flows6, cones6, datagrams6, kept6, endpoint6, host6, publish6);
+family!(V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4);
+family!(V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6);
