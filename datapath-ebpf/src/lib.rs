@@ -4,14 +4,27 @@
 //!
 //! ```text
 //!  container                      host                                                   network
-//!  eth0 ── veth ── from_container: parse ▸ guard ▸ flow ▸ policy ▸ nat ▸ rewrite ▸ route ──► uplink, peer's eth0
+//!  eth0 ── veth ── from_container: parse ▸ guard ▸ flow ▸ rewrite ▸ route ───────────────────► uplink, peer's eth0
 //!          veth ◄─ to_container:   parse ▸ policy ◄── what the host's stack sends, or the bridge floods
-//!  eth0 ◄───────── from_uplink:    parse ▸ flow ▸ nat ▸ policy ▸ rewrite ▸ route ◄────────── uplink (XDP or tc)
-//!                  to_uplink:      parse ▸ flow ▸ nat ▸ rewrite ─────────────────────────► uplink (host's own)
+//!  eth0 ◄───────── from_uplink:    parse ▸ flow ▸ rewrite ▸ route ◄───────────────────────── uplink (XDP or tc)
+//!                  to_uplink:      parse ▸ flow ▸ rewrite ───────────────────────────────► uplink (host's own)
 //! ```
 //!
-//! A packet that opens a flow takes the slow path once: `nat` and `policy` put a pair of entries into the flow table,
-//! and the packet then goes the way of every later one, by one look-up that finds rewrite, next hop and state.
+//! What needs more than its flow's entry is left to a program of its own, by a tail call: that has the stack to itself,
+//! and what is quick stays small.
+//!
+//! ```text
+//!  from_container ─┬─► container_new: open ▸ policy ▸ publish ▸ cone ▸ nat ▸ rewrite ▸ route     no flow yet
+//!  from_uplink  ─┬─┼─► outside_new:   open ▸ handshake ▸ publish ▸ cone ▸ nat ▸ rewrite ▸ route  (XDP too)
+//!  to_uplink ────┼─┼─► host_new:      open ▸ nat ▸ rewrite
+//!                ├─┼─► icmp_error:    icmp ▸ rewrite ▸ route                                     about a flow
+//!                └─┴─► fragment:      fragment ▸ rewrite ▸ route, or container_new, outside_new
+//! ```
+//!
+//! A packet that opens a flow takes the slow path once: it puts a pair of entries into a table, and the packet then goes
+//! the way of every later one, by one look-up that finds rewrite, next hop and state. What a container opens is in the
+//! main table at once, within its share; what someone outside opens moves there when both sides have shown that they mean
+//! it ([`stage::handshake`]). Timers in the entries take away what is over.
 //!
 //! Invariants: nothing outside `kernel/` is unsafe or knows a BPF helper; a function that is `inline(never)` takes no
 //! packet and returns a number; every refusal has a [`portlane_common::reason::Reason`].
