@@ -26,8 +26,8 @@
 //! main table at once, within its share; what someone outside opens moves there when both sides have shown that they mean
 //! it ([`stage::handshake`]). Timers in the entries take away what is over.
 //!
-//! Invariants: nothing outside `kernel/` is unsafe or knows a BPF helper; a function that is `inline(never)` takes no
-//! packet and returns a number; every refusal has a [`portlane_common::reason::Reason`].
+//! Invariants: nothing outside `kernel/` is unsafe or knows a BPF helper; a function that is `inline(never)` returns a
+//! number, and takes no packet, but for those that do nothing but read one (`read`); every refusal has a [`portlane_common::reason::Reason`].
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 pub mod header;
