@@ -5,7 +5,11 @@
 
 pub mod bytes;
 pub mod cases;
+pub mod choices;
 pub mod frame;
+pub mod plausible;
 pub mod run;
+pub mod sequence;
 pub mod tables;
+pub mod wire;
 pub mod world;
