@@ -106,6 +106,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The frame afterwards.
     pub bytes: Vec<u8>,
+    /// Whether fragments that had overtaken it were put back on its interface.
+    pub put_back: bool,
 }
 
 /// A sequence, played by the host build.
@@ -141,8 +143,10 @@ impl Play {
         let outcome = match &event {
             Event::Packet { at, bytes } => {
                 let mut packet = Bytes { bytes: bytes.clone(), ..Bytes::default() };
+                let before = self.memory.put_back.borrow().len();
                 let verdict = run(*at, &mut packet, &self.memory);
-                Some(Outcome { verdict, bytes: packet.bytes })
+                let put_back = self.memory.put_back.borrow().len() != before;
+                Some(Outcome { verdict, bytes: packet.bytes, put_back })
             }
             Event::Change(change) => {
                 change.apply(&mut self.memory.world);

@@ -92,7 +92,8 @@ impl Tuple {
     }
 }
 
-const fn icmp(four: bool) -> u8 {
+/// The protocol number of ICMP or ICMPv6.
+pub const fn icmp(four: bool) -> u8 {
     if four { 1 } else { 58 }
 }
 
