@@ -364,15 +364,24 @@ pub fn quoted(frame: &[u8]) -> Option<(Vec<u8>, Tuple)> {
     }
     let mut whole = frame[..ETHERNET].to_vec();
     whole.extend(l4.get(8..)?);
-    let present = whole.len();
-    // A header tells of more than is there: read as if it were.
-    whole.resize(present + 2048, 0);
-    let inner = Head::read(&whole)?;
-    let (sport, dport) = ports(four, inner.proto, whole.get(inner.l4.0..present)?)?;
+    // Its header tells of more than is there: read as if that were all.
+    let mut cut = whole.clone();
+    let (place, length) =
+        if four { (16, whole.len() - ETHERNET) } else { (18, whole.len().checked_sub(ETHERNET + 40)?) };
+    cut.get_mut(place..place + 2)?.copy_from_slice(&(length as u16).to_be_bytes());
+    if !four {
+        // The packet path does not look at a quoted IPv6 header's version.
+        *cut.get_mut(ETHERNET)? = 0x60;
+    }
+    let inner = Head::read(&cut)?;
+    if inner.proto == icmp(four) {
+        // An echo is known by its type and identifier, whatever its code.
+        *cut.get_mut(inner.l4.0 + 1)? = 0;
+    }
+    let (sport, dport) = ports(four, inner.proto, &cut[inner.l4.0..inner.l4.1])?;
     if inner.piece.is_some_and(|(_, offset, _)| offset != 0) {
         return None;
     }
-    whole.truncate(present);
     Some((whole, Tuple { proto: inner.proto, src: (inner.src, sport), dst: (inner.dst, dport) }))
 }
 
