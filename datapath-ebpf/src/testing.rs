@@ -5,13 +5,17 @@
 
 pub mod bytes;
 pub mod cases;
+pub mod choices;
 pub mod frame;
 pub mod fuzz;
 pub mod odd_cases;
+pub mod plausible;
 pub mod quote;
 pub mod run;
+pub mod sequence;
 pub mod shelf;
 pub mod sums;
 pub mod tables;
 pub mod talk;
+pub mod wire;
 pub mod world;

@@ -1,5 +1,6 @@
 //! Tools of the root tests.
 
 pub mod kill;
+pub mod ledger;
 pub mod program;
 pub mod topology;

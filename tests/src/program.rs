@@ -2,10 +2,11 @@
 //! `portlane_datapath::testing`.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs,
     net::IpAddr,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -59,6 +60,10 @@ pub struct Programs {
     pub interfaces: Interfaces,
     datapath: Datapath,
     folder: PathBuf,
+    /// Opened once, by hook.
+    hooks: BTreeMap<Hook, OwnedFd>,
+    /// What the control tables hold.
+    filled: RefCell<Tables>,
 }
 
 /// Runs a test in a network namespace of its own, with the programs loaded; `name` is unlike that of any other test.
@@ -66,20 +71,30 @@ pub struct Programs {
 /// # Errors
 /// The namespace, its interfaces or the programs cannot be made; the test's.
 pub fn test(name: &str, body: impl FnOnce(&Programs) -> Result<()> + Send) -> Result<()> {
+    test_with(name, LoadSettings::default(), body)
+}
+
+/// The same, with the programs loaded in another way.
+///
+/// # Errors
+/// As above.
+pub fn test_with(name: &str, settings: LoadSettings, body: impl FnOnce(&Programs) -> Result<()> + Send) -> Result<()> {
     let in_namespace = || {
         unshare(CloneFlags::CLONE_NEWNET).context("no network namespace")?;
-        body(&Programs::new(name)?)
+        body(&Programs::new(name, settings)?)
     };
     thread::scope(|scope| scope.spawn(in_namespace).join().unwrap_or_else(|_| Err(anyhow!("the test panicked"))))
 }
 
 impl Programs {
-    fn new(name: &str) -> Result<Self> {
+    fn new(name: &str, settings: LoadSettings) -> Result<Self> {
         let interfaces = make_interfaces()?;
         let folder = Path::new("/sys/fs/bpf").join(format!("run-{name}"));
-        let settings = LoadSettings { netns_cookie: netns::host_cookie()?, ..LoadSettings::default() };
+        let settings = LoadSettings { netns_cookie: netns::host_cookie()?, ..settings };
         let datapath = Datapath::open(&folder, settings)?;
-        let programs = Self { interfaces, datapath, folder };
+        let open = |hook: Hook| Ok((hook, bpf_syscall::obj_get(&folder.join("progs").join(hook.name()))?));
+        let hooks = Hook::ALL.into_iter().map(open).collect::<Result<_>>()?;
+        let programs = Self { interfaces, datapath, folder, hooks, filled: RefCell::default() };
         programs.fill()?;
         Ok(programs)
     }
@@ -94,6 +109,15 @@ impl Programs {
             policy_classes: classes(&mut world.policy.keys().map(|key| key.class)),
             ..Config::default()
         };
+        self.set_world(world)?;
+        Ok(self.datapath.put_config(&config)?)
+    }
+
+    /// Has the control tables hold a world, whose ranges are of sizes that [`World::new`] knows.
+    ///
+    /// # Errors
+    /// The maps cannot be changed.
+    pub fn set_world(&self, world: World) -> Result<()> {
         let World { veth, uplink, endpoint4, endpoint6, host4, host6, publish4, publish6, generation, policy } = world;
         let tables = Tables {
             veth,
@@ -109,10 +133,15 @@ impl Programs {
             policy,
             config: Config::default(),
         };
-        for row in tables.difference(&Tables::default()).0 {
+        let (puts, deletes) = tables.difference(&self.filled.borrow());
+        for row in puts {
             self.datapath.put(&row)?;
         }
-        Ok(self.datapath.put_config(&config)?)
+        for row in deletes {
+            self.datapath.delete(&row)?;
+        }
+        self.filled.replace(tables);
+        Ok(())
     }
 
     /// Forgets every flow.
@@ -142,8 +171,7 @@ impl Programs {
         let mut context = [0; SK_BUFF];
         context[36..40].copy_from_slice(&origin.to_ne_bytes());
         context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
-        let program = bpf_syscall::obj_get(&self.pin(hook))?;
-        Ok(bpf_run::run(program.as_fd(), packet, &context, sum)?)
+        Ok(bpf_run::run(self.hooks[&hook].as_fd(), packet, &context, sum)?)
     }
 
     /// Runs the XDP program over a packet that arrives at `ifindex`.
@@ -154,8 +182,7 @@ impl Programs {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex.
         let context: Vec<u8> =
             [0, packet.len() as u32, 0, ifindex].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let program = bpf_syscall::obj_get(&self.pin(Hook::FromUplinkXdp))?;
-        Ok(bpf_run::run(program.as_fd(), packet, &context, Sum::None)?)
+        Ok(bpf_run::run(self.hooks[&Hook::FromUplinkXdp].as_fd(), packet, &context, Sum::None)?)
     }
 
     /// Packets counted so far, by hook and reason.
@@ -170,10 +197,6 @@ impl Programs {
     /// The programs, as the kernel holds them.
     pub const fn datapath(&self) -> &Datapath {
         &self.datapath
-    }
-
-    fn pin(&self, hook: Hook) -> PathBuf {
-        self.folder.join("progs").join(hook.name())
     }
 }
 
@@ -195,7 +218,9 @@ fn make_interfaces() -> Result<Interfaces> {
         for host in [1, 9] {
             address("up0", version.address(0, host))?;
         }
-        ip(&format!("neigh add {} lladdr {} dev up0 nud permanent", version.outside(), text(OUTSIDE_MAC)))?;
+        for outside in [version.outside(), version.farther()] {
+            ip(&format!("neigh add {outside} lladdr {} dev up0 nud permanent", text(OUTSIDE_MAC)))?;
+        }
     }
     for network in 1..=4u8 {
         ip(&format!("link add br{network} address {} type bridge", text(bridge_mac(network))))?;

@@ -11,6 +11,7 @@ use crate::{
 
 /// Has a packet meet a hook.
 pub fn run(at: At, packet: &mut Bytes, tables: &Memory) -> Verdict {
+    tables.frame.set(packet.length());
     let verdict = match at {
         At::FromContainer(ifindex) => {
             (packet.ifindex, packet.origin) = (ifindex, ifindex);

@@ -170,7 +170,7 @@ impl Layout {
 
     /// IPv4 headers, from and to: one that is quoted, and the packet's own.
     fn headers(&self, bytes: &[u8]) -> [Option<(usize, usize)>; 2] {
-        let quotes = self.four && self.whole && self.proto == 1 && matches!(bytes[self.l4], 3 | 4 | 11 | 12);
+        let quotes = self.four && self.whole && self.proto == 1 && matches!(bytes[self.l4], 3 | 11 | 12);
         let inner = self.l4 + 8;
         let quoted = bytes[..self.end].get(inner).filter(|first| quotes && **first >> 4 == 4 && **first & 0xf >= 5);
         let quoted = quoted.map(|first| (inner, inner + usize::from(first & 0xf) * 4));

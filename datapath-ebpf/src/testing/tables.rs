@@ -17,7 +17,10 @@ use portlane_common::{
     publish::{Publish, PublishKey},
 };
 
-use super::{shelf::Shelf, world::World};
+use super::{
+    shelf::Shelf,
+    world::{MTU, World},
+};
 use crate::{
     packet::{Packet, Route, Shared, Tables, table},
     stage::{
@@ -60,6 +63,8 @@ pub struct Memory {
     pub waiting: RefCell<Vec<u16>>,
     /// Ports that the administrator keeps for himself.
     pub reserved: RefCell<Vec<u16>>,
+    /// Bytes of the frame at hand, which a route is asked for.
+    pub frame: Cell<u32>,
     /// Frames put back on an interface, oldest first.
     pub put_back: RefCell<VecDeque<(u32, Vec<u8>)>>,
     held: RefCell<BTreeMap<u32, u32>>,
@@ -329,7 +334,9 @@ macro_rules! family {
             }
 
             fn route(&self, _from: u32, _src: &$addr, dst: &$addr, _proto: u8) -> Route {
-                self.world.route(<$family as Family>::AF == V4::AF, (*dst).into())
+                let route = self.world.route(<$family as Family>::AF == V4::AF, (*dst).into());
+                // The kernel's FIB names no neighbour for a frame that is too large for the interface, a VLAN tag included.
+                if self.frame.get() <= MTU + 18 { route } else { Route { dst_mac: [0; 6], src_mac: [0; 6], ..route } }
             }
 
             fn host_connected(&self, key: &FlowKey<$addr>) -> bool {

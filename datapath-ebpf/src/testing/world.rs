@@ -73,6 +73,11 @@ impl Version {
     pub const fn outside(self) -> IpAddr {
         self.address(0, 2)
     }
+
+    /// A second machine outside, behind the same router as the first.
+    pub const fn farther(self) -> IpAddr {
+        self.address(0, 3)
+    }
 }
 
 /// A container.
@@ -226,11 +231,11 @@ impl World {
         self.publish6.insert(PublishKey::new(on6, proto, span), value);
     }
 
-    /// Everything that is not the host's own leaves by the uplink, to the machine outside.
+    /// Everything that is not the host's own leaves by the uplink, to a machine outside.
     pub fn route(&self, four: bool, dst: IpAddr) -> Route {
         let version = if four { Version::Four } else { Version::Six };
         let ifindex = self.uplink.keys().next().copied().unwrap_or_default();
-        if dst == version.outside() {
+        if dst == version.outside() || dst == version.farther() {
             return Route { status: route::FOUND, ifindex, mtu: 0, dst_mac: OUTSIDE_MAC, src_mac: UPLINK_MAC };
         }
         // Its neighbours are on the link, but nobody has asked for their MAC addresses yet.
