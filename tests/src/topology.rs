@@ -23,11 +23,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 pub use container::Container;
+pub use dialog::Dialog;
 pub use far::Far;
 pub use place::{Answer, Conversation, Place, Server};
 pub use tools::{Program, Way, either_way};
 
 mod container;
+mod dialog;
 mod far;
 mod place;
 mod ready;

@@ -78,7 +78,8 @@ impl Place<'_> {
     }
 }
 
-fn script(name: &str) -> String {
+/// Where one of `src/scripts` is.
+pub(super) fn script(name: &str) -> String {
     format!("{}/src/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
