@@ -8,6 +8,8 @@ pub mod cases;
 pub mod choices;
 pub mod frame;
 pub mod plausible;
+pub mod promises;
+pub mod published;
 pub mod run;
 pub mod sequence;
 pub mod tables;
