@@ -271,8 +271,8 @@ impl Model {
                 conversation.doubtful = true;
                 self.datagrams.values_mut().for_each(|went| *went = None);
             }
-            if !conversation.doubtful {
-                let (other, mirror) = conversation.ends[1 - side];
+            let (other, mirror) = conversation.ends[1 - side];
+            if !conversation.doubtful || came == Some((other, mirror.turned())) {
                 return match came {
                     None if is_plain(place, bytes) => Err(format!("it is lost on its way to {other:?}")),
                     None => Ok(()),
