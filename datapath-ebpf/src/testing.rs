@@ -10,6 +10,8 @@ pub mod frame;
 pub mod fuzz;
 pub mod odd_cases;
 pub mod plausible;
+pub mod promises;
+pub mod published;
 pub mod quote;
 pub mod run;
 pub mod sequence;

@@ -159,8 +159,8 @@ impl Rig<'_> {
                         }
                     }
                     Ok(met) => {
-                        found =
-                            Some(format!("packet {number}: {:?} {:?}\n   {}", met.hook, met.action, hex(&met.bytes)))
+                        let came = format!("{:?} {:?}\n   {}", met.hook, met.action, hex(&met.bytes));
+                        found = Some(format!("packet {number}: {came}"));
                     }
                     Err(error) => found = Some(format!("packet {number}: {error:#}")),
                 },

@@ -23,7 +23,7 @@ use crate::verdict::Verdict;
 /// What masquerade ports are drawn with in every sequence.
 pub const SECRET: u32 = 0x0dd5_eed5;
 /// Number of the entry that [`Change::Add`] makes.
-const ADDED: u32 = 7;
+pub const ADDED: u32 = 7;
 
 /// Something that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,74 @@
+//! What the world publishes, as people would write it down: for [`super::promises`], which looks into no table.
+
+use std::net::IpAddr;
+
+use super::{
+    sequence::{ADDED, Change},
+    wire::{SCTP, TCP, Tuple, UDP},
+    world::{MEMBERS, Member, PEER, STORE, Version, WEB},
+};
+
+/// A port or range: host address, or every; where it leads.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    id: u32,
+    proto: u8,
+    host: Option<u8>,
+    ports: (u16, u16),
+    to: Member,
+    target: u16,
+}
+
+/// Published ports and ranges.
+#[derive(Clone, Debug)]
+pub struct Published(Vec<Row>);
+
+impl Default for Published {
+    /// Those of [`super::world`].
+    fn default() -> Self {
+        let one = |id, proto, host, port, to, target| Row { id, proto, host, ports: (port, port), to, target };
+        Self(vec![
+            one(4, TCP, Some(1), 9090, WEB, 90),
+            one(1, TCP, None, 8080, WEB, 80),
+            one(2, UDP, None, 8080, WEB, 80),
+            Row { ports: (40_000, 55_999), ..one(3, UDP, None, 0, WEB, 5000) },
+            one(5, TCP, None, 9090, PEER, 91),
+            one(6, TCP, None, 7070, STORE, 70),
+        ])
+    }
+}
+
+impl Published {
+    /// The world changes.
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::Move { publish, to } => {
+                self.0.iter_mut().filter(|row| row.id == publish).for_each(|row| row.to = MEMBERS[to]);
+            }
+            Change::Withdraw { publish } => self.0.retain(|row| row.id != publish),
+            Change::Add { to } => {
+                self.0.retain(|row| row.id != ADDED);
+                let (ports, to) = ((8080, 8080), MEMBERS[to]);
+                self.0.push(Row { id: ADDED, proto: SCTP, host: None, ports, to, target: 80 });
+            }
+            Change::Icc { .. } | Change::Masquerade { .. } => {}
+        }
+    }
+
+    /// The entry that a packet asks for, and where it leads.
+    pub fn find(&self, tuple: &Tuple) -> Option<(u32, IpAddr, u16)> {
+        let (address, port) = tuple.dst;
+        let version = if address.is_ipv4() { Version::Four } else { Version::Six };
+        let is_host = |(network, host)| version.address(network, host) == address;
+        let rows = self.0.iter().filter(|row| {
+            let asked = match row.host {
+                Some(host) => is_host((0, host)),
+                None => [(0, 1), (0, 9), (1, 1), (2, 1), (3, 1), (4, 1)].into_iter().any(is_host),
+            };
+            asked && row.proto == tuple.proto && (row.ports.0..=row.ports.1).contains(&port)
+        });
+        // One for this address before one for every address.
+        let row = rows.min_by_key(|row| row.host.is_none())?;
+        Some((row.id, row.to.address(version), row.target + (port - row.ports.0)))
+    }
+}
