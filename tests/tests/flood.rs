@@ -1,0 +1,148 @@
+//! Many conversations that nobody means: a flood from outside, and a container that opens all it can.
+#![cfg(feature = "root")]
+
+use std::{net::IpAddr, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use portlane_tests::topology::{Answer, Conversation, Family, PROTOS, Place, Topology, at, both, test_with};
+
+/// A small table: of confirmed conversations, and of others.
+const SMALL: &str = r#"{"portlane": {"flows": 256}}"#;
+/// The same with shares, and conversations that are soon over.
+const SHARED: &str = r#"{"portlane": {"flows": 256, "flow-share": 64, "timeouts": {"udp-unanswered": 2}}}"#;
+/// A hundred times the table, in so many parts.
+const FLOOD: u32 = 25_600;
+const ROUNDS: u32 = 4;
+/// How often a client asks whose datagrams may meet a full buffer.
+const TRIES: usize = 20;
+/// How often, and how long apart, is looked at what happens by itself.
+const LOOKS: usize = 300;
+const LOOK: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_flood_of_forged_syns_hurts_no_established_connection_and_keeps_no_client_out() -> Result<()> {
+    flood("tcp")
+}
+
+#[test]
+fn a_flood_of_forged_datagrams_hurts_no_established_connection_and_keeps_no_client_out() -> Result<()> {
+    flood("udp")
+}
+
+#[test]
+fn a_container_cannot_use_up_the_flows_of_others() -> Result<()> {
+    test_with(SHARED, |net| {
+        let _server = net.outside().serve("tcp [::]:9000 udp [::]:9000")?;
+        let hog = net.container("hog", "-p 8080:80 -p 8080:80/udp", "tcp [::]:80 udp [::]:80")?;
+        let other = net.container("other", "-p 8081:80 -p 8081:80/udp", "tcp [::]:80 udp [::]:80")?;
+        outside_is_the_router(net)?;
+        both(|family| {
+            let before = net.counted("flow-share")?;
+            hog.inside().script("many.py", &[&nobody(family), "20000", "300"])?;
+            let refused = net.counted("flow-share")? - before;
+            ensure!(refused >= 300 - 64, "only {refused} of 300 conversations were refused, with a share of 64");
+            for proto in PROTOS {
+                served(&other.inside(), proto, family.outside(), 9000).context("the other container")?;
+                for (port, name) in [(8080, "hog"), (8081, "other")] {
+                    let answer = served(&net.outside(), proto, family.host(), port).context(name)?;
+                    ensure!(answer.by == name, "{answer:?}");
+                }
+            }
+            // Its own conversations come to their end, and then it has its share again.
+            for proto in PROTOS {
+                until(|| Ok(hog.inside().ask(proto, at(family.outside(), 9000)).is_ok())).context(proto)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn flood(proto: &str) -> Result<()> {
+    test_with(SMALL, |net| {
+        let web = net.container("web", "-p 8080:80 -p 8080:80/udp", "tcp [::]:80 udp [::]:80")?;
+        let _server = net.outside().serve("tcp [::]:9000 udp [::]:9000")?;
+        outside_is_the_router(net)?;
+        both(|family| {
+            let (host, outside) = (at(family.host(), 8080), at(family.outside(), 9000));
+            let mut talks = Vec::new();
+            for proto in PROTOS {
+                talks.push(net.outside().converse(proto, host, &[])?);
+                talks.push(web.inside().converse(proto, outside, &[])?);
+            }
+            talks.iter_mut().try_for_each(goes_on)?;
+            for round in 0..ROUNDS {
+                // Over TCP: what is lost on the way is sent again.
+                during_flood(net, family, proto, round, &mut talks[..2]).with_context(|| format!("round {round}"))?;
+                for (number, talk) in talks.iter_mut().enumerate() {
+                    goes_on(talk).with_context(|| format!("talk {number} after round {round}"))?;
+                }
+                for proto in PROTOS {
+                    let after = || format!("a new client after round {round}");
+                    served(&net.outside(), proto, family.host(), 8080).with_context(after)?;
+                    served(&web.inside(), proto, family.outside(), 9000).with_context(after)?;
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// A flood while two conversations go on.
+fn during_flood(net: &Topology, family: Family, proto: &str, round: u32, talks: &mut [Conversation]) -> Result<()> {
+    let (address, count, seed) = (family.host().to_string(), (FLOOD / ROUNDS).to_string(), round.to_string());
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| net.outside().script("flood.py", &[proto, &address, "8080", &count, &seed]));
+        let mut rounds = 0;
+        while !flood.is_finished() || rounds == 0 {
+            talks.iter_mut().try_for_each(goes_on)?;
+            rounds += 1;
+        }
+        let sent = flood.join().expect("no thread panics")?;
+        ensure!(sent == count, "{sent} of {count} were sent");
+        Ok(())
+    })
+}
+
+/// The same conversation as ever.
+fn goes_on(talk: &mut Conversation) -> Result<()> {
+    let again = talk.again()?;
+    ensure!(again == *talk.first()?, "{again:?} instead of {:?}", talk.first()?);
+    Ok(())
+}
+
+/// What a new client gets, which asks again as long as the server's buffer is full of what came before.
+fn served(place: &Place<'_>, proto: &str, address: IpAddr, port: u16) -> Result<Answer> {
+    let options = ["--timeout-ms", if proto == "udp" { "500" } else { "5000" }];
+    let mut answer = place.ask_with(proto, at(address, port), &options);
+    for _ in 1..TRIES {
+        if answer.is_ok() || proto == "tcp" {
+            break;
+        }
+        answer = place.ask_with(proto, at(address, port), &options);
+    }
+    answer.with_context(|| format!("{proto} {}", at(address, port)))
+}
+
+/// The machine outside is the router to everybody, and drops what it gets for others.
+fn outside_is_the_router(net: &Topology) -> Result<()> {
+    for family in Family::BOTH {
+        net.host().run(&["ip", "route", "add", "default", "via", &family.outside().to_string()])?;
+    }
+    Ok(())
+}
+
+/// An address behind the machine outside.
+fn nobody(family: Family) -> String {
+    family.far().to_string()
+}
+
+/// Waits for what comes by itself.
+fn until(mut come: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..LOOKS {
+        if come()? {
+            return Ok(());
+        }
+        thread::sleep(LOOK);
+    }
+    anyhow::bail!("it does not come")
+}
