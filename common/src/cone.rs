@@ -24,7 +24,7 @@ pub struct Cone<A> {
     /// The port there.
     pub port: u32,
     /// Seconds since boot, suspension included, at which a conversation that uses it was last seen: at most
-    /// [`crate::flow::LOOK_SECONDS`] late.
+    /// [`crate::flow::SWEEP_SECONDS`] late.
     pub seen: u32,
 }
 

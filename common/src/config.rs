@@ -67,6 +67,8 @@ pub mod map {
     pub const NEW4: &str = "pl_new4";
     /// Conversations not confirmed yet, IPv6.
     pub const NEW6: &str = "pl_new6";
+    /// What takes away conversations that are over.
+    pub const SWEEP: &str = "pl_sweep";
     /// Conversations that each endpoint holds.
     pub const SHARE: &str = "pl_share";
     /// Ports that the administrator keeps for himself.
@@ -121,11 +123,12 @@ pub mod map {
     pub const SOCKET6: &str = "pl_socket6";
 
     /// Every map.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 31] = [
         FLOW4,
         FLOW6,
         NEW4,
         NEW6,
+        SWEEP,
         SHARE,
         RESERVED,
         CONE4,

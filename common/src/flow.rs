@@ -39,15 +39,6 @@ pub const fn age(now: u32, then: u32) -> u32 {
     if age >> 31 == 0 { age } else { 0 }
 }
 
-/// The kernel's timer inside a map entry (Linux 5.15), which takes an expired flow away. The kernel finds it by this name
-/// in the map's BTF.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct bpf_timer {
-    /// The kernel's; reads as zero.
-    pub opaque: [u64; 2],
-}
-
 /// What to do with the packets of one direction of a flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,28 +92,8 @@ pub struct Flow<A> {
     pub expected: u32,
 }
 
-/// A flow of a conversation that is not confirmed yet (`pl_new4`, `pl_new6`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewFlow<A> {
-    /// The flow.
-    pub flow: Flow<A>,
-    /// Room for the timer that it is to have: always zero.
-    pub room: [u64; 2],
-}
-
-/// A flow of a conversation that is confirmed (`pl_flow4`, `pl_flow6`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimedFlow<A> {
-    /// The flow.
-    pub flow: Flow<A>,
-    /// Armed in the opener's entry.
-    pub timer: bpf_timer,
-}
-
 impl<A> Flow<A> {
-    /// Makes the flow old by decades, by both clocks: it counts no more, and its timer takes it away.
+    /// Makes the flow old by decades, by both clocks: it counts no more, and is taken away.
     pub const fn end(&mut self, clock: u32, jiffies: u32) {
         self.seen = clock.wrapping_sub(1 << 30);
         self.touched = jiffies.wrapping_sub(1 << 30);
@@ -185,8 +156,28 @@ pub const TCP_SECONDS: u32 = 7440;
 pub const TCP_TRANSITORY_SECONDS: u32 = 240;
 /// ICMP echo (RFC 5508 REQ-2).
 pub const ICMP_SECONDS: u32 = 60;
-/// How often a conversation's timer looks at it at least.
-pub const LOOK_SECONDS: u32 = 60;
+/// How often what is over is taken away. (It stops to count at once.)
+pub const SWEEP_SECONDS: u32 = 3;
+
+/// The kernel's timer inside a map entry (Linux 5.15). The kernel finds it by this name in the map's BTF.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct bpf_timer {
+    /// The kernel's; reads as zero.
+    pub opaque: [u64; 2],
+}
+
+/// What takes away conversations that are over (`pl_sweep`, one entry for each IP version).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// The clock's alarm.
+    pub timer: bpf_timer,
+    /// Which load of the programs has set it; 0 for none.
+    pub set_by: u32,
+    /// Always zero.
+    pub pad: u32,
+}
 
 /// Seconds without a packet after which conversations are over.
 #[repr(C)]

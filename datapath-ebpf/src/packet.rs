@@ -124,8 +124,8 @@ pub trait Tables<F: Family>: Shared {
     fn add_flow(&self, table: u32, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool;
     /// Removes an entry; whether it was there.
     fn remove_flow(&self, table: u32, key: &FlowKey<F::Addr>) -> bool;
-    /// Sees to it that the conversation whose opener has this entry in [`table::MAIN`] is taken away when it is over.
-    fn watch(&self, key: &FlowKey<F::Addr>);
+    /// Sees to it that what is over in [`table::MAIN`] is taken away.
+    fn watch(&self);
     /// Notes when a flow was last seen, and its state.
     fn stamp_flow(&self, table: u32, key: &FlowKey<F::Addr>, state: u8);
     /// Notes which acknowledgement completes a flow's handshake.

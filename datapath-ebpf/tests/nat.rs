@@ -322,7 +322,7 @@ fn under_full_cone_anyone_reaches_the_mapped_port() {
         // TCP is as ever.
         let tcp = arriving(version, version.host(), Body::Tcp(9, 30_001, SYN));
         assert_eq!(from_uplink(&tables, &tcp).0, Verdict::PASS, "{version:?}");
-        tables.pass(flow::UDP_SECONDS + flow::LOOK_SECONDS);
+        tables.pass(flow::UDP_SECONDS + flow::SWEEP_SECONDS);
         assert_eq!(from_uplink(&tables, &stranger).0, Verdict::PASS, "{version:?}: it is over");
     }
 }

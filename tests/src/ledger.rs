@@ -9,7 +9,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::Share,
     family::{Addr4, Addr6},
-    flow::{Flow, FlowKey, NewFlow, TimedFlow},
+    flow::{Flow, FlowKey},
     fragment::{Datagram, DatagramKey, Held, HeldKey},
     reason::{Hook, REASONS, Reason},
 };
@@ -40,10 +40,10 @@ pub struct Ledger {
 /// The maps, opened once.
 #[derive(Debug)]
 pub struct Maps {
-    flow4: Table<FlowKey<Addr4>, TimedFlow<Addr4>>,
-    flow6: Table<FlowKey<Addr6>, TimedFlow<Addr6>>,
-    new4: Table<FlowKey<Addr4>, NewFlow<Addr4>>,
-    new6: Table<FlowKey<Addr6>, NewFlow<Addr6>>,
+    flow4: Table<FlowKey<Addr4>, Flow<Addr4>>,
+    flow6: Table<FlowKey<Addr6>, Flow<Addr6>>,
+    new4: Table<FlowKey<Addr4>, Flow<Addr4>>,
+    new6: Table<FlowKey<Addr6>, Flow<Addr6>>,
     datagram4: Table<DatagramKey<Addr4>, Datagram<Addr4>>,
     datagram6: Table<DatagramKey<Addr6>, Datagram<Addr6>>,
     held4: Table<HeldKey<Addr4>, Held>,
@@ -62,16 +62,14 @@ fn numbers(traffic: Traffic) -> [u64; 4] {
     [traffic.rx_packets, traffic.rx_bytes, traffic.tx_packets, traffic.tx_bytes]
 }
 
-fn read<A: Pod + Ord, V: Pod>(
-    table: &Table<FlowKey<A>, V>,
-    flow: impl Fn(V) -> Flow<A>,
-) -> Result<BTreeMap<FlowKey<A>, Flow<A>>>
+fn read<A: Pod + Ord>(table: &Table<FlowKey<A>, Flow<A>>) -> Result<BTreeMap<FlowKey<A>, Flow<A>>>
 where
     FlowKey<A>: Pod,
+    Flow<A>: Pod,
 {
     let mut flows = BTreeMap::new();
-    table.for_each(|key, value| {
-        flows.insert(key, timeless(flow(value)));
+    table.for_each(|key, flow| {
+        flows.insert(key, timeless(flow));
     })?;
     Ok(flows)
 }
@@ -111,8 +109,8 @@ impl Maps {
     /// The kernel refuses.
     pub fn read(&self) -> Result<Ledger> {
         let mut ledger = Ledger {
-            flows4: [read(&self.flow4, |timed| timed.flow)?, read(&self.new4, |new| new.flow)?],
-            flows6: [read(&self.flow6, |timed| timed.flow)?, read(&self.new6, |new| new.flow)?],
+            flows4: [read(&self.flow4)?, read(&self.new4)?],
+            flows6: [read(&self.flow6)?, read(&self.new6)?],
             ..Ledger::default()
         };
         for hook in Hook::ALL {

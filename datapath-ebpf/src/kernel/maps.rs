@@ -14,7 +14,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
     family::{Addr4, Addr6},
-    flow::{FlowKey, NewFlow, TimedFlow},
+    flow::{Flow, FlowKey, Sweep},
     fragment::{Datagram, DatagramKey, Held, HeldKey, MAX_DATAGRAMS, MAX_HELD},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
@@ -37,13 +37,15 @@ const SOCKETS: usize = MAX_SOCKETS as usize;
 const REASON_ROWS: usize = Hook::ALL.len() * REASONS as usize;
 
 #[btf_map(name = "pl_flow4")]
-pub static FLOW4: HashMap<FlowKey<Addr4>, TimedFlow<Addr4>, FLOWS> = HashMap::new();
+pub static FLOW4: HashMap<FlowKey<Addr4>, Flow<Addr4>, FLOWS> = HashMap::new();
 #[btf_map(name = "pl_flow6")]
-pub static FLOW6: HashMap<FlowKey<Addr6>, TimedFlow<Addr6>, FLOWS> = HashMap::new();
+pub static FLOW6: HashMap<FlowKey<Addr6>, Flow<Addr6>, FLOWS> = HashMap::new();
 #[btf_map(name = "pl_new4")]
-pub static NEW4: LruHashMap<FlowKey<Addr4>, NewFlow<Addr4>, NEW_FLOWS> = LruHashMap::new();
+pub static NEW4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, NEW_FLOWS> = LruHashMap::new();
 #[btf_map(name = "pl_new6")]
-pub static NEW6: LruHashMap<FlowKey<Addr6>, NewFlow<Addr6>, NEW_FLOWS> = LruHashMap::new();
+pub static NEW6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, NEW_FLOWS> = LruHashMap::new();
+#[btf_map(name = "pl_sweep")]
+pub static SWEEP: Array<Sweep, 2> = Array::new();
 #[btf_map(name = "pl_share")]
 pub static SHARE: Array<Share, ENDPOINTS> = Array::new();
 #[btf_map(name = "pl_reserved")]

@@ -12,7 +12,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Veth},
     family::{Addr4, Addr6, V4, V6},
-    flow::{Flow, FlowKey, NewFlow, TimedFlow},
+    flow::{Flow, FlowKey},
     fragment::{Datagram, DatagramKey, HELD_PER_DATAGRAM, HeldKey},
     network::Uplink,
     policy::PolicyKey,
@@ -174,13 +174,7 @@ macro_rules! tables {
         impl Maps {
             #[inline(always)]
             fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
-                if table == table::NEW {
-                    // SAFETY: a field of an entry, which is there.
-                    maps::$new.get_ptr_mut(key).map(|new| unsafe { &raw mut (*new).flow })
-                } else {
-                    // SAFETY: as above.
-                    maps::$flow.get_ptr_mut(key).map(|timed| unsafe { &raw mut (*timed).flow })
-                }
+                if table == table::NEW { maps::$new.get_ptr_mut(key) } else { maps::$flow.get_ptr_mut(key) }
             }
         }
 
@@ -199,9 +193,9 @@ macro_rules! tables {
                 // SAFETY: plain data; only time stamp, state and next hop change, each written at once.
                 unsafe {
                     if table == table::MAIN {
-                        maps::$flow.get(key).map(|timed| &timed.flow)
+                        maps::$flow.get(key)
                     } else if table == table::NEW {
-                        maps::$new.get(key).map(|new| &new.flow)
+                        maps::$new.get(key)
                     } else {
                         None
                     }
@@ -211,15 +205,10 @@ macro_rules! tables {
             #[inline(always)]
             fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
                 let flags = u64::from(BPF_NOEXIST);
-                // The flow lies in the table of new ones or in the scratch space, with room for a timer behind it: the
-                // verifier sees to it.
-                let room = core::ptr::from_ref(flow);
                 let added = if table == table::NEW {
-                    // SAFETY: as the verifier sees to.
-                    maps::$new.insert(key, unsafe { &*room.cast::<NewFlow<$addr>>() }, flags)
+                    maps::$new.insert(key, flow, flags)
                 } else {
-                    // SAFETY: as above. The kernel copies all but the timer.
-                    maps::$flow.insert(key, unsafe { &*room.cast::<TimedFlow<$addr>>() }, flags)
+                    maps::$flow.insert(key, flow, flags)
                 };
                 added.is_ok()
             }
@@ -231,8 +220,8 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn watch(&self, key: &FlowKey<$addr>) {
-                timer::$watch(key);
+            fn watch(&self) {
+                timer::$watch();
             }
 
             #[inline(always)]

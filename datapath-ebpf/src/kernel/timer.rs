@@ -1,7 +1,8 @@
-//! Time: what clocks say, and the timers that take conversations away when they are over (`bpf_timer`, Linux 5.15).
+//! Time: what clocks say, and the alarm by which conversations that are over are taken away (`bpf_timer`, Linux 5.15).
 //!
-//! They run on the clock that counts suspension, so that a host that wakes up forgets what is over before it hears of
-//! anything else. A conversation needs no process, and no packet, to come to its end.
+//! It runs on the clock that counts suspension, so that a host that wakes up forgets what is over before it hears of
+//! anything else. A conversation needs no process, and no packet, to come to its end. One alarm serves a whole table: one in
+//! each entry would be had for the asking only before Linux 6.18, which allocates them without waiting and often fails to.
 
 use core::ffi::c_void;
 
@@ -9,7 +10,7 @@ use aya_ebpf::helpers::generated;
 use portlane_common::{
     cone::ConeKey,
     family::{Addr4, Addr6},
-    flow::{FlowKey, LOOK_SECONDS, TimedFlow, ZONE_OUTSIDE, age, flag},
+    flow::{Flow, FlowKey, SWEEP_SECONDS, Sweep, ZONE_OUTSIDE, age, flag},
 };
 
 use super::maps;
@@ -18,6 +19,8 @@ use crate::stage::flow::pair;
 /// `CLOCK_BOOTTIME`.
 const BOOT_TIME: u64 = 7;
 const NANOSECONDS: u64 = 1_000_000_000;
+/// Between two sweeps.
+const PERIOD: u64 = SWEEP_SECONDS as u64 * NANOSECONDS;
 
 /// Seconds since boot, suspension included.
 #[inline(always)]
@@ -65,37 +68,57 @@ pub fn release(endpoint: u32) -> bool {
     true
 }
 
-/// Seconds until a timer should look again.
-#[inline(always)]
-fn pause(left: u32) -> u64 {
-    u64::from(if left < LOOK_SECONDS { left } else { LOOK_SECONDS }) * NANOSECONDS
-}
-
-macro_rules! timers {
-    ($addr:ty, $flow:ident, $cone:ident, $watch:ident, $look:ident) => {
-        /// Arms the timer in an opener's entry.
+macro_rules! sweepers {
+    ($addr:ty, $flow:ident, $cone:ident, $place:literal, $watch:ident, $sweep:ident, $look:ident) => {
+        /// Sets the alarm, if this load of the programs has not yet.
         #[inline(never)]
-        pub fn $watch(key: &FlowKey<$addr>) -> i32 {
-            let Some(flow) = maps::$flow.get_ptr_mut(key) else { return 0 };
-            let callback: unsafe extern "C" fn(*mut c_void, *mut FlowKey<$addr>, *mut TimedFlow<$addr>) -> i64 = $look;
-            // SAFETY: the slot stays allocated while the program runs, and the callback has the helper's signature.
+        pub fn $watch() -> i32 {
+            let Some(slot) = maps::SWEEP.get_ptr_mut($place) else { return 0 };
+            let load = maps::PORT_SECRET.load() | 1;
+            // SAFETY: a slot of an array, which stays; another CPU may do the same, to the same effect.
             unsafe {
-                let timer = (&raw mut (*flow).timer).cast();
-                let map = (&raw const maps::$flow).cast_mut().cast();
-                if generated::bpf_timer_init(timer, map, BOOT_TIME) == 0 {
-                    generated::bpf_timer_set_callback(timer, callback as *mut c_void);
-                    generated::bpf_timer_start(timer, pause(timeout(key.proto, (*flow).flow.state)), 0);
+                if (&raw const (*slot).set_by).read_volatile() == load {
+                    return 0;
+                }
+                let timer = (&raw mut (*slot).timer).cast();
+                let map = (&raw const maps::SWEEP).cast_mut().cast();
+                // Another load's alarm is there already, and serves as well.
+                generated::bpf_timer_init(timer, map, BOOT_TIME);
+                let callback: unsafe extern "C" fn(*mut c_void, *mut u32, *mut Sweep) -> i64 = $sweep;
+                if generated::bpf_timer_set_callback(timer, callback as *mut c_void) == 0
+                    && generated::bpf_timer_start(timer, PERIOD, 0) == 0
+                {
+                    (&raw mut (*slot).set_by).write_volatile(load);
                 }
             }
             0
         }
 
-        /// Looks at a conversation: takes it away if it is over, or looks again when it may be.
-        unsafe extern "C" fn $look(_map: *mut c_void, key: *mut FlowKey<$addr>, flow: *mut TimedFlow<$addr>) -> i64 {
-            // SAFETY: the entry whose timer it is.
-            let (opener, entry) = unsafe { (&*key, &(*flow).flow) };
-            let idle = age(clock(), entry.seen);
-            let left = timeout(opener.proto, entry.state).saturating_sub(idle);
+        /// The alarm: looks at every entry, and sets itself again.
+        unsafe extern "C" fn $sweep(_map: *mut c_void, _place: *mut u32, slot: *mut Sweep) -> i64 {
+            let callback: unsafe extern "C" fn(*mut c_void, *mut FlowKey<$addr>, *mut Flow<$addr>, *mut c_void) -> i64 =
+                $look;
+            // SAFETY: the callback has the helper's signature; the slot is the one whose alarm it is.
+            unsafe {
+                let map = (&raw const maps::$flow).cast_mut().cast();
+                generated::bpf_for_each_map_elem(map, callback as *mut c_void, core::ptr::null_mut(), 0);
+                generated::bpf_timer_start((&raw mut (*slot).timer).cast(), PERIOD, 0);
+            }
+            0
+        }
+
+        /// Looks at an entry: takes an opener's away, with its mirror, if the conversation is over.
+        unsafe extern "C" fn $look(
+            _map: *mut c_void,
+            key: *mut FlowKey<$addr>,
+            flow: *mut Flow<$addr>,
+            _context: *mut c_void,
+        ) -> i64 {
+            // SAFETY: an entry, which stays allocated while it is looked at.
+            let (opener, entry) = unsafe { (&*key, &*flow) };
+            if entry.flags & flag::REPLY != 0 {
+                return 0;
+            }
             if entry.flags & flag::CONE != 0 {
                 for key in [
                     ConeKey::new(opener.src, opener.sport, opener.zone),
@@ -109,9 +132,7 @@ macro_rules! timers {
             }
             let replaced = entry.publish != 0
                 && maps::GENERATION.get(entry.publish).copied().unwrap_or_default() != entry.generation;
-            if left != 0 && !replaced {
-                // SAFETY: as above.
-                unsafe { generated::bpf_timer_start((&raw mut (*flow).timer).cast(), pause(left), 0) };
+            if !replaced && age(clock(), entry.seen) < timeout(opener.proto, entry.state) {
                 return 0;
             }
             let (mirror, owner) = (pair(opener, entry), entry.owner);
@@ -125,5 +146,5 @@ macro_rules! timers {
     };
 }
 
-timers!(Addr4, FLOW4, CONE4, watch4, look4);
-timers!(Addr6, FLOW6, CONE6, watch6, look6);
+sweepers!(Addr4, FLOW4, CONE4, 0, watch4, sweep4, look4);
+sweepers!(Addr6, FLOW6, CONE6, 1, watch6, sweep6, look6);

@@ -1,12 +1,12 @@
 //! Endpoint-independent mapping and filtering (RFC 4787 REQ-1, REQ-8): the one port that a full-cone container's UDP
 //! socket has outside, whoever it talks to and whoever talks to it.
 //!
-//! The entries live as long as a conversation that uses them: the conversation's timer stamps them.
+//! The entries live as long as a conversation that uses them: who sweeps the flows stamps them.
 
 use portlane_common::{
     cone::{Cone, ConeKey},
     config::PORT_TRIES,
-    flow::{FlowKey, LOOK_SECONDS, ZONE_OUTSIDE, age, flag, state},
+    flow::{FlowKey, SWEEP_SECONDS, ZONE_OUTSIDE, age, flag, state},
 };
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 /// What a socket is on the other side, while it counts.
 #[inline(always)]
 pub fn find<'a, F: Net, T: Tables<F>>(tables: &'a T, key: &ConeKey<F::Addr>) -> Option<&'a Cone<F::Addr>> {
-    let lives = tables.timeout(UDP, state::ANSWERED) + LOOK_SECONDS;
+    let lives = tables.timeout(UDP, state::ANSWERED) + SWEEP_SECONDS;
     tables.cone(key).filter(|cone| age(tables.clock(), cone.seen) < lives)
 }
 

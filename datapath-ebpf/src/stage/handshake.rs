@@ -91,7 +91,6 @@ fn promote<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
     if owner != 0 && !tables.hold(owner) {
         return false;
     }
-    let reply = flow.flags & flag::REPLY != 0;
     if !tables.add_flow(table::MAIN, &pair_key, mirror) {
         give_back::<F, T>(tables, owner);
         return false;
@@ -101,7 +100,7 @@ fn promote<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
         give_back::<F, T>(tables, owner);
         return false;
     }
-    tables.watch(if reply { &pair_key } else { key });
+    tables.watch();
     tables.remove_flow(table::NEW, &pair_key);
     tables.remove_flow(table::NEW, key);
     true

@@ -78,8 +78,6 @@ pub struct Opening<A> {
 #[derive(Clone, Copy, Default)]
 pub struct Scratch<A> {
     flow: Flow<A>,
-    /// A flow is stored together with what follows it.
-    room_for_timer: [u64; 2],
     /// The packet's headers, but for the addresses.
     pub parsed: Parsed<()>,
     /// The opener's tuple, as it was seen.
@@ -258,7 +256,7 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
         return decision::drop(Reason::FlowsExhausted);
     }
     if table == table::MAIN {
-        tables.watch(key);
+        tables.watch();
     }
     decision::OPEN
 }

@@ -245,7 +245,7 @@ macro_rules! family {
             }
 
             // What is over stays, and stops to count all the same.
-            fn watch(&self, _key: &FlowKey<$addr>) {}
+            fn watch(&self) {}
 
             fn stamp_flow(&self, table: u32, key: &FlowKey<$addr>, state: u8) {
                 if let Some(place) = self.$flows[table as usize].borrow_mut().get_mut(key) {

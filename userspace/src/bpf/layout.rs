@@ -11,7 +11,7 @@ use portlane_common::{
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
     family::{Addr4, Addr6},
-    flow::{FlowKey, NewFlow, TimedFlow},
+    flow::{Flow, FlowKey, Sweep},
     fragment::{Datagram, DatagramKey, Held, HeldKey, MAX_DATAGRAMS, MAX_HELD},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
@@ -102,10 +102,11 @@ macro_rules! layouts {
 }
 
 layouts! {
-    FLOW4: Hash<FlowKey<Addr4>, TimedFlow<Addr4>>[MAX_FLOWS];
-    FLOW6: Hash<FlowKey<Addr6>, TimedFlow<Addr6>>[MAX_FLOWS];
-    NEW4: LruHash<FlowKey<Addr4>, NewFlow<Addr4>>[MAX_NEW_FLOWS];
-    NEW6: LruHash<FlowKey<Addr6>, NewFlow<Addr6>>[MAX_NEW_FLOWS];
+    FLOW4: Hash<FlowKey<Addr4>, Flow<Addr4>>[MAX_FLOWS];
+    FLOW6: Hash<FlowKey<Addr6>, Flow<Addr6>>[MAX_FLOWS];
+    NEW4: LruHash<FlowKey<Addr4>, Flow<Addr4>>[MAX_NEW_FLOWS];
+    NEW6: LruHash<FlowKey<Addr6>, Flow<Addr6>>[MAX_NEW_FLOWS];
+    SWEEP: Array<u32, Sweep>[2];
     SHARE: Array<u32, Share>[MAX_ENDPOINTS];
     RESERVED: Array<u32, u64>[RESERVED_WORDS];
     CONE4: LruHash<ConeKey<Addr4>, Cone<Addr4>>[MAX_CONES];
