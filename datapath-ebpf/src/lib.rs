@@ -24,7 +24,7 @@
 //! A packet that opens a flow takes the slow path once: it puts a pair of entries into a table, and the packet then goes
 //! the way of every later one, by one look-up that finds rewrite, next hop and state. What a container opens is in the
 //! main table at once, within its share; what someone outside opens moves there when both sides have shown that they mean
-//! it ([`stage::handshake`]). Timers in the entries take away what is over.
+//! it ([`stage::handshake`]). A timer in the kernel sweeps away what is over.
 //!
 //! Invariants: nothing outside `kernel/` is unsafe or knows a BPF helper; a function that is `inline(never)` returns a
 //! number, and takes no packet, but for those that do nothing but read one (`read`); every refusal has a [`portlane_common::reason::Reason`].
