@@ -251,7 +251,7 @@ fn what_is_over_by_the_clock_that_counts_suspension_is_over() {
     let answer = arriving(version, version.host(), Body::Udp(6, 5));
     assert_eq!(from_uplink(&tables, &answer).0.action(), verdict::ENDPOINT);
     tables.suspend(flow::UDP_SECONDS + 1);
-    // By the other clock no time has passed; its timer, which the kernel runs, has taken the entry away by now. Here
+    // By the other clock no time has passed; the sweep, which the kernel runs on the first, has taken the entry away by now. Here
     // nobody does, and a second later the flow is over all the same.
     tables.ticks.set(tables.ticks.get() + portlane_datapath::testing::tables::SECOND);
     assert_eq!(from_uplink(&tables, &answer).0, Verdict::PASS);

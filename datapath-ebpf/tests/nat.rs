@@ -89,7 +89,7 @@ fn a_container_holds_no_more_conversations_than_its_share_and_gets_it_back() {
     assert_eq!(hello(PEER, 4).action(), verdict::UPLINK, "the others have theirs");
     assert_eq!(hello(WEB, 3).action(), verdict::UPLINK, "what it has goes on");
     tables.pass(flow::UDP_UNANSWERED_SECONDS);
-    // What is over gives back when it is met again, or when its timer looks: here nobody does but the packet.
+    // What is over gives back when it is met again, or swept away: here nobody does but the packet.
     assert_eq!(hello(WEB, 1).action(), verdict::UPLINK);
     assert_eq!(tables.holds(WEB.endpoint), 3);
     // A refused one takes nothing.
