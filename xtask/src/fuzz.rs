@@ -55,11 +55,12 @@ impl Target {
     }
 }
 
-/// Builds, then lets each target run for some seconds. What it finds on the way is kept in the corpus if `keep`.
+/// Builds, then lets each target run for some seconds. What it finds on the way is kept in the corpus if `keep`;
+/// a seed of 0 is another one every time.
 ///
 /// # Errors
 /// When an input breaks something; the sentence names the file. When there is no C++ compiler.
-pub fn run(targets: &[Target], seconds: u32, keep: bool) -> Result<()> {
+pub fn run(targets: &[Target], seconds: u32, keep: bool, seed: u32) -> Result<()> {
     let compiler = env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     ensure!(
         find(&compiler).is_some() || Path::new(&compiler).is_file(),
@@ -69,7 +70,7 @@ pub fn run(targets: &[Target], seconds: u32, keep: bool) -> Result<()> {
     let folder = folder()?;
     let programs = step("build the fuzz targets", || build(&folder))?;
     for target in targets {
-        println!("   {}: {}", target.name(), search(*target, &programs, &folder, seconds, keep)?);
+        println!("   {}: {}", target.name(), search(*target, &programs, &folder, (seconds, seed), keep)?);
     }
     Ok(())
 }
@@ -95,7 +96,7 @@ fn build(folder: &Path) -> Result<PathBuf> {
 }
 
 /// One target's run; its last line of numbers.
-fn search(target: Target, programs: &Path, folder: &Path, seconds: u32, keep: bool) -> Result<String> {
+fn search(target: Target, programs: &Path, folder: &Path, (seconds, seed): (u32, u32), keep: bool) -> Result<String> {
     let (name, working) = (target.name(), Working::new(target.name())?);
     let kept = workspace().join("tests/fuzz/corpus").join(name);
     let crashes = folder.join("crashes");
@@ -109,7 +110,10 @@ fn search(target: Target, programs: &Path, folder: &Path, seconds: u32, keep: bo
         command
     };
     let mut command = fuzzer();
-    command.arg(format!("-max_total_time={seconds}")).args([&working.0, &kept]).env("PORTLANE_FUZZ_SEEDS", &working.0);
+    command
+        .args([format!("-max_total_time={seconds}"), format!("-seed={seed}")])
+        .args([&working.0, &kept])
+        .env("PORTLANE_FUZZ_SEEDS", &working.0);
     let (success, printed) = logged(&mut command, &log)?;
     if !success {
         // A panic of ours, or an end that libFuzzer makes; not how it came there.

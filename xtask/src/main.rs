@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         Verb::Test { filter } => done(test::run(filter.as_deref())),
         Verb::Fuzz { target, seconds, keep } => {
             let all = fuzz::Target::value_variants();
-            done(fuzz::run(target.as_ref().map_or(all, std::slice::from_ref), seconds, keep))
+            done(fuzz::run(target.as_ref().map_or(all, std::slice::from_ref), seconds, keep, 0))
         }
         Verb::Demo => demo::run(),
         Verb::Sandbox { command } => sandbox::run(&command),
