@@ -252,6 +252,20 @@ fn a_container_sends_no_icmp_query_but_echo() {
 }
 
 #[test]
+fn an_icmp_error_in_pieces_opens_no_flow() {
+    // Time exceeded, the first of several fragments.
+    let version = Version::Four;
+    let mut bytes = sent(version, WEB, version.outside(), Body::EchoRequest(7)).bytes();
+    bytes.truncate(42);
+    bytes[34] = 11;
+    let mut pieces = fragments(&[bytes, vec![0; 8]].concat(), 8, 42);
+    let tables = memory();
+    let (verdict, out) = meets_bytes(&tables, At::FromContainer(INTERFACES.veth(WEB)), pieces[0].clone());
+    assert_eq!((verdict, out), (Verdict::drop(Reason::FragmentUnsupported), pieces.remove(0)));
+    assert_eq!(tables.flows(), 0);
+}
+
+#[test]
 fn fragments_that_overtook_their_first_come_back_in_its_wake() {
     for version in Version::BOTH {
         let tables = memory();

@@ -71,8 +71,9 @@ fn first<F: Net, P: Packet, T: Tables<F>>(
     match fragment.parsed.kind {
         // Cut off so early that it has no ports.
         kind::MALFORMED => Verdict::drop(Reason::Malformed),
-        // Its checksum covers what the other fragments hold.
+        // Its checksum covers what the other fragments hold; and what an error quotes may be in another one.
         kind::SCTP => Verdict::drop(Reason::FragmentUnsupported),
+        kind::ERROR if inside => Verdict::drop(Reason::FragmentUnsupported),
         _ if inside => Verdict::next::<F>(next::CONTAINER_NEW),
         _ => Verdict::next::<F>(next::OUTSIDE_NEW),
     }
