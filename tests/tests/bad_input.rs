@@ -139,7 +139,8 @@ fn a_command_that_is_not_there_is_refused_before_anything_is_made() -> Result<()
         ensure!(code == Some(127) && said.contains("no-such-command"), "{code:?}: {said}");
         let (code, said) = net.said(&["run", "--network", "n", "-p", "80:80", "--", "/etc/hostname"])?;
         ensure!(code == Some(126) && said.contains("/etc/hostname"), "{code:?}: {said}");
-        ensure!(picture(net)? == before, "something was left");
+        let after = picture(net)?;
+        ensure!(after == before, "something was left:\n{before}\n\n{after}");
         Ok(())
     })
 }
