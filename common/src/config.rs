@@ -16,6 +16,8 @@ pub const FLOW_SHARE: u32 = MAX_FLOWS / 2 / 4;
 pub const MAX_ENDPOINTS: u32 = 4096;
 /// Published ports and ranges on one host.
 pub const MAX_PUBLISHES: u32 = 16_384;
+/// Entries of a family's table of published ports: over UDP one has two, there and back.
+pub const PUBLISH_ROWS: u32 = 2 * MAX_PUBLISHES;
 /// Addresses of the host, per family.
 pub const MAX_HOST_ADDRESSES: u32 = 1024;
 /// Uplinks of the host.

@@ -32,6 +32,38 @@ pub struct FlowKey<A> {
     pub pad2: u16,
 }
 
+impl<A: Copy> FlowKey<A> {
+    /// Makes this the key of a tuple, field by field: a value built on the stack of a BPF program first would cost 48 of
+    /// its 512 bytes.
+    #[inline(always)]
+    pub const fn set(&mut self, [src, dst]: [&A; 2], [sport, dport]: [u16; 2], zone: u32, proto: u8) {
+        self.src = *src;
+        self.dst = *dst;
+        self.sport = sport;
+        self.dport = dport;
+        self.zone = zone;
+        self.proto = proto;
+        self.pad = 0;
+        self.pad2 = 0;
+    }
+
+    /// The key of the entry's mirror.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mirror(&self, flow: &Flow<A>) -> Self {
+        Self {
+            src: flow.dst,
+            dst: flow.src,
+            sport: flow.dport,
+            dport: flow.sport,
+            zone: flow.pair_zone,
+            proto: self.proto,
+            pad: 0,
+            pad2: 0,
+        }
+    }
+}
+
 /// Seconds between two readings of the clock, the later one first; 0 if they come the other way round.
 #[inline(always)]
 pub const fn age(now: u32, then: u32) -> u32 {

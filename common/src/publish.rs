@@ -2,13 +2,17 @@
 
 use crate::span::Span;
 
+/// [`PublishKey::proto`] of the way back of UDP: the key has a container's address and ports, the entry those of the
+/// host that its answers come from. No IP protocol has the number.
+pub const UDP_BACK: u8 = 17 | 0x80;
+
 /// Where a published port, or range, is filed. See [`crate::span`] for `class` and `block`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublishKey<A> {
     /// Host address; zero for every address of the host.
     pub addr: A,
-    /// IP protocol number: 6, 17 or 132.
+    /// IP protocol number: 6, 17 or 132; or [`UDP_BACK`].
     pub proto: u8,
     /// Class of the range: its size is at least `2^class` and below `2^(class+1)`.
     pub class: u8,
@@ -23,7 +27,7 @@ impl<A> PublishKey<A> {
     }
 }
 
-/// A published port, or range.
+/// A published port, or range; or the way back from one, in which host and container change places.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Publish<A> {

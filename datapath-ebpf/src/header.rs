@@ -19,11 +19,13 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// SCTP.
 pub const SCTP: u8 = 132;
-/// IPv6 extension headers (RFC 8200 §4): hop-by-hop options, routing, fragment, destination options.
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
+/// IPv6 extension headers (RFC 8200 §4): hop-by-hop options.
+pub const HOP_BY_HOP: u8 = 0;
+/// Routing.
+pub const ROUTING: u8 = 43;
 const FRAGMENT6: u8 = 44;
-const DESTINATION: u8 = 60;
+/// Destination options.
+pub const DESTINATION: u8 = 60;
 /// Extension headers that are walked through in a quoted packet.
 const MOST_EXTENSIONS: usize = 4;
 

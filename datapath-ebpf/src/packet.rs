@@ -94,7 +94,7 @@ pub trait Shared {
     fn secret(&self) -> u32;
     /// Whether the administrator keeps the port for himself.
     fn is_reserved(&self, port: u16) -> bool;
-    /// Takes a conversation out of an endpoint's share; false if none is left.
+    /// Takes a conversation out of an endpoint's share; false if none is left. Nobody, endpoint 0, has no limit.
     fn hold(&self, endpoint: u32) -> bool;
     /// Gives one back.
     fn release(&self, endpoint: u32);

@@ -237,9 +237,10 @@ fn a_new_syn_opens_anew_on_the_tuple_of_a_connection_that_is_over() {
         hears(SYN | ACK);
         says(ACK);
         hears(RST);
-        // By the far side: that is no answer to anything, and the host's to refuse.
+        // By the far side: that is no answer to anything, and the host's to refuse. If the reset was forged, so may this be.
         assert_eq!(hears(SYN), Verdict::PASS, "{version:?}");
-        assert_eq!(hears(ACK), Verdict::PASS, "{version:?}");
+        assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
+        assert_eq!(port(&says(ACK).1), 5, "{version:?}");
     }
 }
 

@@ -296,6 +296,83 @@ fn fragments_that_overtook_their_first_come_back_in_its_wake() {
     }
 }
 
+#[test]
+fn fragments_behind_a_refused_first_one_are_refused() {
+    for version in Version::BOTH {
+        let tables = memory();
+        // An association, and a datagram of it in pieces, whose first is refused for its checksum covers them all.
+        assert_eq!(from_uplink(&tables, &arriving(version, version.host(), Body::Sctp(5, 3869, 1))).0, into(WEB));
+        let whole = Frame {
+            divisible: true,
+            payload: vec![0; 200],
+            ..arriving(version, version.host(), Body::Sctp(5, 3869, 0))
+        };
+        for piece in fragments(&whole.bytes(), 64, 42) {
+            let (verdict, _) = meets_bytes(&tables, At::FromUplink(INTERFACES.uplink), piece);
+            assert_eq!(verdict.action(), verdict::DROP, "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fragment_that_contradicts_itself_reaches_no_container() {
+    for version in Version::BOTH {
+        for (to, wanted) in
+            [(version.host(), Verdict::PASS), (WEB.address(version), Verdict::drop(Reason::DirectAccess))]
+        {
+            let whole = Frame { divisible: true, payload: vec![0; 200], ..arriving(version, to, Body::Udp(5, 8080)) };
+            let mut pieces = fragments(&whole.bytes(), 64, 42);
+            // One byte less than whole units, and more to follow.
+            let bytes = &mut pieces[1];
+            bytes.pop();
+            let length = if version == Version::Four { 16 } else { 18 };
+            bytes[length + 1] -= 1;
+            let (verdict, _) = meets_bytes(&memory(), At::FromUplink(INTERFACES.uplink), pieces.remove(1));
+            assert_eq!(verdict, wanted, "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_fragment_takes_no_place_of_another() {
+    for version in Version::BOTH {
+        let tables = memory();
+        let whole =
+            Frame { divisible: true, payload: vec![0; 1800], ..arriving(version, version.host(), Body::Udp(5, 8080)) };
+        let small = fragments(&whole.bytes(), 512, 42);
+        let large = fragments(&whole.bytes(), 768, 42);
+        let meets = |piece: &Vec<u8>| meets_bytes(&tables, At::FromUplink(INTERFACES.uplink), piece.clone()).0;
+        assert_eq!(meets(&small[0]), into(WEB));
+        assert_eq!(meets(&small[2]), into(WEB));
+        assert_eq!(meets(&large[1]), Verdict::drop(Reason::FragmentOverlap), "its end repeats the third");
+        assert_eq!(meets(&small[1]), into(WEB), "{version:?}: where its beginning was");
+    }
+}
+
+#[test]
+fn a_late_answer_of_a_published_udp_port_leaves_by_it() {
+    for version in Version::BOTH {
+        let tables = memory();
+        tables.share.set(0);
+        // Nobody asked, as far as is known; a port alone, and one of a range.
+        for (inside, outside) in [(80, 8080), (5001, 40_001)] {
+            let answer = sent(version, WEB, version.outside(), Body::Udp(inside, 9));
+            let (verdict, bytes) = from_container(&tables, WEB, &answer);
+            assert_eq!(verdict.action(), verdict::UPLINK, "{version:?}: no share is asked for");
+            let wanted = answer.from(version.host(), outside).one_hop().with_macs(OUTSIDE_MAC, UPLINK_MAC);
+            assert_eq!(bytes, wanted.bytes(), "{version:?} {inside}");
+            assert_eq!(tables.flows4(table::MAIN).len(), 0, "it waits among the unconfirmed");
+            assert_eq!(from_uplink(&tables, &arriving(version, version.host(), Body::Udp(9, outside))).0, into(WEB));
+        }
+        // Another container's port of that number is not published, nor is its TCP.
+        tables.share.set(9);
+        let other = from_container(&tables, PEER, &sent(version, PEER, version.outside(), Body::Udp(80, 9)));
+        assert_eq!(port(&other.1), 80, "{version:?}");
+        let tcp = from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(80, 9, SYN)));
+        assert_eq!(port(&tcp.1), 80, "{version:?}");
+    }
+}
+
 fn full_cone() -> Memory {
     let mut tables = memory();
     let web = tables.world.veth.get_mut(&INTERFACES.veth(WEB)).expect("it has one");

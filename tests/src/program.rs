@@ -118,7 +118,19 @@ impl Programs {
     /// # Errors
     /// The maps cannot be changed.
     pub fn set_world(&self, world: World) -> Result<()> {
-        let World { veth, uplink, endpoint4, endpoint6, host4, host6, publish4, publish6, generation, policy } = world;
+        let World {
+            veth,
+            uplink,
+            endpoint4,
+            endpoint6,
+            host4,
+            host6,
+            publish4,
+            publish6,
+            generation,
+            policy,
+            published: _,
+        } = world;
         let tables = Tables {
             veth,
             uplink,

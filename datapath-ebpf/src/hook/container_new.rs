@@ -18,7 +18,7 @@ use crate::{
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let (zone, malformed) = (packet.ifindex(), Verdict::drop(Reason::Malformed));
-    follow_or_open::<F, P, T>(packet, tables, zone, table::MAIN, malformed, |scratch| {
+    follow_or_open::<F, P, T>(packet, tables, zone, malformed, |scratch| {
         // One after the other, not one inside the other: the frames of both do not fit the stack.
         let decision = decide::<F, T>(tables, scratch);
         let decision = if decision == decision::LEAVE { masquerade::<F, T>(tables, scratch) } else { decision };
@@ -84,31 +84,13 @@ fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, vet
     if !ports {
         return decision::PASS;
     }
-    let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, true) else {
-        if !cone::to_socket::<F, T>(tables, key, opening, veth.network) {
-            return decision::PASS;
-        }
-        // As below: the called address stands in for the caller.
-        opening.src = key.dst;
-        opening.owner = veth.endpoint;
-        opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
-        return decision::OPEN;
-    };
-    // The answer to a connection of the host, whose source port happens to lie in a published range.
-    if tables.host_connected(key) {
-        return decision::PASS;
+    let decision = publish::lead::<F, T>(tables, key, opening, true, veth.network);
+    if decision != decision::OPEN {
+        return decision;
     }
-    let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
-    // As under Docker, a port that is open to everybody outside is not a way from one network to another.
-    if target.network != veth.network {
-        return decision::drop(Reason::OtherNetwork);
-    }
-    opening.begin(key);
     opening.owner = veth.endpoint;
-    opening.to_published(published);
     // The answer must come back through here, so the called address stands in for the caller.
     opening.src = key.dst;
-    opening.to_endpoint(target);
     opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
     decision::OPEN
 }
@@ -140,10 +122,21 @@ fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) 
     opening.dst_mac = found.dst_mac;
     opening.src_mac = found.src_mac;
     opening.mtu = if uplink.mtu > 0xffff { 0 } else { uplink.mtu as u16 };
-    let full_cone = veth_flag::FULL_CONE | veth_flag::MASQUERADE;
-    let cone = if key.proto == UDP && veth.flags & full_cone == full_cone { flag::CONE } else { 0 };
-    opening.flags = flag::ROUTED | cone;
+    opening.flags = flag::ROUTED;
     opening.reply_flags = flag::ROUTED | flag::INBOUND;
+    let full_cone = veth_flag::FULL_CONE | veth_flag::MASQUERADE;
+    if let Some(published) = publish::find_way_back::<F, T>(tables, key) {
+        // As if whoever it talks to had spoken first.
+        opening.src = if published.addr == F::Addr::ANY { src } else { published.addr };
+        opening.sport = published.container_port(key.sport);
+        opening.publish = published.id;
+        opening.generation = published.generation;
+        opening.table = table::NEW;
+        opening.keeps_port = 1;
+    } else if key.proto == UDP && veth.flags & full_cone == full_cone {
+        opening.flags |= flag::CONE;
+        opening.keeps_port = 1;
+    }
     opening.reply_to(veth.endpoint, key.zone, veth.mac, veth.gateway_mac);
     decision::OPEN
 }

@@ -1,6 +1,6 @@
 //! Fragments, from a container or from outside: a program of its own, behind `from_container` and `from_uplink`.
 
-use portlane_common::{flow::ZONE_OUTSIDE, reason::Reason};
+use portlane_common::{family::Address, flow::ZONE_OUTSIDE, reason::Reason};
 
 use crate::{
     packet::{Net, Packet, Tables},
@@ -9,7 +9,7 @@ use crate::{
         fragment::{self, Fragment, part},
         parse::{self, Parsed, kind},
     },
-    verdict::{Verdict, next},
+    verdict::{self, Verdict, next},
 };
 
 /// The hook, for a packet that one of the first programs took for a fragment.
@@ -17,11 +17,13 @@ use crate::{
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let inside = tables.veth(packet.ifindex()).is_some();
     let zone = if inside { packet.ifindex() } else { ZONE_OUTSIDE };
-    // What is malformed from outside goes to the stack, which counts it.
-    let malformed = if inside { Verdict::drop(Reason::Malformed) } else { Verdict::PASS };
     tables.with_fragment(|fragment| {
         if !read::<F, P>(packet, fragment, zone) {
-            return malformed;
+            return malformed::<F, T>(tables, fragment, inside);
+        }
+        let refused = if fragment.start == 0 { refusal(fragment.parsed.kind, inside) } else { 0 };
+        if refused != 0 {
+            return Verdict::new(verdict::DROP, 0, refused);
         }
         let noted = fragment::note::<F, T>(tables, fragment);
         if noted & 0xff == part::LATER
@@ -41,7 +43,7 @@ pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdi
                 Verdict::drop(if kept { Reason::FragmentHeld } else { Reason::FragmentEarly })
             }
             part::OVERLAP => Verdict::drop(Reason::FragmentOverlap),
-            part::MALFORMED => malformed,
+            part::MALFORMED => malformed::<F, T>(tables, fragment, inside),
             _ => Verdict::drop(Reason::FragmentEarly),
         }
     })
@@ -50,10 +52,35 @@ pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdi
 /// Reads the headers into the place lent: see `open::read`.
 #[inline(never)]
 fn read<F: Net, P: Packet>(packet: &mut P, fragment: &mut Fragment<F::Addr>, zone: u32) -> bool {
+    fragment.key.datagram.dst = F::Addr::ANY;
     let Some(ip) = parse::ip::<F, P>(packet) else { return false };
     let Some(piece) = F::piece(packet, &ip) else { return false };
     let parsed = parse::beginning::<F, P>(packet, &ip);
     fragment.fill(&parsed, zone, &piece, ip.end.saturating_sub(piece.l4 as u32))
+}
+
+/// What contradicts itself or another: from outside it goes to the host's stack, which counts it, but to no container.
+#[inline(always)]
+fn malformed<F: Net, T: Tables<F>>(tables: &T, fragment: &Fragment<F::Addr>, inside: bool) -> Verdict {
+    if inside {
+        return Verdict::drop(Reason::Malformed);
+    }
+    let container = tables.endpoint(&fragment.key.datagram.dst).is_some();
+    if container { Verdict::drop(Reason::DirectAccess) } else { Verdict::PASS }
+}
+
+/// The number of the reason to refuse a first fragment before anything is remembered of it, so that none follows it; 0
+/// if there is none.
+#[inline(always)]
+fn refusal(first: u8, inside: bool) -> u32 {
+    match first {
+        // Cut off so early that it has no ports.
+        kind::MALFORMED => Reason::Malformed as u32,
+        // Its checksum covers what the other fragments hold; and what an error quotes may be in another one.
+        kind::SCTP => Reason::FragmentUnsupported as u32,
+        kind::ERROR if inside => Reason::FragmentUnsupported as u32,
+        _ => 0,
+    }
 }
 
 /// The one with the ports. Those that overtook it come again, behind it.
@@ -68,15 +95,7 @@ fn first<F: Net, P: Packet, T: Tables<F>>(
     if held != 0 && !tables.put_back(packet, &mut fragment.key, held) {
         return Verdict::drop(Reason::FragmentEarly);
     }
-    match fragment.parsed.kind {
-        // Cut off so early that it has no ports.
-        kind::MALFORMED => Verdict::drop(Reason::Malformed),
-        // Its checksum covers what the other fragments hold; and what an error quotes may be in another one.
-        kind::SCTP => Verdict::drop(Reason::FragmentUnsupported),
-        kind::ERROR if inside => Verdict::drop(Reason::FragmentUnsupported),
-        _ if inside => Verdict::next::<F>(next::CONTAINER_NEW),
-        _ => Verdict::next::<F>(next::OUTSIDE_NEW),
-    }
+    Verdict::next::<F>(if inside { next::CONTAINER_NEW } else { next::OUTSIDE_NEW })
 }
 
 /// One that follows: where the first one went, or to the host if that one was the host's.

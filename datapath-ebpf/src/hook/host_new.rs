@@ -4,7 +4,7 @@ use portlane_common::flow::{ZONE_HOST, ZONE_OUTSIDE, hop};
 
 use crate::{
     header::UDP,
-    packet::{Net, Packet, Tables, table},
+    packet::{Net, Packet, Tables},
     stage::{flow::table_of, nat::Scratch, open::follow_or_open, publish},
     verdict::{Verdict, decision},
 };
@@ -12,9 +12,7 @@ use crate::{
 /// The hook, for a packet that may open a conversation.
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
-    follow_or_open::<F, P, T>(packet, tables, ZONE_HOST, table::MAIN, Verdict::PASS, |scratch| {
-        decide::<F, T>(tables, scratch)
-    })
+    follow_or_open::<F, P, T>(packet, tables, ZONE_HOST, Verdict::PASS, |scratch| decide::<F, T>(tables, scratch))
 }
 
 /// Is the tuple that the answer would have a container's already? Then the host's flow takes another source port.
@@ -24,14 +22,7 @@ pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdi
 #[inline(never)]
 fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
     let Scratch { key, reply_key: answer, opening, .. } = scratch;
-    answer.src = key.dst;
-    answer.dst = key.src;
-    answer.sport = key.dport;
-    answer.dport = key.sport;
-    answer.zone = ZONE_OUTSIDE;
-    answer.proto = key.proto;
-    answer.pad = 0;
-    answer.pad2 = 0;
+    answer.set([&key.dst, &key.src], [key.dport, key.sport], ZONE_OUTSIDE, key.proto);
     let published = || {
         key.proto == UDP && publish::find::<F, T>(tables, &key.src, UDP, key.sport, tables.is_host(&key.src)).is_some()
     };

@@ -7,13 +7,8 @@ use portlane_common::{
 };
 
 use crate::{
-    packet::{Net, Packet, Shared, Tables, table},
-    stage::{
-        cone,
-        nat::{Opening, Scratch},
-        open::follow_or_open,
-        publish,
-    },
+    packet::{Net, Packet, Tables, table},
+    stage::{nat::Scratch, open::follow_or_open, publish},
     verdict::{Verdict, decision},
 };
 
@@ -21,7 +16,7 @@ use crate::{
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let uplink = packet.ifindex();
-    follow_or_open::<F, P, T>(packet, tables, ZONE_OUTSIDE, table::NEW, Verdict::PASS, |scratch| {
+    follow_or_open::<F, P, T>(packet, tables, ZONE_OUTSIDE, Verdict::PASS, |scratch| {
         let ports = scratch.parsed.has_ports();
         let decision = if ports { decide::<F, T>(tables, scratch, uplink) } else { decision::PASS };
         if decision == decision::PASS && tables.endpoint(&scratch.key.dst).is_some() {
@@ -36,32 +31,15 @@ pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdi
 fn decide<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, uplink: u32) -> u32 {
     let Scratch { key, opening, .. } = scratch;
     let wildcard = tables.is_host(&key.dst);
-    let Some(published) = publish::find::<F, T>(tables, &key.dst, key.proto, key.dport, wildcard) else {
-        if !cone::to_socket::<F, T>(tables, key, opening, 0) {
-            return decision::PASS;
-        }
-        reply_by(tables, opening, uplink);
-        return decision::OPEN;
-    };
+    let decision = publish::lead::<F, T>(tables, key, opening, wildcard, 0);
+    if decision != decision::OPEN {
+        return decision;
+    }
     if tables.is_host(&key.src) || tables.endpoint(&key.src).is_some() || key.src.is_loopback() {
         return decision::drop(Reason::Martian);
     }
-    // A host process may have drawn a published number as the source port of its own connection.
-    if tables.host_connected(key) {
-        return decision::PASS;
-    }
-    let Some(target) = tables.endpoint(&published.addr) else { return decision::drop(Reason::NoRoute) };
-    opening.begin(key);
-    opening.owner = target.id;
-    opening.to_published(published);
-    opening.to_endpoint(target);
-    reply_by(tables, opening, uplink);
-    decision::OPEN
-}
-
-/// The answer leaves by the uplink that the question came in by.
-#[inline(always)]
-fn reply_by<A, T: Shared>(tables: &T, opening: &mut Opening<A>, uplink: u32) {
+    opening.table = table::NEW;
+    // The answer leaves by the uplink that the question came in by.
     opening.reply_ifindex = uplink;
     opening.reply_hop = hop::UPLINK;
     if let Some(uplink) = tables.uplink(uplink)
@@ -69,4 +47,5 @@ fn reply_by<A, T: Shared>(tables: &T, opening: &mut Opening<A>, uplink: u32) {
     {
         opening.reply_mtu = uplink.mtu as u16;
     }
+    decision::OPEN
 }

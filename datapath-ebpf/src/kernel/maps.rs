@@ -9,7 +9,7 @@ use portlane_common::{
     cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
-        MAX_UPLINKS, RESERVED_WORDS, program,
+        MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, program,
     },
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
@@ -30,6 +30,7 @@ const NEW_FLOWS: usize = MAX_NEW_FLOWS as usize;
 const DATAGRAMS: usize = MAX_DATAGRAMS as usize;
 const ENDPOINTS: usize = MAX_ENDPOINTS as usize;
 const PUBLISHES: usize = MAX_PUBLISHES as usize;
+const ROWS: usize = PUBLISH_ROWS as usize;
 const HOST_ADDRESSES: usize = MAX_HOST_ADDRESSES as usize;
 const UPLINKS: usize = MAX_UPLINKS as usize;
 const POLICIES: usize = MAX_POLICIES as usize;
@@ -67,9 +68,9 @@ pub static NEXT: ProgramArray<{ program::NEXT.len() }> = ProgramArray::new();
 #[btf_map(name = "pl_next_xdp")]
 pub static NEXT_XDP: ProgramArray<{ program::NEXT_XDP.len() }> = ProgramArray::new();
 #[btf_map(name = "pl_publish4")]
-pub static PUBLISH4: HashMap<PublishKey<Addr4>, Publish<Addr4>, PUBLISHES> = HashMap::new();
+pub static PUBLISH4: HashMap<PublishKey<Addr4>, Publish<Addr4>, ROWS> = HashMap::new();
 #[btf_map(name = "pl_publish6")]
-pub static PUBLISH6: HashMap<PublishKey<Addr6>, Publish<Addr6>, PUBLISHES> = HashMap::new();
+pub static PUBLISH6: HashMap<PublishKey<Addr6>, Publish<Addr6>, ROWS> = HashMap::new();
 #[btf_map(name = "pl_endpoint4")]
 pub static ENDPOINT4: HashMap<Addr4, Endpoint, ENDPOINTS> = HashMap::new();
 #[btf_map(name = "pl_endpoint6")]

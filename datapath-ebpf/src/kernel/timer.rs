@@ -9,12 +9,15 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated;
 use portlane_common::{
     cone::ConeKey,
-    family::{Addr4, Addr6},
-    flow::{Flow, FlowKey, SWEEP_SECONDS, Sweep, ZONE_OUTSIDE, age, flag},
+    family::{Family, V4, V6},
+    flow::{Flow, FlowKey, SWEEP_SECONDS, Sweep, ZONE_OUTSIDE, flag},
 };
 
-use super::maps;
-use crate::stage::flow::pair;
+use super::{maps, tables::Maps};
+use crate::{
+    packet::table,
+    stage::flow::{forget, in_time, is_current},
+};
 
 /// `CLOCK_BOOTTIME`.
 const BOOT_TIME: u64 = 7;
@@ -35,9 +38,12 @@ pub fn timeout(proto: u8, state: u8) -> u32 {
     maps::CONFIG.get(0).map_or(0, |config| config.timeouts.of(proto, state))
 }
 
-/// Takes a conversation out of an endpoint's share; false if none is left.
+/// Takes a conversation out of an endpoint's share; false if none is left. Nobody, endpoint 0, has no limit.
 #[inline(never)]
 pub fn hold(endpoint: u32) -> bool {
+    if endpoint == 0 {
+        return true;
+    }
     let limit = maps::CONFIG.get(0).map_or(0, |config| config.flow_share);
     let Some(share) = maps::SHARE.get_ptr_mut(endpoint) else { return false };
     // SAFETY: a slot of an array, which stays; the lock is its own, and nothing is called while it is held.
@@ -55,13 +61,15 @@ pub fn hold(endpoint: u32) -> bool {
 /// Gives a conversation back to an endpoint's share.
 #[inline(never)]
 pub fn release(endpoint: u32) -> bool {
+    if endpoint == 0 {
+        return true;
+    }
     let Some(share) = maps::SHARE.get_ptr_mut(endpoint) else { return false };
     // SAFETY: as in `hold`.
     unsafe {
         let lock = (&raw mut (*share).lock).cast();
         generated::bpf_spin_lock(lock);
         let held = (&raw const (*share).held).read_volatile();
-        // User space sets it to zero when it has taken an endpoint's conversations away.
         (&raw mut (*share).held).write_volatile(held - u32::from(held != 0));
         generated::bpf_spin_unlock(lock);
     }
@@ -69,7 +77,7 @@ pub fn release(endpoint: u32) -> bool {
 }
 
 macro_rules! sweepers {
-    ($addr:ty, $flow:ident, $cone:ident, $place:literal, $watch:ident, $sweep:ident, $look:ident) => {
+    ($family:ty, $flow:ident, $cone:ident, $place:literal, $watch:ident, $sweep:ident, $look:ident) => {
         /// Sets the alarm, if this load of the programs has not yet.
         #[inline(never)]
         pub fn $watch() -> i32 {
@@ -96,8 +104,12 @@ macro_rules! sweepers {
 
         /// The alarm: looks at every entry, and sets itself again.
         unsafe extern "C" fn $sweep(_map: *mut c_void, _place: *mut u32, slot: *mut Sweep) -> i64 {
-            let callback: unsafe extern "C" fn(*mut c_void, *mut FlowKey<$addr>, *mut Flow<$addr>, *mut c_void) -> i64 =
-                $look;
+            let callback: unsafe extern "C" fn(
+                *mut c_void,
+                *mut FlowKey<<$family as Family>::Addr>,
+                *mut Flow<<$family as Family>::Addr>,
+                *mut c_void,
+            ) -> i64 = $look;
             // SAFETY: the callback has the helper's signature; the slot is the one whose alarm it is.
             unsafe {
                 let map = (&raw const maps::$flow).cast_mut().cast();
@@ -110,8 +122,8 @@ macro_rules! sweepers {
         /// Looks at an entry: takes an opener's away, with its mirror, if the conversation is over.
         unsafe extern "C" fn $look(
             _map: *mut c_void,
-            key: *mut FlowKey<$addr>,
-            flow: *mut Flow<$addr>,
+            key: *mut FlowKey<<$family as Family>::Addr>,
+            flow: *mut Flow<<$family as Family>::Addr>,
             _context: *mut c_void,
         ) -> i64 {
             // SAFETY: an entry, which stays allocated while it is looked at.
@@ -130,21 +142,18 @@ macro_rules! sweepers {
                     }
                 }
             }
-            let replaced = entry.publish != 0
-                && maps::GENERATION.get(entry.publish).copied().unwrap_or_default() != entry.generation;
-            if !replaced && age(clock(), entry.seen) < timeout(opener.proto, entry.state) {
-                return 0;
-            }
-            let (mirror, owner) = (pair(opener, entry), entry.owner);
-            let _ = maps::$flow.remove(&mirror);
-            let opener = *opener;
-            if maps::$flow.remove(&opener).is_ok() && owner != 0 {
-                release(owner);
+            let tables = Maps { context: core::ptr::null_mut() };
+            if !is_current::<$family, _>(&tables, entry)
+                || !in_time::<$family, _>(&tables, opener.proto, entry.state, entry.seen)
+            {
+                // The entry's own key goes with it.
+                let opener = *opener;
+                forget::<$family, _>(&tables, &opener, table::MAIN);
             }
             0
         }
     };
 }
 
-sweepers!(Addr4, FLOW4, CONE4, 0, watch4, sweep4, look4);
-sweepers!(Addr6, FLOW6, CONE6, 1, watch6, sweep6, look6);
+sweepers!(V4, FLOW4, CONE4, 0, watch4, sweep4, look4);
+sweepers!(V6, FLOW6, CONE6, 1, watch6, sweep6, look6);

@@ -6,13 +6,13 @@
 use portlane_common::{
     cone::{Cone, ConeKey},
     config::PORT_TRIES,
-    flow::{FlowKey, SWEEP_SECONDS, ZONE_OUTSIDE, age, flag, state},
+    flow::{SWEEP_SECONDS, ZONE_OUTSIDE, age, state},
 };
 
 use crate::{
     header::UDP,
     packet::{Net, Tables},
-    stage::nat::{self, Opening, Scratch},
+    stage::nat::{self, Scratch},
 };
 
 /// What a socket is on the other side, while it counts.
@@ -65,31 +65,4 @@ fn enter<F: Net, T: Tables<F>>(tables: &T, scratch: &Scratch<F::Addr>) -> u32 {
     let entered = tables.put_cone(&ConeKey::new(host, port, ZONE_OUTSIDE), &inside)
         && tables.put_cone(&ConeKey::new(key.src, key.sport, key.zone), &outside);
     if entered { u32::from(port) } else { 0 }
-}
-
-/// Describes a flow to the full-cone socket that has the called address and port; false if none has. `network` is the
-/// caller's, 0 for one outside.
-#[inline(never)]
-pub fn to_socket<F: Net, T: Tables<F>>(
-    tables: &T,
-    key: &FlowKey<F::Addr>,
-    opening: &mut Opening<F::Addr>,
-    network: u32,
-) -> bool {
-    if key.proto != UDP {
-        return false;
-    }
-    let Some(cone) = find::<F, T>(tables, &ConeKey::new(key.dst, key.dport, ZONE_OUTSIDE)) else { return false };
-    let Some(target) = tables.endpoint(&cone.addr) else { return false };
-    if network != 0 && target.network != network {
-        return false;
-    }
-    opening.begin(key);
-    opening.dst = cone.addr;
-    opening.dport = cone.port as u16;
-    opening.owner = target.id;
-    opening.flags = flag::ROUTED | flag::INBOUND;
-    opening.reply_flags = flag::ROUTED;
-    opening.to_endpoint(target);
-    true
 }

@@ -17,8 +17,14 @@ use crate::{
 /// Whether an entry still counts: its time is not over, nor was its published port changed.
 #[inline(always)]
 pub fn is_live<F: Net, T: Tables<F>>(tables: &T, proto: u8, flow: &Flow<F::Addr>) -> bool {
-    (flow.publish == 0 || tables.generation(flow.publish) == flow.generation)
+    is_current::<F, T>(tables, flow)
         && (!is_stale::<F, T>(tables, flow) || in_time::<F, T>(tables, proto, flow.state, flow.seen))
+}
+
+/// Whether what is published there is still the same.
+#[inline(always)]
+pub fn is_current<F: Net, T: Tables<F>>(tables: &T, flow: &Flow<F::Addr>) -> bool {
+    flow.publish == 0 || tables.generation(flow.publish) == flow.generation
 }
 
 /// Whether the stamp is old enough to be renewed. Another CPU may have stamped it since this one read the clock: then it
@@ -30,7 +36,7 @@ fn is_stale<F: Net, T: Tables<F>>(tables: &T, flow: &Flow<F::Addr>) -> bool {
 
 /// Asked at most once a second for a flow that packets pass, since the clock that counts suspension is not cheap.
 #[inline(never)]
-fn in_time<F: Net, T: Tables<F>>(tables: &T, proto: u8, state: u8, seen: u32) -> bool {
+pub fn in_time<F: Net, T: Tables<F>>(tables: &T, proto: u8, state: u8, seen: u32) -> bool {
     age(tables.clock(), seen) < tables.timeout(proto, state)
 }
 
@@ -60,6 +66,14 @@ pub fn is_superseded<A>(tcp: u8, flow: &Flow<A>) -> bool {
     tcp & (SYN | ACK) == SYN && flow.flags & flag::REPLY != 0 && state::is_closed(flow.state)
 }
 
+/// Whether a table has the conversation of a packet with these TCP flags, whole: a full one may have let one of the two
+/// entries go.
+#[inline(never)]
+pub fn goes_on<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32, tcp: u8) -> bool {
+    let found = find_in::<F, T>(tables, table, key).filter(|flow| !is_superseded(tcp, flow));
+    found.is_some_and(|flow| table == table::MAIN || tables.flow(table, &key.mirror(flow)).is_some())
+}
+
 /// The table that has a live entry for a tuple; one of no table if none has.
 #[inline(never)]
 pub fn table_of<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> u32 {
@@ -69,21 +83,6 @@ pub fn table_of<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> u32
         table::NEW
     } else {
         table::NONE
-    }
-}
-
-/// The key of an entry's mirror.
-#[inline(always)]
-pub fn pair<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>) -> FlowKey<A> {
-    FlowKey {
-        src: flow.dst,
-        dst: flow.src,
-        sport: flow.dport,
-        dport: flow.sport,
-        zone: flow.pair_zone,
-        proto: key.proto,
-        pad: 0,
-        pad2: 0,
     }
 }
 
@@ -175,8 +174,7 @@ fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8
 fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> u32 {
     let (state, table) = (next as u8, next >> 8 & 1);
     let Some(flow) = tables.flow(table, key) else { return 0 };
-    let pair = pair(key, flow);
-    tables.stamp_flow(table, &pair, state);
+    tables.stamp_flow(table, &key.mirror(flow), state);
     tables.stamp_flow(table, key, state);
     if flow.hop == hop::UPLINK
         && let Some(veth) = tables.veth(key.zone)
@@ -195,11 +193,11 @@ fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) 
 #[inline(never)]
 pub fn forget<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32) -> u32 {
     let Some(flow) = tables.flow(table, key) else { return 0 };
-    let pair = pair(key, flow);
+    let mirror = key.mirror(flow);
     let (owner, reply) = (flow.owner, flow.flags & flag::REPLY != 0);
-    let (own, other) = (tables.remove_flow(table, key), tables.remove_flow(table, &pair));
+    let (own, other) = (tables.remove_flow(table, key), tables.remove_flow(table, &mirror));
     let removed = if reply { other } else { own };
-    if removed && table == table::MAIN && owner != 0 {
+    if removed && table == table::MAIN {
         tables.release(owner);
     }
     0

@@ -65,15 +65,7 @@ impl<A: Address> Fragment<A> {
         key.zone = zone;
         key.proto = u32::from(piece.proto);
         self.key.slot = 0;
-        let tuple = &mut self.tuple;
-        tuple.src = parsed.src;
-        tuple.dst = parsed.dst;
-        tuple.sport = parsed.sport;
-        tuple.dport = parsed.dport;
-        tuple.zone = zone;
-        tuple.proto = piece.proto;
-        tuple.pad = 0;
-        tuple.pad2 = 0;
+        self.tuple.set([&parsed.src, &parsed.dst], [parsed.sport, parsed.dport], zone, piece.proto);
         self.parsed = parsed.rest();
         self.start = u32::from(piece.offset);
         self.units = bytes.div_ceil(8);
@@ -109,9 +101,15 @@ fn enter<F: Net, T: Tables<F>>(
     if datagram.since == 0 {
         datagram.since = now.max(1);
     }
-    if tables.repeat(SEEN_WORDS as u32, |word| overlaps(datagram, fragment, word)) {
+    // All words first: one that is refused leaves nothing behind.
+    let (first, words) = (fragment.start / 64, fragment.units / 64 + 2);
+    if tables.repeat(words, |nth| *seen(datagram, first + nth) & bits(fragment, first + nth) != 0) {
         return part::OVERLAP;
     }
+    tables.repeat(words, |nth| {
+        *seen(datagram, first + nth) |= bits(fragment, first + nth);
+        false
+    });
     datagram.received += fragment.units;
     if fragment.last != 0 {
         datagram.total = end;
@@ -133,7 +131,10 @@ fn enter<F: Net, T: Tables<F>>(
     }
     datagram.held |= 1 << slot;
     // Put back on its interface, it is to find its place free.
-    tables.repeat(SEEN_WORDS as u32, |word| clear(datagram, fragment, word));
+    tables.repeat(words, |nth| {
+        *seen(datagram, first + nth) &= !bits(fragment, first + nth);
+        false
+    });
     datagram.received -= fragment.units;
     if fragment.last != 0 {
         datagram.total = 0;
@@ -153,20 +154,9 @@ fn bits<A>(fragment: &Fragment<A>, word: u32) -> u64 {
     below(to - first) & !below(from - first)
 }
 
-/// Marks a fragment's units in a word; true, which ends the loop, if one of them was there.
+/// A word of what is there of a datagram. A fragment that ends with the last has no bits in those that follow, which
+/// are the first again.
 #[inline(always)]
-fn overlaps<A>(datagram: &mut Datagram<A>, fragment: &Fragment<A>, word: u32) -> bool {
-    let bits = bits(fragment, word);
-    let seen = &mut datagram.seen[word as usize & (SEEN_WORDS - 1)];
-    if *seen & bits != 0 {
-        return true;
-    }
-    *seen |= bits;
-    false
-}
-
-#[inline(always)]
-fn clear<A>(datagram: &mut Datagram<A>, fragment: &Fragment<A>, word: u32) -> bool {
-    datagram.seen[word as usize & (SEEN_WORDS - 1)] &= !bits(fragment, word);
-    false
+fn seen<A>(datagram: &mut Datagram<A>, word: u32) -> &mut u64 {
+    &mut datagram.seen[word as usize & (SEEN_WORDS - 1)]
 }

@@ -7,7 +7,7 @@ use portlane_common::{
 };
 
 use crate::{
-    header::{Arp, ETHERNET, Mac},
+    header::{Arp, DESTINATION, ETHERNET, HOP_BY_HOP, Mac, ROUTING},
     packet::{Net, Packet},
     stage::parse::{Parsed, kind},
     verdict::Verdict,
@@ -24,10 +24,7 @@ const ICMPV6: u8 = 58;
 const REPORT: u8 = 131;
 const DONE: u8 = 132;
 const REPORT_2: u8 = 143;
-/// IPv6 extension headers (IANA's registry); fragments and the two of IPsec are no mere wrapping.
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const DESTINATION: u8 = 60;
+/// More IPv6 extension headers (IANA's registry); fragments and the two of IPsec are no mere wrapping.
 const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;

@@ -9,10 +9,7 @@ use portlane_common::flow::{Flow, FlowKey, flag, state};
 
 use crate::{
     packet::{Net, Packet, Tables, table},
-    stage::{
-        flow::pair,
-        parse::{ACK, Parsed, RST, SYN, kind, tcp_numbers},
-    },
+    stage::parse::{ACK, Parsed, RST, SYN, kind, tcp_numbers},
 };
 
 /// What a packet shows of a handshake, as plain numbers.
@@ -75,8 +72,7 @@ pub fn advance<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &
 #[inline(never)]
 fn expect<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, expected: u32) -> u32 {
     let Some(flow) = tables.flow(table::NEW, key) else { return 0 };
-    let pair = pair(key, flow);
-    tables.expect_of_flow(&pair, expected);
+    tables.expect_of_flow(&key.mirror(flow), expected);
     tables.expect_of_flow(key, expected);
     0
 }
@@ -85,30 +81,23 @@ fn expect<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, expected: u3
 #[inline(never)]
 fn promote<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
     let Some(flow) = tables.flow(table::NEW, key) else { return false };
-    let pair_key = pair(key, flow);
+    let pair_key = key.mirror(flow);
     let Some(mirror) = tables.flow(table::NEW, &pair_key) else { return false };
     let owner = flow.owner;
-    if owner != 0 && !tables.hold(owner) {
+    if !tables.hold(owner) {
         return false;
     }
     if !tables.add_flow(table::MAIN, &pair_key, mirror) {
-        give_back::<F, T>(tables, owner);
+        tables.release(owner);
         return false;
     }
     if !tables.add_flow(table::MAIN, key, flow) {
         tables.remove_flow(table::MAIN, &pair_key);
-        give_back::<F, T>(tables, owner);
+        tables.release(owner);
         return false;
     }
     tables.watch();
     tables.remove_flow(table::NEW, &pair_key);
     tables.remove_flow(table::NEW, key);
     true
-}
-
-#[inline(always)]
-fn give_back<F: Net, T: Tables<F>>(tables: &T, owner: u32) {
-    if owner != 0 {
-        tables.release(owner);
-    }
 }

@@ -7,7 +7,6 @@ use portlane_common::{
     endpoint::Endpoint,
     family::Address,
     flow::{Flow, FlowKey, ZONE_OUTSIDE, flag, hop},
-    publish::Publish,
     reason::Reason,
 };
 
@@ -16,7 +15,7 @@ use crate::{
     packet::{Net, Tables, table},
     stage::{
         cone,
-        flow::{forget, is_live},
+        flow::{forget, goes_on, is_live},
         parse::Parsed,
         publish,
     },
@@ -71,6 +70,10 @@ pub struct Opening<A> {
     pub mtu: u16,
     /// MTU of the way back; 0 for none.
     pub reply_mtu: u16,
+    /// Where the conversation is kept, one of [`table`].
+    pub table: u32,
+    /// 1 if the port that it leaves with is its socket's own, and no other will do.
+    pub keeps_port: u32,
 }
 
 /// Room for the slow path, lent by [`Tables::with_scratch`]. The opener's key is in place when it begins.
@@ -114,17 +117,14 @@ impl<A: Address> Opening<A> {
         self.reply_flags = 0;
         self.mtu = 0;
         self.reply_mtu = 0;
+        self.table = table::MAIN;
+        self.keeps_port = 0;
     }
 
-    /// The opener asked for a published port.
+    /// Whose share the conversation takes from: in the table where the longest unused makes room, nobody's.
     #[inline(always)]
-    pub fn to_published(&mut self, published: &Publish<A>) {
-        self.dst = published.addr;
-        self.dport = published.container_port(self.dport);
-        self.publish = published.id;
-        self.generation = published.generation;
-        self.flags = flag::ROUTED | flag::INBOUND;
-        self.reply_flags = flag::ROUTED;
+    const fn holder(&self) -> u32 {
+        if self.table == table::MAIN { self.owner } else { 0 }
     }
 
     /// The opener's packets go to an endpoint, whose replies are seen at its veth.
@@ -153,48 +153,50 @@ impl<A: Address> Opening<A> {
 /// divisor of how many there are to draw from.
 const STRIDE: u32 = 7919;
 
-/// The slow path: has `decide` say what becomes of a packet without a flow, and opens the flow that it describes, in
-/// `table`.
+/// The slow path: has `decide` say what becomes of a packet without a flow, and opens the flow that it describes.
 ///
 /// The steps run one after the other, not one inside the other: together they would not fit the stack.
 #[inline(always)]
 pub fn begin<F: Net, T: Tables<F>>(
     tables: &T,
     scratch: &mut Scratch<F::Addr>,
-    table: u32,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> u32 {
     let decision = decide(scratch);
     if decision != decision::OPEN {
         return decision;
     }
-    let owner = scratch.opening.owner;
-    let holds = table == table::MAIN && owner != 0;
-    if holds && !tables.hold(owner) {
+    make_way::<F, T>(tables, scratch);
+    let holder = scratch.opening.holder();
+    if !tables.hold(holder) {
         return decision::drop(Reason::FlowShare);
     }
-    let reserved = reserve_wanted::<F, T>(tables, scratch, table) || reserve_other::<F, T>(tables, scratch, table);
+    let reserved = reserve_wanted::<F, T>(tables, scratch) || reserve_other::<F, T>(tables, scratch);
     let decision =
-        if reserved { store_opener::<F, T>(tables, scratch, table) } else { decision::drop(Reason::PortsExhausted) };
-    if holds && decision != decision::OPEN {
-        tables.release(owner);
+        if reserved { store_opener::<F, T>(tables, scratch) } else { decision::drop(Reason::PortsExhausted) };
+    if decision != decision::OPEN {
+        tables.release(holder);
     }
     decision
 }
 
+/// Forgets what is over under the opener's tuple.
+#[inline(never)]
+fn make_way<F: Net, T: Tables<F>>(tables: &T, scratch: &Scratch<F::Addr>) -> u32 {
+    for table in [table::MAIN, table::NEW] {
+        if !goes_on::<F, T>(tables, &scratch.key, table, scratch.parsed.tcp) {
+            forget::<F, T>(tables, &scratch.key, table);
+        }
+    }
+    0
+}
+
 /// Builds the replies' entry and stores it under the port that is wanted; false if that one is taken.
 #[inline(never)]
-fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
+fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
     let Scratch { flow, key, reply_key, opening, .. } = scratch;
-    // Field by field: a value built on the stack first would cost 132 of its 512 bytes.
-    reply_key.src = opening.dst;
-    reply_key.dst = opening.src;
-    reply_key.sport = opening.dport;
-    reply_key.dport = opening.sport;
-    reply_key.zone = opening.reply_zone;
-    reply_key.proto = key.proto;
-    reply_key.pad = 0;
-    reply_key.pad2 = 0;
+    reply_key.set([&opening.dst, &opening.src], [opening.dport, opening.sport], opening.reply_zone, key.proto);
+    // Field by field, as there.
     flow.seen = tables.clock();
     flow.touched = tables.now();
     flow.src = key.dst;
@@ -216,26 +218,25 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     flow.pad2 = 0;
     flow.owner = opening.owner;
     flow.expected = 0;
-    reserve::<F, T>(tables, scratch, table)
+    reserve::<F, T>(tables, scratch)
 }
 
 /// Stores the replies' entry under another port; false if none of the bounded number of tries met a free one.
 #[inline(never)]
-fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
-    if scratch.opening.flags & flag::CONE != 0 {
-        // Its socket has this one port.
+fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
+    if scratch.opening.keeps_port != 0 {
         return false;
     }
     let start = draw(&scratch.key, tables.secret());
     tables.repeat(PORT_TRIES, |n| {
         scratch.reply_key.dport = nth_port(scratch.opening.sport, start, n + 1);
-        reserve::<F, T>(tables, scratch, table)
+        reserve::<F, T>(tables, scratch)
     })
 }
 
 /// Turns the replies' entry into the opener's and stores it; the number of a [`decision`].
 #[inline(never)]
-fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> u32 {
+fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> u32 {
     let Scratch { flow, key, reply_key, opening, .. } = scratch;
     // The opener's entry is the mirror of the reply's.
     flow.src = opening.src;
@@ -251,11 +252,11 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
     flow.flags = opening.flags;
     flow.mtu = opening.mtu;
     settle(key, flow);
-    if !tables.add_flow(table, key, flow) {
-        tables.remove_flow(table, reply_key);
+    if !tables.add_flow(opening.table, key, flow) {
+        tables.remove_flow(opening.table, reply_key);
         return decision::drop(Reason::FlowsExhausted);
     }
-    if table == table::MAIN {
+    if opening.table == table::MAIN {
         tables.watch();
     }
     decision::OPEN
@@ -264,17 +265,17 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
 /// Takes a tuple for a flow's replies, unless a live flow, a published port or a socket of the host has it, or the
 /// administrator keeps the port for himself.
 #[inline(never)]
-fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, table: u32) -> bool {
+fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
     let Scratch { flow, reply_key: key, opening, .. } = scratch;
     settle(key, flow);
     // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
     let its_own = key.dst == flow.dst && key.dport == flow.dport;
-    if key.zone == ZONE_OUTSIDE && !its_own && opening.flags & flag::CONE == 0 && is_taken::<F, T>(tables, key) {
+    if key.zone == ZONE_OUTSIDE && !its_own && opening.keeps_port == 0 && is_taken::<F, T>(tables, key) {
         return false;
     }
     !is_held::<F, T>(tables, key, table::MAIN)
         && !is_held::<F, T>(tables, key, table::NEW)
-        && tables.add_flow(table, key, flow)
+        && tables.add_flow(opening.table, key, flow)
 }
 
 /// Whether the administrator, the host, a published port or a full-cone socket has what replies would come to.
@@ -290,14 +291,7 @@ fn is_taken<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
 #[inline(always)]
 pub fn is_free<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, port: u16) -> bool {
     let Scratch { key, reply_key: answer, opening, .. } = scratch;
-    answer.src = key.dst;
-    answer.dst = opening.src;
-    answer.sport = key.dport;
-    answer.dport = port;
-    answer.zone = ZONE_OUTSIDE;
-    answer.proto = key.proto;
-    answer.pad = 0;
-    answer.pad2 = 0;
+    answer.set([&key.dst, &opening.src], [key.dport, port], ZONE_OUTSIDE, key.proto);
     !is_taken::<F, T>(tables, answer)
 }
 

@@ -6,7 +6,7 @@ use portlane_common::{flow::FlowKey, reason::Reason};
 use crate::{
     packet::{Net, Packet, Tables, table},
     stage::{
-        flow::{self, find_in, forget, is_superseded},
+        flow::{self, goes_on},
         handshake::{self, Sign},
         nat::{self, Scratch},
         parse::{self, Parsed},
@@ -14,13 +14,12 @@ use crate::{
     verdict::{Verdict, decision},
 };
 
-/// Carries the packet on; a flow that `decide` describes is opened in `table`. What is malformed gets `malformed`.
+/// Carries the packet on, as the flow that it has or that `decide` describes. What is malformed gets `malformed`.
 #[inline(always)]
 pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
     zone: u32,
-    table: u32,
     malformed: Verdict,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> Verdict {
@@ -36,11 +35,11 @@ pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
             at = known::<F, T>(tables, &scratch.key, sign.bits, sign.number);
         }
         if at == table::NONE {
-            let decision = nat::begin::<F, T>(tables, scratch, table, decide);
+            let decision = nat::begin::<F, T>(tables, scratch, decide);
             if decision != decision::OPEN {
                 return decision::verdict(decision);
             }
-            at = table;
+            at = scratch.opening.table;
         }
         let Some(flow) = tables.flow(at, &scratch.key) else { return Verdict::drop(Reason::FlowsExhausted) };
         flow::follow::<F, P, T, true>(packet, tables, &parsed, &scratch.key, flow, at)
@@ -58,24 +57,18 @@ fn read<F: Net, P: Packet>(packet: &mut P, scratch: &mut Scratch<F::Addr>, zone:
     true
 }
 
-/// The table that has the packet's flow. What is over makes way, and what the packet confirms moves.
+/// The table that has the packet's flow. What the packet confirms moves.
 #[inline(never)]
 fn known<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, bits: u32, number: u32) -> u32 {
     let sign = Sign { bits, number };
     // Another CPU may have opened it just now.
-    if let Some(flow) = find_in::<F, T>(tables, table::MAIN, key)
-        && !is_superseded(sign.tcp(), flow)
-    {
+    if goes_on::<F, T>(tables, key, table::MAIN, sign.tcp()) {
         return table::MAIN;
     }
-    forget::<F, T>(tables, key, table::MAIN);
-    if let Some(flow) = find_in::<F, T>(tables, table::NEW, key)
-        && !is_superseded(sign.tcp(), flow)
-        && tables.flow(table::NEW, &flow::pair(key, flow)).is_some()
+    if goes_on::<F, T>(tables, key, table::NEW, sign.tcp())
+        && let Some(flow) = tables.flow(table::NEW, key)
     {
         return if handshake::advance::<F, T>(tables, key, flow, sign) { table::MAIN } else { table::NEW };
     }
-    // Also where a full table has let one of the two entries go.
-    forget::<F, T>(tables, key, table::NEW);
     table::NONE
 }

@@ -1,11 +1,19 @@
-//! Finding the published port, or range, that a packet asks for.
+//! Finding the published port, or range, that a packet asks for, and where it leads; and the way back.
 
 use portlane_common::{
+    cone::ConeKey,
     family::Address,
-    publish::{Publish, PublishKey},
+    flow::{FlowKey, ZONE_OUTSIDE, flag},
+    publish::{self, Publish, PublishKey},
+    reason::Reason,
 };
 
-use crate::packet::{Net, Tables};
+use crate::{
+    header::UDP,
+    packet::{Net, Tables},
+    stage::{cone, nat::Opening},
+    verdict::decision,
+};
 
 /// The entry that publishes `port` on `addr`: one for this address before one for every address.
 ///
@@ -25,4 +33,56 @@ pub fn find<'a, F: Net, T: Tables<F>>(
     }
     key.addr = F::Addr::ANY;
     tables.publish(&key, port)
+}
+
+/// The entry by whose host port the answers of a container's UDP port leave.
+///
+/// A conversation may be over before the container answers, if a flood has pushed it out of its table; then the answer
+/// must still come from where the question went.
+#[inline(always)]
+pub fn find_way_back<'a, F: Net, T: Tables<F>>(tables: &'a T, key: &FlowKey<F::Addr>) -> Option<&'a Publish<F::Addr>> {
+    if key.proto != UDP {
+        return None;
+    }
+    tables.publish(&PublishKey { addr: key.src, proto: publish::UDP_BACK, class: 0, block: 0 }, key.sport)
+}
+
+/// Describes the flow to the published port, or the full-cone socket, that a packet asks for by an address that is the
+/// host's, or is not; the number of a [`decision`]. `network` is the caller's, 0 for one outside.
+#[inline(always)]
+pub fn lead<F: Net, T: Tables<F>>(
+    tables: &T,
+    key: &FlowKey<F::Addr>,
+    opening: &mut Opening<F::Addr>,
+    wildcard: bool,
+    network: u32,
+) -> u32 {
+    opening.begin(key);
+    if let Some(published) = find::<F, T>(tables, &key.dst, key.proto, key.dport, wildcard) {
+        opening.dst = published.addr;
+        opening.dport = published.container_port(key.dport);
+        opening.publish = published.id;
+        opening.generation = published.generation;
+    } else if key.proto == UDP
+        && let Some(cone) = cone::find::<F, T>(tables, &ConeKey::new(key.dst, key.dport, ZONE_OUTSIDE))
+    {
+        opening.dst = cone.addr;
+        opening.dport = cone.port as u16;
+    } else {
+        return decision::PASS;
+    }
+    // A host process may have drawn a published number as the source port of its own connection: this is the answer.
+    if tables.host_connected(key) {
+        return decision::PASS;
+    }
+    let Some(target) = tables.endpoint(&opening.dst) else { return decision::drop(Reason::NoRoute) };
+    // As under Docker, a port that is open to everybody outside is not a way from one network to another.
+    if network != 0 && target.network != network {
+        return decision::drop(Reason::OtherNetwork);
+    }
+    opening.owner = target.id;
+    opening.flags = flag::ROUTED | flag::INBOUND;
+    opening.reply_flags = flag::ROUTED;
+    opening.to_endpoint(target);
+    decision::OPEN
 }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     header::{ARP, ETHERNET, SCTP, UDP, difference},
     packet::{Net, table},
-    stage::{flow::pair, parse},
+    stage::parse,
     verdict::{self, Verdict},
 };
 
@@ -270,8 +270,8 @@ fn to_the_stack(tables: &Memory, verdict: Verdict, bytes: &[u8]) -> bool {
 fn books<A: Address>(tables: [BTreeMap<FlowKey<A>, Flow<A>>; 2]) {
     for (table, flows) in tables.iter().enumerate() {
         for (key, flow) in flows {
-            let mirror = pair(key, flow);
-            let back = flows.get(&mirror).is_some_and(|flow| pair(&mirror, flow) == *key);
+            let mirror = key.mirror(flow);
+            let back = flows.get(&mirror).is_some_and(|flow| mirror.mirror(flow) == *key);
             assert!(back, "table {table}: {key:?} has no mirror {mirror:?}");
         }
     }

@@ -8,7 +8,7 @@ use super::{
     cases::At,
     choices::Choices,
     sequence::{Change, Event, Outcome, Play},
-    wire::{Body, Head, Wire, icmp, is_error},
+    wire::{Body, Head, Wire},
     world::{INNER, Interfaces, MEMBERS, Member, OTHER, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB},
 };
 use crate::{
@@ -18,20 +18,16 @@ use crate::{
 
 /// Most packets and changes that are made up; fragments come on top.
 const MOST: usize = 12;
-/// Ports of clients: of the dynamic range, of a published one, published themselves, and low.
-const CLIENTS: [u16; 5] = [30_001, 45_001, 30_001, 8080, 700];
-/// Ports of servers outside.
-const SERVERS: [u16; 2] = [53, 9000];
+/// Ports of clients: of the dynamic range, of a published one, published themselves, low, and a published container's.
+const CLIENTS: [u16; 6] = [30_001, 45_001, 30_001, 8080, 700, 80];
+/// Ports of servers outside; one of them is a client's, too.
+const SERVERS: [u16; 4] = [53, 9000, 53, 30_001];
 /// Ports of the host that somebody outside asks for; most are published.
 const ASKED: [u16; 8] = [8080, 8080, 9090, 45_001, 40_000, 7070, 22, 30_001];
 /// Containers, those that may do most first.
 const SPEAKERS: [Member; 10] = [WEB, PEER, OTHER, WEB, PEER, WEB, QUIET, STORE, QUIET, INNER];
 /// SCTP chunks: INIT, INIT ACK, DATA, ABORT, COOKIE ECHO, SHUTDOWN COMPLETE.
 const CHUNKS: [u8; 6] = [1, 2, 0, 6, 10, 14];
-
-/// Whether first fragments of ICMP errors are made up. BUG: one that a container sends opens a conversation, and zeros are
-/// written over its type and code (`hook::container_new::decide` opens for every kind that it does not name).
-const FIRST_FRAGMENTS_OF_ERRORS: bool = false;
 
 struct Maker<'a, C> {
     choices: &'a mut C,
@@ -60,9 +56,6 @@ pub fn sequence(choices: &mut impl Choices, interfaces: Interfaces) -> Play {
 
 impl<C: Choices> Maker<'_, C> {
     fn happen(&mut self, event: Event) {
-        if !FIRST_FRAGMENTS_OF_ERRORS && matches!(&event, Event::Packet { bytes, .. } if begins_error(bytes)) {
-            return;
-        }
         self.play.happen(event);
         // What overtook its first fragment comes again, behind it.
         let back: Vec<_> = self.play.memory.put_back.borrow_mut().drain(..).collect();
@@ -337,13 +330,6 @@ impl<C: Choices> Maker<'_, C> {
         }
         bytes
     }
-}
-
-fn begins_error(bytes: &[u8]) -> bool {
-    let Some(head) = Head::read(bytes) else { return false };
-    let four = head.src.is_ipv4();
-    let kind = bytes.get(head.l4.0).copied().unwrap_or_default();
-    head.piece.is_some_and(|(_, offset, _)| offset == 0) && head.proto == icmp(four) && is_error(four, kind)
 }
 
 /// Where the answer to what came out of a step is met, and what came out.

@@ -7,6 +7,7 @@
 //! - no two conversations have an end in common, so none outside;
 //! - an answer finds its opener, and every later packet goes the way of the first;
 //! - nothing reaches a container from outside but answers and what asks for a published port;
+//! - what a published UDP port says leaves by the port that it is published under;
 //! - nothing leaves with an inside address, unless its network is not masqueraded;
 //! - what came with right checksums leaves with right ones.
 
@@ -30,14 +31,6 @@ use crate::{
 };
 
 const INTERFACES: Interfaces = Interfaces::ANY;
-
-/// Whether later fragments of SCTP are held to it that nothing comes without its beginning. BUG: the first is refused
-/// (`fragment-unsupported`), and those behind it go the way of the association all the same.
-const ORPHANS_OF_SCTP: bool = false;
-
-/// Whether ICMP errors with padding behind them are looked at. BUG: a quoted packet that is cut short is read, and written,
-/// on into the padding, and the error's checksum made up for what it does not cover (`stage::icmp` asks for no end).
-const PADDED_ERRORS: bool = false;
 
 /// Where packets are met and come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,9 +193,6 @@ impl Model {
         };
         let action = outcome.verdict.action();
         let is_error = is_icmp_error(bytes);
-        if is_error && !PADDED_ERRORS && Head::read(bytes).is_some_and(|head| head.l4.1 < bytes.len()) {
-            return Ok(());
-        }
         let out = match (place, action) {
             (_, verdict::ENDPOINT) => Some(Place::Container(outcome.verdict.ifindex())),
             (_, verdict::UPLINK | verdict::NEIGHBOUR) | (Place::Host, verdict::HOST) => Some(Place::Outside),
@@ -211,6 +201,10 @@ impl Model {
         };
         if action != verdict::DROP && sums_are_right(bytes) && !sums_are_right(&outcome.bytes) {
             return Err("its checksums were right, and are not any more".to_owned());
+        }
+        let to_container = |head: Head| is_inside(head.dst);
+        if place == Place::Outside && action == verdict::PASS && Head::read(bytes).is_some_and(to_container) {
+            return Err("it is left to the host to forward it to a container".to_owned());
         }
         let Some(head) = Head::read(bytes) else {
             return if out.is_none() { Ok(()) } else { Err("it is no IP packet, and came through".to_owned()) };
@@ -237,7 +231,7 @@ impl Model {
         if is_error {
             return self.error(place, bytes, head, came.map(|(out, after)| (out, after, &outcome.bytes[..])));
         }
-        self.fragment(place, head, came, action)?;
+        self.fragment(place, head, came, outcome)?;
         let least = match head.proto {
             TCP => 20,
             SCTP => 16,
@@ -319,6 +313,17 @@ impl Model {
                 return Err("it reaches a neighbour that publishes no such port".to_owned());
             }
             (_, Place::Outside) if after.dst != tuple.dst => return Err("it leaves to somebody else".to_owned()),
+            (Place::Container(_), Place::Outside) => {
+                let back = self.published.find(&mirror.1);
+                let own = back.is_some_and(|(_, address, port)| tuple.src == (address, port));
+                if back.is_some() && !(own && tuple.proto == UDP) {
+                    return Err("it leaves by a published port that is not its own".to_owned());
+                }
+                if !own && tuple.proto == UDP && self.published.leads_to(UDP, tuple.src) {
+                    return Err("it does not leave by the port that its own is published under".to_owned());
+                }
+                return self.open([end, mirror], back.map(|(id, ..)| id), (0, flags));
+            }
             _ => {}
         }
         self.open([end, mirror], publish.filter(|_| leads).map(|(id, ..)| id), (0, flags))
@@ -371,15 +376,29 @@ impl Model {
     }
 
     /// A later fragment goes where the first one went.
-    fn fragment(&mut self, place: Place, head: Head, came: Option<(Place, Head)>, action: u32) -> Result<(), String> {
+    fn fragment(
+        &mut self,
+        place: Place,
+        head: Head,
+        came: Option<(Place, Head)>,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
         let Some((id, offset, _)) = head.piece else { return Ok(()) };
         let datagram = (place, head.src, head.dst, head.proto, id);
         match came {
-            None if offset == 0 && action == verdict::PASS => {
-                // The host's: but whose the others are, is asked anew for each.
-                self.datagrams.insert(datagram, None);
+            None if offset == 0 => {
+                // The host's, or refused: perhaps of another datagram with the same identification.
+                let known = self.datagrams.contains_key(&datagram);
+                if known || outcome.verdict.action() == verdict::PASS {
+                    self.datagrams.insert(datagram, None);
+                }
             }
-            None => {}
+            None => {
+                let went = self.datagrams.get(&datagram).copied().flatten();
+                if went.is_some() && outcome.verdict.reason() == Reason::FragmentOrphan as u32 {
+                    return Err("its datagram's beginning came through, and it does not".to_owned());
+                }
+            }
             Some((out, after)) if offset == 0 => {
                 self.datagrams.insert(datagram, Some((out, after.src, after.dst)));
             }
@@ -389,8 +408,7 @@ impl Model {
                 if went.is_some_and(|went| went != (out, after.src, after.dst)) {
                     return Err("it leaves its datagram".to_owned());
                 }
-                let orphans = ORPHANS_OF_SCTP || head.proto != SCTP;
-                if orphans && place == Place::Outside && !self.datagrams.contains_key(&datagram) {
+                if place == Place::Outside && !self.datagrams.contains_key(&datagram) {
                     return Err("it comes through without its datagram's beginning".to_owned());
                 }
             }

@@ -71,4 +71,12 @@ impl Published {
         let row = rows.min_by_key(|row| row.host.is_none())?;
         Some((row.id, row.to.address(version), row.target + (port - row.ports.0)))
     }
+
+    /// Whether a container's port is published.
+    pub fn leads_to(&self, proto: u8, (address, port): (IpAddr, u16)) -> bool {
+        let version = if address.is_ipv4() { Version::Four } else { Version::Six };
+        let leads = |row: &Row| row.proto == proto && row.to.address(version) == address;
+        let holds = |row: &Row| (row.target..=row.target + (row.ports.1 - row.ports.0)).contains(&port);
+        self.0.iter().any(|row| leads(row) && holds(row))
+    }
 }

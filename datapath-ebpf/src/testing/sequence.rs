@@ -3,12 +3,7 @@
 //! A sequence is concrete, bytes and all: whoever plays it over another implementation, or plays a part of it again, needs
 //! no generator. [`super::plausible`] makes them up.
 
-use portlane_common::{
-    endpoint::veth as veth_flag,
-    family::{Addr4, Addr6},
-    publish::{Publish, PublishKey},
-    span::Span,
-};
+use portlane_common::{endpoint::veth as veth_flag, span::Span};
 
 use super::{
     bytes::Bytes,
@@ -16,7 +11,7 @@ use super::{
     run::run,
     tables::Memory,
     wire::SCTP,
-    world::{Interfaces, MEMBERS, Version, World, four, six},
+    world::{Interfaces, MEMBERS, Published, World},
 };
 use crate::verdict::Verdict;
 
@@ -59,40 +54,17 @@ impl Change {
     /// Makes the change.
     pub fn apply(self, world: &mut World) {
         match self {
-            Self::Move { publish, to } => {
-                let generation = renew(world, publish);
-                for row in world.publish4.values_mut().filter(|row| row.id == publish) {
-                    (row.addr, row.generation) = (four(MEMBERS[to].address(Version::Four)), generation);
-                }
-                for row in world.publish6.values_mut().filter(|row| row.id == publish) {
-                    (row.addr, row.generation) = (six(MEMBERS[to].address(Version::Six)), generation);
-                }
-            }
-            Self::Withdraw { publish } => {
-                renew(world, publish);
-                world.publish4.retain(|_, row| row.id != publish);
-                world.publish6.retain(|_, row| row.id != publish);
-            }
+            Self::Move { publish, to } => world.republish(publish, None, MEMBERS[to]),
+            Self::Withdraw { publish } => world.unpublish(publish),
             Self::Add { to } => {
-                let (span, generation) = (Span { first: 8080, last: 8080 }, renew(world, ADDED));
-                let row = Publish { first: 8080, last: 8080, target: 80, id: ADDED, generation, ..Publish::default() };
-                let addr = four(MEMBERS[to].address(Version::Four));
-                world.publish4.insert(PublishKey::new(Addr4::default(), SCTP, span), Publish { addr, ..row });
-                let row = Publish { first: 8080, last: 8080, target: 80, id: ADDED, generation, ..Publish::default() };
-                let addr = six(MEMBERS[to].address(Version::Six));
-                world.publish6.insert(PublishKey::new(Addr6::default(), SCTP, span), Publish { addr, ..row });
+                let span = Span { first: 8080, last: 8080 };
+                let new = Published { proto: SCTP, host: None, span, target: 80 };
+                world.republish(ADDED, Some(new), MEMBERS[to]);
             }
             Self::Icc { network } => flip(world, network, veth_flag::ICC_OFF),
             Self::Masquerade { network } => flip(world, network, veth_flag::MASQUERADE),
         }
     }
-}
-
-/// Ends what goes by a publish entry.
-fn renew(world: &mut World, publish: u32) -> u32 {
-    let generation = world.generation.entry(publish).or_default();
-    *generation += 100;
-    *generation
 }
 
 fn flip(world: &mut World, network: u32, flag: u8) {

@@ -177,6 +177,9 @@ impl Shared for Memory {
     }
 
     fn hold(&self, endpoint: u32) -> bool {
+        if endpoint == 0 {
+            return true;
+        }
         let mut held = self.held.borrow_mut();
         let count = held.entry(endpoint).or_default();
         let fits = *count < self.share.get();

@@ -17,7 +17,7 @@ use portlane_common::{
     family::{Addr4, Addr6},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey},
+    publish::{Publish, PublishKey, UDP_BACK},
     span::Span,
 };
 
@@ -149,9 +149,22 @@ impl Interfaces {
     }
 }
 
+/// A port, or range, that is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// IP protocol number.
+    pub proto: u8,
+    /// Which of the host's addresses; every one if none.
+    pub host: Option<u8>,
+    /// Ports of the host.
+    pub span: Span,
+    /// The first of the container's.
+    pub target: u16,
+}
+
 /// What the control tables hold.
 #[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "one field for each table, under its name")]
+#[expect(missing_docs, reason = "one field for each table, under its name, and what is published in the user's words")]
 pub struct World {
     pub veth: BTreeMap<u32, Veth>,
     pub uplink: BTreeMap<u32, Uplink>,
@@ -163,6 +176,7 @@ pub struct World {
     pub publish6: BTreeMap<PublishKey<Addr6>, Publish<Addr6>>,
     pub generation: BTreeMap<u32, u32>,
     pub policy: BTreeMap<PolicyKey, Policy>,
+    pub published: BTreeMap<u32, Published>,
 }
 
 impl World {
@@ -218,17 +232,62 @@ impl World {
     }
 
     fn publish(&mut self, id: u32, proto: u8, host: Option<u8>, span: Span, to: Member, target: u16) {
-        let generation = id + 10;
+        self.published.insert(id, Published { proto, host, span, target });
+        self.generation.insert(id, id + 10);
+        self.lead(id, to);
+    }
+
+    /// Has a publish entry lead to a container.
+    fn lead(&mut self, id: u32, to: Member) {
+        let Published { proto, host, span, target } = self.published[&id];
+        let generation = self.generation[&id];
         let Span { first, last } = span;
-        self.generation.insert(id, generation);
+        let back = Span { first: target, last: target + (last - first) };
+        self.withdraw(id);
         let on4 = host.map_or(Addr4::default(), |host| four(Version::Four.address(0, host)));
         let addr = four(to.address(Version::Four));
         let value = Publish { addr, first, last, target, pad: 0, id, generation };
         self.publish4.insert(PublishKey::new(on4, proto, span), value);
+        if proto == UDP {
+            let value =
+                Publish { addr: on4, first: back.first, last: back.last, target: first, pad: 0, id, generation };
+            self.publish4.insert(PublishKey::new(addr, UDP_BACK, back), value);
+        }
         let on6 = host.map_or(Addr6::default(), |host| six(Version::Six.address(0, host)));
         let addr = six(to.address(Version::Six));
         let value = Publish { addr, first, last, target, pad: 0, id, generation };
         self.publish6.insert(PublishKey::new(on6, proto, span), value);
+        if proto == UDP {
+            let value =
+                Publish { addr: on6, first: back.first, last: back.last, target: first, pad: 0, id, generation };
+            self.publish6.insert(PublishKey::new(addr, UDP_BACK, back), value);
+        }
+    }
+
+    /// Publishes a port for a container anew, or by an entry that there is, which then leads there.
+    pub fn republish(&mut self, id: u32, new: Option<Published>, to: Member) {
+        self.renew(id);
+        self.published.extend(new.map(|new| (id, new)));
+        if self.published.contains_key(&id) {
+            self.lead(id, to);
+        }
+    }
+
+    /// Takes a publish entry away.
+    pub fn unpublish(&mut self, id: u32) {
+        self.renew(id);
+        self.published.remove(&id);
+        self.withdraw(id);
+    }
+
+    fn withdraw(&mut self, id: u32) {
+        self.publish4.retain(|_, row| row.id != id);
+        self.publish6.retain(|_, row| row.id != id);
+    }
+
+    /// Ends what goes by a publish entry.
+    fn renew(&mut self, id: u32) {
+        *self.generation.entry(id).or_default() += 100;
     }
 
     /// Everything that is not the host's own leaves by the uplink, to a machine outside.

@@ -6,7 +6,7 @@ use portlane_common::{
     cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
-        MAX_UPLINKS, RESERVED_WORDS, map, program,
+        MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, map, program,
     },
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
@@ -117,8 +117,8 @@ layouts! {
     HELD6: LruHash<HeldKey<Addr6>, Held>[MAX_HELD];
     NEXT: ProgramArray<u32, u32>[program::NEXT.len() as u32];
     NEXT_XDP: ProgramArray<u32, u32>[program::NEXT_XDP.len() as u32];
-    PUBLISH4: Hash<PublishKey<Addr4>, Publish<Addr4>>[MAX_PUBLISHES];
-    PUBLISH6: Hash<PublishKey<Addr6>, Publish<Addr6>>[MAX_PUBLISHES];
+    PUBLISH4: Hash<PublishKey<Addr4>, Publish<Addr4>>[PUBLISH_ROWS];
+    PUBLISH6: Hash<PublishKey<Addr6>, Publish<Addr6>>[PUBLISH_ROWS];
     ENDPOINT4: Hash<Addr4, Endpoint>[MAX_ENDPOINTS];
     ENDPOINT6: Hash<Addr6, Endpoint>[MAX_ENDPOINTS];
     HOST4: Hash<Addr4, HostAddr>[MAX_HOST_ADDRESSES];

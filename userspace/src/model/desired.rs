@@ -12,7 +12,7 @@ use portlane_common::{
     family::{Addr4, Addr6, Address},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey},
+    publish::{Publish, PublishKey, UDP_BACK},
     reason::Hook,
     span::Span,
 };
@@ -252,20 +252,23 @@ fn publish_rows(container: &Container, publish: &state::Publish, tables: &mut Ta
             Some(IpAddr::V4(address)) => address.into(),
             _ => Addr4::ANY,
         };
-        let (key, value) = publish_row(publish, host, container.addr4.into());
-        tables.publish4.insert(key, value);
+        publish_row(publish, host, container.addr4.into(), &mut tables.publish4);
     }
     if let (Some(address), false) = (container.addr6, matches!(publish.host_addr, Some(IpAddr::V4(_)))) {
         let host = match publish.host_addr {
             Some(IpAddr::V6(address)) => address.into(),
             _ => Addr6::ANY,
         };
-        let (key, value) = publish_row(publish, host, address.into());
-        tables.publish6.insert(key, value);
+        publish_row(publish, host, address.into(), &mut tables.publish6);
     }
 }
 
-fn publish_row<A>(publish: &state::Publish, host: A, container: A) -> (PublishKey<A>, Publish<A>) {
+fn publish_row<A: Address + Ord>(
+    publish: &state::Publish,
+    host: A,
+    container: A,
+    rows: &mut BTreeMap<PublishKey<A>, Publish<A>>,
+) {
     let Span { first, last } = publish.host;
     let value = Publish {
         addr: container,
@@ -276,7 +279,13 @@ fn publish_row<A>(publish: &state::Publish, host: A, container: A) -> (PublishKe
         id: publish.id,
         generation: publish.generation,
     };
-    (PublishKey::new(host, publish.proto.number(), publish.host), value)
+    rows.insert(PublishKey::new(host, publish.proto.number(), publish.host), value);
+    if publish.proto == Proto::Udp && !host.is_loopback() {
+        let span = Span { first: value.target, last: value.target + (last - first) };
+        let back = Publish { addr: host, first: span.first, last: span.last, target: first, ..value };
+        // Of several host ports for one of the container's, the first is the one.
+        rows.entry(PublishKey::new(container, UDP_BACK, span)).or_insert(back);
+    }
 }
 
 /// What links open on networks whose containers otherwise do not reach each other.

@@ -8,7 +8,7 @@ use portlane_common::{
     family::{Addr4, Addr6, Address},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey},
+    publish::{Publish, PublishKey, UDP_BACK},
     span::Span,
 };
 
@@ -154,6 +154,15 @@ impl Describe<u32> for u32 {
 
 impl<A: Address + Into<IpAddr>> Describe<PublishKey<A>> for Publish<A> {
     fn describe(&self, key: &PublishKey<A>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if key.proto == UDP_BACK {
+            let (container, ports) = (key.addr.into(), Ports(self.span()));
+            let host = if self.addr == A::ANY { "the uplink".to_owned() } else { self.addr.into().to_string() };
+            let (target, id) = (self.target, self.id);
+            return write!(
+                f,
+                "answers of port {ports}/udp of {container} by {host} port {target} (publish entry {id})"
+            );
+        }
         let (host, container) = (key.addr.into(), self.addr.into());
         let (proto, ports) = (proto(key.proto), Ports(self.span()));
         write!(f, "port {ports}/{proto} of {host} to {container} port {} (publish entry {})", self.target, self.id)
@@ -168,6 +177,7 @@ fn proto(number: u8) -> String {
     match number {
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
+        132 => "sctp".to_owned(),
         other => format!("protocol {other}"),
     }
 }

@@ -7,7 +7,7 @@ use portlane_common::{
     endpoint::veth,
     family::{Addr4, Addr6, Address},
     policy::{Policy, PolicyKey},
-    publish::PublishKey,
+    publish::{PublishKey, UDP_BACK},
     reason::Hook,
     span::Span,
 };
@@ -114,9 +114,14 @@ fn a_published_range_is_one_entry_in_each_family() {
         .unwrap();
         let tables = of(&state).tables;
         let six = six.map(|text| Addr6::from(text.parse::<std::net::Ipv6Addr>().unwrap()));
-        assert_eq!(tables.publish4.keys().map(|key| key.addr).next(), four.map(Addr4::from), "{spec}");
-        assert_eq!(tables.publish6.keys().map(|key| key.addr).next(), six, "{spec}");
-        assert!(tables.publish4.len() <= 1 && tables.publish6.len() <= 1);
+        assert_eq!(
+            tables.publish4.keys().find(|key| key.proto != UDP_BACK).map(|key| key.addr),
+            four.map(Addr4::from),
+            "{spec}"
+        );
+        assert_eq!(tables.publish6.keys().find(|key| key.proto != UDP_BACK).map(|key| key.addr), six, "{spec}");
+        let ways = if spec.ends_with("/udp") { 2 } else { 1 };
+        assert!(tables.publish4.len() <= ways && tables.publish6.len() <= ways);
         assert_eq!(tables.generation, BTreeMap::from([(1, 1)]));
     }
     check("a", "80:80", Some([0; 4]), None);
@@ -134,6 +139,21 @@ fn a_published_range_is_one_entry_in_each_family() {
     assert_eq!((row.addr.octets, row.first, row.last, row.target), ([10, 0, 0, 2], 40_000, 55_999, 30_000));
     assert_eq!((row.id, row.generation), (1, 1));
     assert_eq!(tables.config.publish_classes, 1 << 13 | 1);
+    let back = tables.publish4[&PublishKey::new([10, 0, 0, 2].into(), UDP_BACK, Span { first: 30_000, last: 45_999 })];
+    assert_eq!((back.addr, back.first, back.last, back.target), (Addr4::ANY, 30_000, 45_999, 40_000));
+    assert_eq!((back.id, back.generation), (1, 1));
+}
+
+#[test]
+fn answers_of_udp_have_one_way_back() {
+    let mut state = state_with(&["a"]);
+    let publishes = ports(&["127.0.0.1:53:53/udp", "192.0.2.1:54:53/udp", "55:53/udp", "53:53"]);
+    add_container(&mut state, ContainerRequest { publishes, ..named("c1", "a") }, &HostView::default()).unwrap();
+    let rows = of(&state).tables.publish4;
+    let back: Vec<_> = rows.iter().filter(|(key, _)| key.proto == UDP_BACK).collect();
+    // Of the first that others can call.
+    assert_eq!(back.len(), 1);
+    assert_eq!((back[0].1.addr, back[0].1.target), ([192, 0, 2, 1].into(), 54));
 }
 
 #[test]
