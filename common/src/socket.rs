@@ -2,7 +2,7 @@
 
 /// A socket and the container address that its traffic goes to.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketKey<A> {
     /// The kernel's cookie of the socket, lower half.
     pub cookie_low: u32,

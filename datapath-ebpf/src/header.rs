@@ -298,6 +298,9 @@ impl Header for V6 {
     #[inline(always)]
     fn quoted<P: Packet>(packet: &P, offset: usize) -> Option<Quoted<Addr6>> {
         let ip = packet.read::<Ipv6>(offset)?;
+        if u32::from_be(ip.version_class_label) >> 28 != 6 {
+            return None;
+        }
         let mut quoted = Quoted { src: ip.src, dst: ip.dst, proto: ip.next_header, l4: offset + Self::HEADER_LEN };
         let mut walked = 0;
         while walked < MOST_EXTENSIONS {

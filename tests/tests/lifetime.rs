@@ -67,6 +67,61 @@ fn removing_a_container_has_the_datagrams_of_its_clients_and_servers_refused() -
 }
 
 #[test]
+fn removing_a_container_ends_the_sockets_of_the_hosts_processes() -> Result<()> {
+    test(|net| {
+        each(|family, proto| {
+            let web = net.container("web", "-p 8080-8081:80-81 -p 8080-8081:80-81/udp", "")?;
+            let other = net.container("other", "", "")?;
+            let mut own = other.inside().dialog("end.py", &[proto, "listen", "80"])?;
+            let mut own_client = connect(&net.host(), proto, family, other.address(family), 80)?;
+            talk(&mut own_client, &mut own)?;
+            let mut talks = Vec::new();
+            // One listener for each way, since over TCP it takes one client.
+            let ways = [(family.loopback(), 8080, 80), (family.host(), 8081, 81), (web.address(family), 82, 82)];
+            for (address, port, at) in ways {
+                let mut server = web.inside().dialog("end.py", &[proto, "listen", &at.to_string()])?;
+                let mut client = connect(&net.host(), proto, family, address, port)?;
+                talk(&mut client, &mut server)?;
+                talks.push((client, server));
+            }
+            net.portlane(&["rm", "-f", "web"])?;
+            for (client, _server) in &mut talks {
+                client.expect("fate", "aborted")?;
+            }
+            talk(&mut own_client, &mut own).context("of another container")?;
+            net.portlane(&["rm", "-f", "other"]).map(drop)
+        })
+    })
+}
+
+#[test]
+fn a_host_process_with_a_udp_socket_to_a_published_port_hears_that_it_moved() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "-p 8080-8081:80-81/udp -p 9090:90/udp -p 8080:80", "")?;
+        both(|family| {
+            let mut clients = Vec::new();
+            for (proto, at, port) in [("udp", 81, 8081), ("udp", 90, 9090), ("tcp", 80, 8080)] {
+                let mut server = web.inside().dialog("end.py", &[proto, "listen", &at.to_string()])?;
+                let mut client = connect(&net.host(), proto, family, family.loopback(), port)?;
+                talk(&mut client, &mut server)?;
+                clients.push((client, server));
+            }
+            let mut direct = web.inside().dialog("end.py", &["udp", "listen", "80"])?;
+            let mut direct_client = connect(&net.host(), "udp", family, web.address(family), 80)?;
+            talk(&mut direct_client, &mut direct)?;
+            net.portlane(&["unpublish", "web", "8080-8081:80-81/udp"])?;
+            clients[0].0.expect("fate", "aborted")?;
+            // Who came by another port, without NAT, or over TCP goes on.
+            for (client, server) in &mut clients[1..] {
+                talk(client, server)?;
+            }
+            talk(&mut direct_client, &mut direct)?;
+            net.portlane(&["publish", "web", "8080-8081:80-81/udp"]).map(drop)
+        })
+    })
+}
+
+#[test]
 fn a_udp_client_with_a_live_flow_is_served_by_the_new_container_with_its_next_datagram() -> Result<()> {
     test(|net| {
         let _old = net.container("old", "-p 5353:53/udp", "udp [::]:53")?;

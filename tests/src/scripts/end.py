@@ -6,7 +6,7 @@
 #
 # say WORD   sends it: `said`, or the error that came
 # hear       waits for a word: that, `closed`, the error that came, `silence`
-# fate       sends a word and waits for its rejection: `reset`, `refused`, `silence`
+# fate       sends a word and waits for its rejection: `reset`, `refused`, `aborted` by this host itself, `silence`
 # quiet      that no word comes for a while: `silence`, or what came
 import errno, select, socket, sys
 
@@ -15,7 +15,12 @@ RESET = (errno.ECONNRESET, errno.EPIPE)  # the latter after the far end's FIN
 
 
 def named(error):
-    return "reset" if error.errno in RESET else "refused" if error.errno == errno.ECONNREFUSED else str(error)
+    if error.errno in RESET:
+        return "reset"
+    # A UDP socket that its host ended has no peer any more, and says so before it tells of the end.
+    aborted = dict.fromkeys((errno.ECONNABORTED, errno.EDESTADDRREQ), "aborted")
+    names = {errno.ECONNREFUSED: "refused", **aborted}
+    return names.get(error.errno, str(error))
 
 
 class End:

@@ -1,6 +1,6 @@
 //! The flows that the programs remember.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytemuck::Pod;
 use portlane_common::{
@@ -28,6 +28,17 @@ impl Datapath {
         Ok([self.table(&layout::FLOW6)?.read_all()?, self.table(&layout::NEW6)?.read_all()?])
     }
 
+    /// Cookies of the host's sockets that were sent straight to a container.
+    pub fn led_sockets(&self) -> Result<BTreeSet<u64>> {
+        let cookie = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        let four = self.table(&layout::SOCKET4)?.read_all()?.into_keys();
+        let six = self.table(&layout::SOCKET6)?.read_all()?.into_keys();
+        Ok(four
+            .map(|key| cookie(key.cookie_low, key.cookie_high))
+            .chain(six.map(|key| cookie(key.cookie_low, key.cookie_high)))
+            .collect())
+    }
+
     /// Ends every conversation that one of these endpoints has a part in: what still comes for it is the host's, whose
     /// stack says that nobody is there. They are swept away soon.
     pub fn end_flows(&self, endpoints: &[u32]) -> Result<()> {
@@ -52,9 +63,7 @@ impl Datapath {
             if !endpoints.contains(&flow.owner) && !endpoints.contains(&flow.endpoint) {
                 continue;
             }
-            let (src, dst, sport, dport) = (flow.dst, flow.src, flow.dport, flow.sport);
-            let mirror = FlowKey { src, dst, sport, dport, zone: flow.pair_zone, ..*key };
-            for key in [*key, mirror] {
+            for key in [*key, key.mirror(flow)] {
                 if let Some(mut over) = entries.get(&key).copied() {
                     over.end(clock, jiffies);
                     table.change(&key, &over)?;

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
@@ -23,7 +22,10 @@ use super::{
     pins::{self, Pins},
     table::Table,
 };
-use crate::linux::bpf_syscall::{self, Map};
+use crate::linux::{
+    bpf_syscall::{self, Map},
+    random,
+};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portlane-datapath"));
 
@@ -135,7 +137,10 @@ impl Datapath {
         self.pins.clear_version()?;
         self.remove_misfits(settings.flows)?;
         let jiffies: u64 = jiffies_per_second()?;
-        let secret = settings.port_secret.map_or_else(random, Ok)?;
+        let secret = match settings.port_secret {
+            Some(secret) => secret,
+            None => random().map(u32::from_ne_bytes).map_err(|error| BpfError::Object(error.to_string()))?,
+        };
         let mut loader = EbpfLoader::new();
         loader
             .override_global(global::JIFFIES_PER_SECOND, &jiffies, true)
@@ -240,14 +245,6 @@ pub fn clock() -> Result<u32> {
 
 fn no_clock(error: nix::Error) -> BpfError {
     BpfError::Object(format!("the kernel does not tell its clock: {error}"))
-}
-
-/// A number that nobody can foretell.
-fn random() -> Result<u32> {
-    let mut bytes = [0; 4];
-    let path = Path::new("/dev/urandom");
-    fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(BpfError::pin("read", path))?;
-    Ok(u32::from_ne_bytes(bytes))
 }
 
 /// `bpf_jiffies64`, as user space can work it out.

@@ -3,7 +3,7 @@
 use log::info;
 use portlane_common::reason::Hook;
 
-use super::{Engine, Result};
+use super::{Engine, Result, gone::Gone};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::netns,
@@ -32,7 +32,9 @@ impl Engine {
         }
         if let Some(datapath) = datapath {
             // After the rest: nothing leads to it any more that could open another conversation.
-            datapath.end_flows(&self.gone(state))?;
+            let gone = Gone::between(&self.state, state);
+            gone.end_flows(datapath)?;
+            gone.end_sockets(datapath)?;
         }
         Ok(taken)
     }
@@ -84,13 +86,6 @@ impl Engine {
             datapath.attach_sockets()?;
         }
         Ok(Some(datapath))
-    }
-
-    /// Endpoints of containers that are no more.
-    fn gone(&self, next: &State) -> Vec<u32> {
-        let lives = |id: &String| next.live().any(|container| container.id == *id);
-        let before = self.state.live().filter(|container| container.is_bridged());
-        before.filter(|container| !lives(&container.id)).map(|container| container.endpoint).collect()
     }
 
     /// The numbers of new endpoints and publish entries may have been others'.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Engine, EngineError, Result, Settings, files, random};
+use super::{Engine, EngineError, Result, Settings, files};
 use crate::{
-    linux::{ContainerSpec, Running, Stdio, process, spawn},
+    linux::{ContainerSpec, Running, Stdio, process, random, spawn},
     model::{Container, ContainerRequest, HostView, State, Status, container},
 };
 
@@ -36,7 +36,7 @@ impl Engine {
         let (command, args) = (command.clone(), args.to_vec());
         process::find_command(&command)?;
         if request.id.is_empty() {
-            request.id = (0..4).map(|_| random().map(|word| format!("{word:016x}"))).collect::<Result<_>>()?;
+            request.id = random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         }
         if request.name.is_empty() {
             request.name = format!("c-{}", &request.id[..8]);

@@ -9,9 +9,10 @@
 mod apply;
 mod error;
 mod files;
+mod gone;
 mod life;
 
-use std::{fs, io::Read as _, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+use std::{fs, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 use nix::unistd::Uid;
 
@@ -21,7 +22,7 @@ pub use life::{Started, finish, stop};
 use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
-    linux::{Host, Listeners, Lock, netns, process, sockets},
+    linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
     store::Store,
 };
@@ -67,7 +68,7 @@ impl Engine {
         let stored = store.read()?;
         let state = match stored.state {
             Some(state) => state,
-            None => State { seed: random()?, ..State::default() },
+            None => State { seed: random::<8>().map(u64::from_ne_bytes)?, ..State::default() },
         };
         let host = Host::open()?;
         let mut engine = Self { settings, host, store, state, _lock: lock };
@@ -275,7 +276,8 @@ impl Engine {
     ) -> Result<T> {
         self.check_addresses(requests).await?;
         let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
-        let (ephemeral, reserved, seed) = (sockets::ephemeral_range()?, sockets::reserved_ports()?, random()?);
+        let (ephemeral, reserved, seed) =
+            (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
         let listening = |proto, address, port| listeners.holder(proto, address, port);
         change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed })
     }
@@ -314,12 +316,4 @@ fn forget_dead(state: &mut State) -> Vec<String> {
     }
     state.containers.retain(|id, _| !gone.contains(id));
     gone
-}
-
-/// A number that nobody can foretell.
-fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    let path = std::path::Path::new("/dev/urandom");
-    fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(files::failed("read", path))?;
-    Ok(u64::from_ne_bytes(bytes))
 }

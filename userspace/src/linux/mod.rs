@@ -26,7 +26,10 @@ pub use netlink::Host;
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};
 pub use sockets::{Listener, Listeners};
 
-use std::io;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+};
 
 use nix::errno::Errno;
 
@@ -96,6 +99,17 @@ impl<T, E: IntoIo> Attempt<T> for Result<T, E> {
     fn attempt(self, attempt: impl FnOnce() -> String) -> Result<T, LinuxError> {
         self.map_err(|error| LinuxError::System { attempt: attempt(), source: error.into_io() })
     }
+}
+
+/// Bytes that nobody can foretell.
+///
+/// # Errors
+/// The kernel's source of them cannot be read.
+pub fn random<const N: usize>() -> Result<[u8; N], LinuxError> {
+    let mut bytes = [0; N];
+    let path = "/dev/urandom";
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).attempt(|| format!("read {path}"))?;
+    Ok(bytes)
 }
 
 /// Errors of the libraries, as what the kernel said.

@@ -9,6 +9,7 @@ use std::{
 
 use portlane_common::span::Span;
 
+pub use super::diag::Connected;
 use super::{Attempt, LinuxError, diag, pids, sysctl};
 use crate::model::Proto;
 
@@ -73,6 +74,15 @@ impl Listeners {
         let unknown = || format!("a socket of another process namespace ({})", listener.address);
         Some(holders.get(&listener.inode).cloned().unwrap_or_else(unknown))
     }
+}
+
+/// Ends the TCP and UDP sockets with a peer that `is_meant` names. Their processes are told ECONNABORTED; over UDP, if they
+/// send before they hear of it, EDESTADDRREQ.
+///
+/// # Errors
+/// The kernel has no sock_diag, or cannot end sockets (`CONFIG_INET_DIAG_DESTROY`).
+pub fn end(is_meant: impl Fn(Connected) -> bool) -> Result<(), LinuxError> {
+    diag::end(is_meant).attempt(|| "end the sockets of a container that is gone".to_owned())
 }
 
 impl FromIterator<Listener> for Listeners {
