@@ -4,6 +4,7 @@ use portlane_common::{flow, reason::Reason};
 use portlane_datapath::{
     stage::parse::{ACK, FIN, RST, SYN},
     testing::{
+        checksum,
         frame::{Body, Frame},
         tables::Memory,
         talk::{Connection, INTERFACES, arriving, by_host, from_container, from_uplink, memory, port, sent, to_uplink},
@@ -32,7 +33,7 @@ fn two_containers_with_the_same_source_port_leave_by_different_ones() {
                 let answer = Frame { body: turned(answer.body, 9000, port), ..answer };
                 let (verdict, bytes) = from_uplink(&tables, &answer);
                 assert_eq!(verdict, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(by)), "{version:?} {body:?}");
-                assert!(portlane_datapath::testing::frame::checksums_are_right(&bytes));
+                assert!(checksum::right(&bytes));
             }
         }
     }

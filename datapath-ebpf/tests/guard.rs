@@ -11,7 +11,8 @@ use portlane_datapath::{
     testing::{
         bytes::Bytes,
         cases::At,
-        frame::{Body, Frame, checksums_are_right},
+        checksum,
+        frame::{Body, Frame},
         run::carry_on,
         tables::Memory,
         talk::{INTERFACES, arriving, meets_bytes, memory, sent},
@@ -165,12 +166,8 @@ fn ports_behind_the_end_of_the_ip_packet_are_not_ports() {
             let mut bytes = sent(version, WEB, version.outside(), body).bytes();
             match version {
                 Version::Four => {
-                    let total = u16::from_be_bytes([bytes[16], bytes[17]]);
                     bytes[16..18].copy_from_slice(&24u16.to_be_bytes());
-                    let sum = u32::from(!u16::from_be_bytes([bytes[24], bytes[25]])) + u32::from(!total) + 24;
-                    let sum = (sum & 0xffff) + (sum >> 16);
-                    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-                    bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+                    checksum::mend(&mut bytes);
                 }
                 Version::Six => bytes[18..20].copy_from_slice(&4u16.to_be_bytes()),
             }
@@ -290,15 +287,10 @@ impl Packet for Partial {
 }
 
 /// The folded sum of the pseudo header, as the kernel leaves it for the hardware.
-fn half_done(bytes: &mut [u8], version: Version, proto: u8) -> (usize, u16) {
+fn half_done(bytes: &[u8], version: Version, proto: u8) -> (usize, u16) {
     let (addresses, l4) = if version == Version::Four { (26..34, 34) } else { (22..54, 54) };
-    let length = bytes.len() - l4;
-    let words = bytes[addresses].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let mut sum = words.sum::<u32>() + u32::from(proto) + length as u32;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    (l4 + if proto == 6 { 16 } else { 6 }, sum as u16)
+    let pseudo = [&bytes[addresses], &((bytes.len() - l4) as u32).to_be_bytes(), &[0, 0, 0, proto]];
+    (l4 + if proto == 6 { 16 } else { 6 }, !checksum::internet(&pseudo))
 }
 
 #[test]
@@ -306,7 +298,7 @@ fn a_checksum_left_to_the_hardware_covers_the_new_addresses_and_bytes_are_pulled
     for version in Version::BOTH {
         for (body, proto) in [(Body::Tcp(1, 2, SYN), 6), (Body::Udp(1, 2), 17)] {
             let mut bytes = sent(version, WEB, version.outside(), body).bytes();
-            let (at, sum) = half_done(&mut bytes, version, proto);
+            let (at, sum) = half_done(&bytes, version, proto);
             bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
             let ifindex = INTERFACES.veth(WEB);
             let inner = Bytes { bytes, ifindex, origin: ifindex, ..Bytes::default() };
@@ -315,8 +307,8 @@ fn a_checksum_left_to_the_hardware_covers_the_new_addresses_and_bytes_are_pulled
             let first = hook::from_container::run(&mut packet, &tables);
             let verdict = carry_on(first, &mut packet, &tables);
             assert_eq!(verdict, Verdict::to(verdict::UPLINK, INTERFACES.uplink), "{version:?} {body:?}");
-            let mut out = packet.inner.bytes;
-            let (at, sum) = half_done(&mut out, version, proto);
+            let out = packet.inner.bytes;
+            let (at, sum) = half_done(&out, version, proto);
             assert_eq!(out[at..at + 2], sum.to_be_bytes(), "{version:?} {body:?}");
         }
     }
@@ -331,7 +323,7 @@ fn the_kernel_is_asked_for_the_next_hop_once_a_second_and_both_entries_are_stamp
         tables.pass(1);
         let (verdict, bytes) = container(&tables, WEB, more.clone());
         assert_eq!(verdict, Verdict::to(verdict::NEIGHBOUR, INTERFACES.uplink), "{version:?}");
-        assert!(checksums_are_right(&bytes));
+        assert!(checksum::right(&bytes));
         assert_eq!(container(&tables, WEB, more).0.action(), verdict::UPLINK, "{version:?}");
         // Both entries of the pair were stamped.
         let reply: FlowKey<_> = FlowKey {

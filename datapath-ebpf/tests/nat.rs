@@ -6,7 +6,8 @@ use portlane_datapath::{
     stage::parse::{ACK, RST, SYN},
     testing::{
         cases::At,
-        frame::{Body, Frame, checksums_are_right},
+        checksum,
+        frame::{Body, Frame},
         quote::{IcmpError, fragments},
         tables::Memory,
         talk::{
@@ -73,7 +74,7 @@ fn published_reserved_and_taken_ports_are_no_masquerade_ports() {
             let (verdict, bytes) = from_container(&tables, WEB, &asked);
             assert_eq!(verdict.action(), verdict::UPLINK, "{version:?} {wanted}");
             assert_eq!(port(&bytes) == wanted, kept, "{version:?} {wanted}: {}", port(&bytes));
-            assert!(checksums_are_right(&bytes));
+            assert!(checksum::right(&bytes));
         }
     }
 }
@@ -177,7 +178,7 @@ fn an_icmp_error_may_quote_a_packet_with_options_and_keeps_what_follows_it() {
     let error = by_router(version, IcmpError::expired(version.host()), quoted);
     let (verdict, bytes) = meets_bytes(&tables, At::FromUplink(INTERFACES.uplink), error.frame());
     assert_eq!(verdict, into(WEB));
-    assert!(checksums_are_right(&bytes));
+    assert!(checksum::right(&bytes));
     let inner = Frame { ttl: 63, ..asked }.bytes();
     let told = IcmpError { quoted: [inner, vec![0xee; 40]].concat(), ttl: 63, ..error };
     assert_eq!(bytes[34..], told.frame()[34..]);

@@ -5,7 +5,8 @@ use portlane_datapath::{
     testing::{
         bytes::Bytes,
         cases::{At, cases},
-        frame::{Body, Frame, checksums_are_right},
+        checksum,
+        frame::{Body, Frame},
         run::run,
         tables::Memory,
         talk::{INTERFACES, arriving, meets_bytes, memory},
@@ -56,7 +57,7 @@ fn padding_after_the_packet_travels_along() {
         let (verdict, bytes) = meets_bytes(&memory(), At::FromUplink(INTERFACES.uplink), padded);
         assert_eq!(verdict.action(), verdict::ENDPOINT);
         let (packet, padding) = bytes.split_at(frame.bytes().len());
-        assert!(checksums_are_right(packet));
+        assert!(checksum::right(packet));
         assert_eq!(padding, [0xaa; 6]);
     }
 }
@@ -87,7 +88,7 @@ proptest! {
         let good = damage.is_empty() && !matches!(step.at, At::ToContainer(..)) && step.reason.is_none();
         for (_, out) in every_hook(&memory(), &bytes) {
             prop_assert_eq!(out.len(), bytes.len());
-            prop_assert!(!good || checksums_are_right(&out));
+            prop_assert!(!good || checksum::right(&out));
         }
     }
 }

@@ -20,9 +20,10 @@ use portlane_common::reason::Reason;
 
 use super::{
     cases::At,
+    checksum,
     published::Published,
     sequence::{ADDED, Change, Outcome},
-    wire::{Body, Head, SCTP, TCP, Tuple, UDP, Wire, icmp, is_error, quoted, sums_are_right},
+    wire::{Body, Head, SCTP, TCP, Tuple, UDP, Wire, quoted},
     world::{Interfaces, MEMBERS, Member, OUTSIDE_MAC, UPLINK_MAC, Version},
 };
 use crate::{
@@ -106,9 +107,7 @@ fn flags(head: Head, bytes: &[u8]) -> u8 {
 }
 
 fn is_icmp_error(bytes: &[u8]) -> bool {
-    let Some(head) = Head::read(bytes) else { return false };
-    let (four, kind) = (head.src.is_ipv4(), bytes.get(head.l4.0).copied().unwrap_or_default());
-    head.proto == icmp(four) && is_error(four, kind) && head.piece.is_none()
+    Head::read(bytes).is_some_and(|head| head.quote_at(bytes).is_some())
 }
 
 /// A packet that nothing is wrong with, and that is no fragment.
@@ -199,8 +198,8 @@ impl Model {
             (Place::Outside, verdict::HOST) => Some(Place::Host),
             _ => None,
         };
-        if action != verdict::DROP && sums_are_right(bytes) && !sums_are_right(&outcome.bytes) {
-            return Err("its checksums were right, and are not any more".to_owned());
+        if action != verdict::DROP && !checksum::kept(bytes, &outcome.bytes) {
+            return Err("a checksum was right, and is not any more".to_owned());
         }
         let to_container = |head: Head| is_inside(head.dst);
         if place == Place::Outside && action == verdict::PASS && Head::read(bytes).is_some_and(to_container) {
