@@ -217,7 +217,7 @@ impl Model {
         if let (Place::Container(veth), Some((Place::Outside, after))) = (place, came)
             && !self.bare.contains(&u32::from(member(veth).network))
         {
-            let shown = quoted(&outcome.bytes).map(|(_, tuple)| tuple.dst.0);
+            let shown = quoted(&outcome.bytes).map(|tuple| tuple.dst.0);
             if is_inside(after.src) || shown.is_some_and(is_inside) {
                 return Err("it leaves with an inside address".to_owned());
             }
@@ -347,11 +347,11 @@ impl Model {
 
     /// An ICMP error goes where the answers to the packet go that it quotes, and quotes what that one's sender sent.
     fn error(&self, place: Place, bytes: &[u8], head: Head, came: Option<(Place, Head, &[u8])>) -> Result<(), String> {
-        let about = quoted(bytes).map(|(_, tuple)| tuple);
+        let about = quoted(bytes);
         let known = about.and_then(|about| self.ends.get(&(place, about.turned())));
         let known = known.map(|(at, side)| (&self.conversations[*at], *side));
         let Some((conversation, side)) = known.filter(|(conversation, _)| !conversation.doubtful) else {
-            let there = came.and_then(|(out, _, after)| Some((out, quoted(after)?.1)));
+            let there = came.and_then(|(out, _, after)| Some((out, quoted(after)?)));
             let here = about.map(|about| (place, about.turned()));
             let attempted = [here, there].into_iter().flatten().any(|end| self.attempts.contains_key(&end));
             let intrudes = place == Place::Outside && matches!(came, Some((Place::Container(_), ..))) && !attempted;
@@ -364,7 +364,7 @@ impl Model {
             }
             None => Ok(()),
             Some((out, after, frame)) => {
-                let quoted = quoted(frame).map(|(_, tuple)| tuple);
+                let quoted = quoted(frame);
                 let meant = about.is_some_and(|about| about.src.0 == head.dst);
                 if out != other || quoted != Some(sent) || (meant && after.dst != sent.src.0) {
                     return Err(format!("it comes to {out:?} and quotes {quoted:?}, not to {other:?} with {sent:?}"));

@@ -339,15 +339,13 @@ pub const fn is_error(four: bool, kind: u8) -> bool {
     if four { matches!(kind, 3 | 11 | 12) } else { matches!(kind, 1..=4) }
 }
 
-/// The packet that an ICMP error quotes, as a frame, and its tuple: its ports are read however short it is cut.
-pub fn quoted(frame: &[u8]) -> Option<(Vec<u8>, Tuple)> {
+/// The tuple of the packet that an ICMP error quotes: its ports are read however short it is cut.
+pub fn quoted(frame: &[u8]) -> Option<Tuple> {
     let head = Head::read(frame)?;
     let four = head.src.is_ipv4();
-    let whole = head.quote(frame)?;
+    let mut cut = head.quote(frame)?;
     // Its header tells of more than is there: read as if that were all.
-    let mut cut = whole.clone();
-    let (place, length) =
-        if four { (16, whole.len() - ETHERNET) } else { (18, whole.len().checked_sub(ETHERNET + 40)?) };
+    let (place, length) = if four { (16, cut.len() - ETHERNET) } else { (18, cut.len().checked_sub(ETHERNET + 40)?) };
     cut.get_mut(place..place + 2)?.copy_from_slice(&(length as u16).to_be_bytes());
     if !four {
         // The packet path does not look at a quoted IPv6 header's version.
@@ -362,5 +360,5 @@ pub fn quoted(frame: &[u8]) -> Option<(Vec<u8>, Tuple)> {
     if inner.piece.is_some_and(|(_, offset, _)| offset != 0) {
         return None;
     }
-    Some((whole, Tuple { proto: inner.proto, src: (inner.src, sport), dst: (inner.dst, dport) }))
+    Some(Tuple { proto: inner.proto, src: (inner.src, sport), dst: (inner.dst, dport) })
 }
