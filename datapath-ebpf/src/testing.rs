@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod cases;
+pub mod checksum;
 pub mod choices;
 pub mod frame;
 pub mod fuzz;
@@ -16,8 +17,8 @@ pub mod quote;
 pub mod run;
 pub mod sequence;
 pub mod shelf;
-pub mod sums;
 pub mod tables;
 pub mod talk;
+pub mod turn;
 pub mod wire;
 pub mod world;

@@ -5,7 +5,7 @@ use portlane_datapath::{
     testing::{
         bytes::Bytes,
         cases::cases,
-        frame::checksums_are_right,
+        checksum,
         run::run,
         tables::Memory,
         world::{Interfaces, Version, World},
@@ -28,7 +28,7 @@ fn every_case_comes_out_byte_for_byte() {
                 assert_eq!(verdict, wanted, "{version:?}: {}, packet {number}", case.name);
                 assert_eq!(bytes, step.output, "{version:?}: {}, packet {number}", case.name);
                 if step.reason != Some(Reason::Malformed) {
-                    assert!(checksums_are_right(&bytes), "{version:?}: {}, packet {number}", case.name);
+                    assert!(checksum::right(&bytes), "{version:?}: {}, packet {number}", case.name);
                 }
             }
         }

@@ -4,9 +4,10 @@ use portlane_common::{flow, reason::Reason};
 use portlane_datapath::{
     stage::parse::{ACK, FIN, RST, SYN},
     testing::{
+        checksum,
         frame::{Body, Frame},
         tables::Memory,
-        talk::{INTERFACES, arriving, from_container, from_uplink, memory, port, sent, to_uplink},
+        talk::{Connection, INTERFACES, arriving, by_host, from_container, from_uplink, memory, port, sent, to_uplink},
         world::{OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
     },
     verdict::{self, Verdict},
@@ -32,7 +33,7 @@ fn two_containers_with_the_same_source_port_leave_by_different_ones() {
                 let answer = Frame { body: turned(answer.body, 9000, port), ..answer };
                 let (verdict, bytes) = from_uplink(&tables, &answer);
                 assert_eq!(verdict, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(by)), "{version:?} {body:?}");
-                assert!(portlane_datapath::testing::frame::checksums_are_right(&bytes));
+                assert!(checksum::right(&bytes));
             }
         }
     }
@@ -61,9 +62,7 @@ fn the_hosts_own_conversation_makes_way_for_a_containers() {
         let tables = memory();
         let body = Body::Tcp(30_001, 9000, SYN);
         from_container(&tables, WEB, &sent(version, WEB, version.outside(), body));
-        let macs = (OUTSIDE_MAC, UPLINK_MAC);
-        let (src, dst) = (version.host(), version.outside());
-        let own = Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload: Vec::new() };
+        let own = by_host(version, body);
         // The kernel finds the host's socket at the tuple that it wants.
         tables.sockets.borrow_mut().push((6, 30_001));
         let (verdict, bytes) = to_uplink(&tables, &own);
@@ -82,10 +81,7 @@ fn a_host_client_whose_port_lies_in_a_published_range_gets_its_answer_and_strang
     for version in Version::BOTH {
         let tables = memory();
         tables.waiting.borrow_mut().push(45_000);
-        let macs = (OUTSIDE_MAC, UPLINK_MAC);
-        let (src, dst, body) = (version.host(), version.outside(), Body::Udp(45_000, 53));
-        let payload = vec![7];
-        let own = Frame { macs, src, dst, ttl: 64, options: 0, divisible: false, body, payload };
+        let own = by_host(version, Body::Udp(45_000, 53));
         let host = Verdict::to(verdict::HOST, 0);
         assert_eq!(to_uplink(&tables, &own), (host, own.bytes()), "{version:?}");
         let answer = arriving(version, version.host(), Body::Udp(53, 45_000));
@@ -146,57 +142,39 @@ fn a_flow_is_over_when_its_time_is_and_not_before() {
 
 #[test]
 fn a_closed_or_reset_connection_is_forgotten_within_minutes() {
-    let version = Version::Six;
     for ending in [FIN | ACK, RST] {
-        let tables = memory();
-        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags)));
-        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
-        says(SYN);
-        hears(SYN | ACK);
-        says(ACK);
-        says(ending);
+        let talk = Connection::open(Version::Six);
+        talk.says(ending);
         if ending != RST {
-            hears(FIN | ACK);
+            talk.hears(FIN | ACK);
         }
-        tables.pass(flow::TCP_TRANSITORY_SECONDS - 1);
-        assert_eq!(hears(RST).action(), verdict::ENDPOINT, "{ending:#x}");
-        tables.pass(flow::TCP_TRANSITORY_SECONDS);
-        assert_eq!(hears(ACK), Verdict::PASS, "{ending:#x}");
+        talk.tables.pass(flow::TCP_TRANSITORY_SECONDS - 1);
+        assert_eq!(talk.hears(RST).action(), verdict::ENDPOINT, "{ending:#x}");
+        talk.tables.pass(flow::TCP_TRANSITORY_SECONDS);
+        assert_eq!(talk.hears(ACK), Verdict::PASS, "{ending:#x}");
     }
 }
 
 #[test]
 fn a_reset_that_was_not_believed_does_not_end_a_connection() {
     for version in Version::BOTH {
-        let tables = memory();
-        let says =
-            |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
-        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
-        says(SYN);
-        hears(SYN | ACK);
-        says(ACK);
-        hears(RST);
-        tables.pass(2);
-        assert_eq!(says(ACK).reason(), 0);
-        tables.pass(flow::TCP_SECONDS - 1);
-        assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
+        let talk = Connection::open(version);
+        talk.hears(RST);
+        talk.tables.pass(2);
+        assert_eq!(talk.says(ACK).0.reason(), 0);
+        talk.tables.pass(flow::TCP_SECONDS - 1);
+        assert_eq!(talk.hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
     }
 }
 
 #[test]
 fn a_half_closed_connection_lives_for_hours() {
     for version in Version::BOTH {
-        let tables = memory();
-        let says =
-            |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
-        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
-        says(SYN);
-        hears(SYN | ACK);
-        says(ACK);
-        says(FIN | ACK);
+        let talk = Connection::open(version);
+        talk.says(FIN | ACK);
         for _ in 0..3 {
-            tables.pass(flow::TCP_SECONDS - 1);
-            assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
+            talk.tables.pass(flow::TCP_SECONDS - 1);
+            assert_eq!(talk.hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
         }
     }
 }
@@ -204,43 +182,38 @@ fn a_half_closed_connection_lives_for_hours() {
 #[test]
 fn a_tcp_simultaneous_open_connects() {
     for version in Version::BOTH {
-        let tables = memory();
-        let says =
-            |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags))).0;
-        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
-        assert_eq!(says(SYN).action(), verdict::UPLINK);
-        assert_eq!(hears(SYN).action(), verdict::ENDPOINT);
-        assert_eq!(says(SYN | ACK).action(), verdict::UPLINK);
-        assert_eq!(hears(SYN | ACK).action(), verdict::ENDPOINT);
-        says(ACK);
-        hears(ACK);
-        tables.pass(flow::TCP_SECONDS - 1);
-        assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}: it is established");
+        let talk = Connection::new(version);
+        assert_eq!(talk.says(SYN).0.action(), verdict::UPLINK);
+        assert_eq!(talk.hears(SYN).action(), verdict::ENDPOINT);
+        assert_eq!(talk.says(SYN | ACK).0.action(), verdict::UPLINK);
+        assert_eq!(talk.hears(SYN | ACK).action(), verdict::ENDPOINT);
+        talk.says(ACK);
+        talk.hears(ACK);
+        talk.tables.pass(flow::TCP_SECONDS - 1);
+        assert_eq!(talk.hears(ACK).action(), verdict::ENDPOINT, "{version:?}: it is established");
     }
 }
 
 #[test]
 fn a_new_syn_opens_anew_on_the_tuple_of_a_connection_that_is_over() {
     for version in Version::BOTH {
-        let tables = memory();
-        let says = |flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, flags)));
-        let hears = |flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(6, 5, flags))).0;
-        says(SYN);
+        let talk = Connection::new(version);
+        talk.says(SYN);
         // Said again, it is the same connection.
-        assert_eq!(port(&says(SYN).1), 5);
-        hears(SYN | ACK);
-        says(ACK);
-        says(FIN | ACK);
-        hears(FIN | ACK);
+        assert_eq!(port(&talk.says(SYN).1), 5);
+        talk.hears(SYN | ACK);
+        talk.says(ACK);
+        talk.says(FIN | ACK);
+        talk.hears(FIN | ACK);
         // By the opener: the old way, and not established before it is answered.
-        assert_eq!(port(&says(SYN).1), 5, "{version:?}");
-        hears(SYN | ACK);
-        says(ACK);
-        hears(RST);
+        assert_eq!(port(&talk.says(SYN).1), 5, "{version:?}");
+        talk.hears(SYN | ACK);
+        talk.says(ACK);
+        talk.hears(RST);
         // By the far side: that is no answer to anything, and the host's to refuse. If the reset was forged, so may this be.
-        assert_eq!(hears(SYN), Verdict::PASS, "{version:?}");
-        assert_eq!(hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
-        assert_eq!(port(&says(ACK).1), 5, "{version:?}");
+        assert_eq!(talk.hears(SYN), Verdict::PASS, "{version:?}");
+        assert_eq!(talk.hears(ACK).action(), verdict::ENDPOINT, "{version:?}");
+        assert_eq!(port(&talk.says(ACK).1), 5, "{version:?}");
     }
 }
 

@@ -11,63 +11,29 @@ use portlane_datapath::{
     testing::{
         bytes::Bytes,
         cases::At,
-        frame::{Body, Frame, checksums_are_right},
-        run::{carry_on, run},
+        checksum,
+        frame::{Body, Frame},
+        run::carry_on,
         tables::Memory,
-        world::{INNER, Interfaces, Member, OTHER, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB, World},
+        talk::{INTERFACES, arriving, meets_bytes, memory, sent},
+        world::{INNER, Member, OTHER, PEER, QUIET, STORE, Version, WEB},
     },
     verdict::{self, Verdict},
 };
 
-const INTERFACES: Interfaces = Interfaces::ANY;
 const ALL_NODES: &str = "ff02::1";
 const ICMPV6: u8 = 58;
 
-fn memory() -> Memory {
-    Memory::new(World::new(&INTERFACES))
-}
-
-fn sent(by: Member, src: IpAddr, dst: IpAddr, body: Body) -> Frame {
-    Frame {
-        macs: (by.gateway(), by.mac()),
-        src,
-        dst,
-        ttl: 64,
-        options: 0,
-        divisible: false,
-        body,
-        payload: vec![1, 2, 3],
-    }
-}
-
-fn arriving(dst: IpAddr, src: IpAddr, body: Body) -> Frame {
-    Frame {
-        macs: (UPLINK_MAC, OUTSIDE_MAC),
-        src,
-        dst,
-        ttl: 64,
-        options: 0,
-        divisible: false,
-        body,
-        payload: vec![1, 2, 3],
-    }
-}
-
 fn container(tables: &Memory, by: Member, bytes: Vec<u8>) -> (Verdict, Vec<u8>) {
-    let ifindex = INTERFACES.veth(by);
-    let mut packet = Bytes { bytes, ifindex, origin: ifindex, ..Bytes::default() };
-    (run(At::FromContainer(ifindex), &mut packet, tables), packet.bytes)
+    meets_bytes(tables, At::FromContainer(INTERFACES.veth(by)), bytes)
 }
 
 fn uplink(tables: &Memory, bytes: Vec<u8>) -> (Verdict, Vec<u8>) {
-    let ifindex = INTERFACES.uplink;
-    let mut packet = Bytes { bytes, ifindex, origin: ifindex, ..Bytes::default() };
-    (run(At::FromUplink(ifindex), &mut packet, tables), packet.bytes)
+    meets_bytes(tables, At::FromUplink(INTERFACES.uplink), bytes)
 }
 
 fn into(tables: &Memory, to: Member, origin: u32, bytes: Vec<u8>) -> Verdict {
-    let mut packet = Bytes { bytes, ifindex: INTERFACES.veth(to), origin, ..Bytes::default() };
-    hook::to_container::run(&mut packet, tables)
+    meets_bytes(tables, At::ToContainer(INTERFACES.veth(to), origin), bytes).0
 }
 
 fn six(text: &str) -> IpAddr {
@@ -81,7 +47,7 @@ fn link_local(of: Member) -> IpAddr {
 
 /// An IPv6 packet of a container's with this payload behind the fixed header.
 fn raw(by: Member, src: IpAddr, dst: IpAddr, proto: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Frame { payload: payload.to_vec(), ..sent(by, src, dst, Body::Other(proto)) }.bytes();
+    let mut bytes = Frame { src, payload: payload.to_vec(), ..sent(Version::Six, by, dst, Body::Other(proto)) }.bytes();
     // The builder puts eight zero bytes in front.
     bytes.drain(54..62);
     bytes[18..20].copy_from_slice(&(payload.len() as u16).to_be_bytes());
@@ -167,7 +133,7 @@ fn a_bridge_floods_only_within_its_network_and_not_without_icc() {
         let group = if version == Version::Four { six("224.0.0.251") } else { six("ff02::fb") };
         let flood = |by: Member| {
             let mac = if version == Version::Four { [1, 0, 0x5e, 0, 0, 0xfb] } else { [0x33, 0x33, 0, 0, 0, 0xfb] };
-            sent(by, by.address(version), group, Body::Udp(5353, 5353)).with_macs(mac, by.mac()).bytes()
+            sent(version, by, group, Body::Udp(5353, 5353)).with_macs(mac, by.mac()).bytes()
         };
         let tables = memory();
         assert_eq!(into(&tables, PEER, INTERFACES.veth(WEB), flood(WEB)), Verdict::PASS);
@@ -183,11 +149,10 @@ fn a_bridge_floods_only_within_its_network_and_not_without_icc() {
 fn an_icmp_error_about_no_flow_reaches_no_container() {
     for version in Version::BOTH {
         let icmp = if version == Version::Four { 1 } else { ICMPV6 };
-        let (outside, host) = (version.outside(), version.host());
-        let mut error = sent(WEB, WEB.address(version), outside, Body::Other(icmp)).bytes();
+        let mut error = sent(version, WEB, version.outside(), Body::Other(icmp)).bytes();
         error[if version == Version::Four { 34 } else { 54 }] = 3;
         assert_eq!(container(&memory(), WEB, error).0, Verdict::drop(Reason::QuotedUnknown), "{version:?}");
-        let mut error = arriving(host, outside, Body::Other(icmp)).bytes();
+        let mut error = arriving(version, version.host(), Body::Other(icmp)).bytes();
         error[if version == Version::Four { 34 } else { 54 }] = 3;
         assert_eq!(uplink(&memory(), error.clone()), (Verdict::PASS, error), "the host's stack knows");
     }
@@ -198,15 +163,11 @@ fn ports_behind_the_end_of_the_ip_packet_are_not_ports() {
     // The IP header says that four bytes follow; the rest of the frame is padding, whatever it looks like.
     for version in Version::BOTH {
         let ask = |body| {
-            let mut bytes = sent(WEB, WEB.address(version), version.outside(), body).bytes();
+            let mut bytes = sent(version, WEB, version.outside(), body).bytes();
             match version {
                 Version::Four => {
-                    let total = u16::from_be_bytes([bytes[16], bytes[17]]);
                     bytes[16..18].copy_from_slice(&24u16.to_be_bytes());
-                    let sum = u32::from(!u16::from_be_bytes([bytes[24], bytes[25]])) + u32::from(!total) + 24;
-                    let sum = (sum & 0xffff) + (sum >> 16);
-                    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-                    bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+                    checksum::mend(&mut bytes);
                 }
                 Version::Six => bytes[18..20].copy_from_slice(&4u16.to_be_bytes()),
             }
@@ -222,7 +183,7 @@ fn ports_behind_the_end_of_the_ip_packet_are_not_ports() {
 
 #[test]
 fn only_a_train_may_leave_its_length_out() {
-    let mut bytes = sent(WEB, WEB.address(Version::Four), Version::Four.outside(), Body::Udp(1, 2)).bytes();
+    let mut bytes = sent(Version::Four, WEB, Version::Four.outside(), Body::Udp(1, 2)).bytes();
     bytes[16..18].copy_from_slice(&[0, 0]);
     assert_eq!(container(&memory(), WEB, bytes).0, Verdict::drop(Reason::Malformed));
 }
@@ -230,9 +191,8 @@ fn only_a_train_may_leave_its_length_out() {
 /// A connection that WEB has opened to the outside and that was answered.
 fn connected(version: Version) -> Memory {
     let tables = memory();
-    let (host, outside) = (version.host(), version.outside());
-    container(&tables, WEB, sent(WEB, WEB.address(version), outside, Body::Tcp(5000, 80, SYN)).bytes());
-    uplink(&tables, arriving(host, outside, Body::Tcp(80, 5000, SYN | ACK)).bytes());
+    container(&tables, WEB, sent(version, WEB, version.outside(), Body::Tcp(5000, 80, SYN)).bytes());
+    uplink(&tables, arriving(version, version.host(), Body::Tcp(80, 5000, SYN | ACK)).bytes());
     tables
 }
 
@@ -242,7 +202,7 @@ fn a_flow_that_another_cpu_stamps_a_tick_ahead_is_alive() {
     for version in Version::BOTH {
         let tables = connected(version);
         tables.ticks.set(tables.ticks.get() - 1);
-        let more = sent(WEB, WEB.address(version), version.outside(), Body::Tcp(5000, 80, ACK));
+        let more = sent(version, WEB, version.outside(), Body::Tcp(5000, 80, ACK));
         assert_eq!(container(&tables, WEB, more.bytes()).0.reason(), 0, "{version:?}");
     }
 }
@@ -252,10 +212,10 @@ fn a_tuple_stamped_a_tick_ahead_is_not_given_away() {
     for version in Version::BOTH {
         let tables = connected(version);
         tables.ticks.set(tables.ticks.get() - 1);
-        let same = sent(PEER, PEER.address(version), version.outside(), Body::Tcp(5000, 80, SYN));
+        let same = sent(version, PEER, version.outside(), Body::Tcp(5000, 80, SYN));
         container(&tables, PEER, same.bytes());
         tables.ticks.set(tables.ticks.get() + 1);
-        let answer = arriving(version.host(), version.outside(), Body::Tcp(80, 5000, ACK));
+        let answer = arriving(version, version.host(), Body::Tcp(80, 5000, ACK));
         let verdict = uplink(&tables, answer.bytes()).0;
         assert_eq!(verdict, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)), "{version:?}");
     }
@@ -265,7 +225,7 @@ fn a_tuple_stamped_a_tick_ahead_is_not_given_away() {
 fn a_port_published_anew_to_the_same_container_keeps_the_clients_port() {
     for version in Version::BOTH {
         let mut tables = memory();
-        let asked = arriving(version.host(), version.outside(), Body::Udp(33_333, 8080)).bytes();
+        let asked = arriving(version, version.host(), Body::Udp(33_333, 8080)).bytes();
         let (_, before) = uplink(&tables, asked.clone());
         tables.world.generation.insert(2, 99);
         tables.world.publish4.values_mut().filter(|row| row.id == 2).for_each(|row| row.generation = 99);
@@ -278,8 +238,8 @@ fn a_port_published_anew_to_the_same_container_keeps_the_clients_port() {
 fn a_ping_from_outside_is_not_taken_for_an_answer() {
     for version in Version::BOTH {
         let tables = memory();
-        container(&tables, WEB, sent(WEB, WEB.address(version), version.outside(), Body::EchoRequest(0)).bytes());
-        let ping = arriving(version.host(), version.outside(), Body::EchoRequest(0)).bytes();
+        container(&tables, WEB, sent(version, WEB, version.outside(), Body::EchoRequest(0)).bytes());
+        let ping = arriving(version, version.host(), Body::EchoRequest(0)).bytes();
         assert_eq!(uplink(&tables, ping.clone()), (Verdict::PASS, ping), "{version:?}");
     }
 }
@@ -327,23 +287,18 @@ impl Packet for Partial {
 }
 
 /// The folded sum of the pseudo header, as the kernel leaves it for the hardware.
-fn half_done(bytes: &mut [u8], version: Version, proto: u8) -> (usize, u16) {
+fn half_done(bytes: &[u8], version: Version, proto: u8) -> (usize, u16) {
     let (addresses, l4) = if version == Version::Four { (26..34, 34) } else { (22..54, 54) };
-    let length = bytes.len() - l4;
-    let words = bytes[addresses].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let mut sum = words.sum::<u32>() + u32::from(proto) + length as u32;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    (l4 + if proto == 6 { 16 } else { 6 }, sum as u16)
+    let pseudo = [&bytes[addresses], &((bytes.len() - l4) as u32).to_be_bytes(), &[0, 0, 0, proto]];
+    (l4 + if proto == 6 { 16 } else { 6 }, !checksum::internet(&pseudo))
 }
 
 #[test]
 fn a_checksum_left_to_the_hardware_covers_the_new_addresses_and_bytes_are_pulled_before_they_are_read() {
     for version in Version::BOTH {
         for (body, proto) in [(Body::Tcp(1, 2, SYN), 6), (Body::Udp(1, 2), 17)] {
-            let mut bytes = sent(WEB, WEB.address(version), version.outside(), body).bytes();
-            let (at, sum) = half_done(&mut bytes, version, proto);
+            let mut bytes = sent(version, WEB, version.outside(), body).bytes();
+            let (at, sum) = half_done(&bytes, version, proto);
             bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
             let ifindex = INTERFACES.veth(WEB);
             let inner = Bytes { bytes, ifindex, origin: ifindex, ..Bytes::default() };
@@ -352,8 +307,8 @@ fn a_checksum_left_to_the_hardware_covers_the_new_addresses_and_bytes_are_pulled
             let first = hook::from_container::run(&mut packet, &tables);
             let verdict = carry_on(first, &mut packet, &tables);
             assert_eq!(verdict, Verdict::to(verdict::UPLINK, INTERFACES.uplink), "{version:?} {body:?}");
-            let mut out = packet.inner.bytes;
-            let (at, sum) = half_done(&mut out, version, proto);
+            let out = packet.inner.bytes;
+            let (at, sum) = half_done(&out, version, proto);
             assert_eq!(out[at..at + 2], sum.to_be_bytes(), "{version:?} {body:?}");
         }
     }
@@ -363,12 +318,12 @@ fn a_checksum_left_to_the_hardware_covers_the_new_addresses_and_bytes_are_pulled
 fn the_kernel_is_asked_for_the_next_hop_once_a_second_and_both_entries_are_stamped() {
     for version in Version::BOTH {
         let tables = connected(version);
-        let more = sent(WEB, WEB.address(version), version.outside(), Body::Tcp(5000, 80, ACK)).bytes();
+        let more = sent(version, WEB, version.outside(), Body::Tcp(5000, 80, ACK)).bytes();
         assert_eq!(container(&tables, WEB, more.clone()).0.action(), verdict::UPLINK);
         tables.pass(1);
         let (verdict, bytes) = container(&tables, WEB, more.clone());
         assert_eq!(verdict, Verdict::to(verdict::NEIGHBOUR, INTERFACES.uplink), "{version:?}");
-        assert!(checksums_are_right(&bytes));
+        assert!(checksum::right(&bytes));
         assert_eq!(container(&tables, WEB, more).0.action(), verdict::UPLINK, "{version:?}");
         // Both entries of the pair were stamped.
         let reply: FlowKey<_> = FlowKey {

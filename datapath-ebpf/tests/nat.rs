@@ -6,10 +6,13 @@ use portlane_datapath::{
     stage::parse::{ACK, RST, SYN},
     testing::{
         cases::At,
-        frame::{Body, Frame, checksums_are_right},
+        checksum,
+        frame::{Body, Frame},
         quote::{IcmpError, fragments},
         tables::Memory,
-        talk::{INTERFACES, arriving, from_container, from_uplink, meets_bytes, memory, port, sent, to_uplink},
+        talk::{
+            INTERFACES, arriving, by_host, from_container, from_uplink, meets_bytes, memory, port, sent, to_uplink,
+        },
         world::{OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
     },
     verdict::{self, Verdict},
@@ -71,7 +74,7 @@ fn published_reserved_and_taken_ports_are_no_masquerade_ports() {
             let (verdict, bytes) = from_container(&tables, WEB, &asked);
             assert_eq!(verdict.action(), verdict::UPLINK, "{version:?} {wanted}");
             assert_eq!(port(&bytes) == wanted, kept, "{version:?} {wanted}: {}", port(&bytes));
-            assert!(checksums_are_right(&bytes));
+            assert!(checksum::right(&bytes));
         }
     }
 }
@@ -137,22 +140,19 @@ fn what_somebody_outside_opens_stays_apart_until_both_sides_mean_it() {
     assert_eq!((confirmed(&tables), tables.flows()), (0, 2));
 }
 
+/// An error by a router on the way, about all of a packet of the host's.
+fn by_router(version: Version, icmp: (u8, u8), quoted: Vec<u8>) -> IcmpError {
+    let (macs, src, dst) = ((UPLINK_MAC, OUTSIDE_MAC), version.address(0, 77), version.host());
+    IcmpError { macs, src, dst, ttl: 64, icmp, mtu: 0, quoted, bytes: 1000 }
+}
+
 #[test]
 fn an_icmp_error_neither_refreshes_nor_ends_a_flow() {
     for version in Version::BOTH {
         let tables = memory();
         let asked = sent(version, WEB, version.outside(), Body::Udp(30_001, 53));
         let (_, left) = from_container(&tables, WEB, &asked);
-        let error = IcmpError {
-            macs: (UPLINK_MAC, OUTSIDE_MAC),
-            src: version.address(0, 77),
-            dst: version.host(),
-            ttl: 64,
-            icmp: IcmpError::unreachable(version.host()),
-            mtu: 0,
-            quoted: left,
-            bytes: 1000,
-        };
+        let error = by_router(version, IcmpError::unreachable(version.host()), left);
         let tell = || meets_bytes(&tables, At::FromUplink(INTERFACES.uplink), error.frame()).0;
         tables.pass(flow::UDP_UNANSWERED_SECONDS - 1);
         assert_eq!(tell(), into(WEB), "{version:?}");
@@ -175,19 +175,10 @@ fn an_icmp_error_may_quote_a_packet_with_options_and_keeps_what_follows_it() {
     let (_, left) = from_container(&tables, WEB, &asked);
     // RFC 4884 extensions, or whatever a router adds.
     let quoted = [left, vec![0xee; 40]].concat();
-    let error = IcmpError {
-        macs: (UPLINK_MAC, OUTSIDE_MAC),
-        src: version.address(0, 77),
-        dst: version.host(),
-        ttl: 64,
-        icmp: IcmpError::expired(version.host()),
-        mtu: 0,
-        quoted,
-        bytes: 1000,
-    };
+    let error = by_router(version, IcmpError::expired(version.host()), quoted);
     let (verdict, bytes) = meets_bytes(&tables, At::FromUplink(INTERFACES.uplink), error.frame());
     assert_eq!(verdict, into(WEB));
-    assert!(checksums_are_right(&bytes));
+    assert!(checksum::right(&bytes));
     let inner = Frame { ttl: 63, ..asked }.bytes();
     let told = IcmpError { quoted: [inner, vec![0xee; 40]].concat(), ttl: 63, ..error };
     assert_eq!(bytes[34..], told.frame()[34..]);
@@ -434,8 +425,7 @@ fn a_container_reaches_a_full_cone_mapping_by_the_hosts_address() {
 #[test]
 fn the_hosts_own_sctp_is_left_alone() {
     for version in Version::BOTH {
-        let mut own = arriving(version, version.outside(), Body::Sctp(5, 6, 1)).from(version.host(), 5);
-        own.macs = (OUTSIDE_MAC, UPLINK_MAC);
+        let own = by_host(version, Body::Sctp(5, 6, 1));
         assert_eq!(to_uplink(&memory(), &own), (Verdict::PASS, own.bytes()), "{version:?}");
     }
 }

@@ -5,16 +5,16 @@ use portlane_datapath::{
     testing::{
         bytes::Bytes,
         cases::{At, cases},
-        frame::{Body, Frame, checksums_are_right},
+        checksum,
+        frame::{Body, Frame},
         run::run,
         tables::Memory,
-        world::{Interfaces, OUTSIDE_MAC, UPLINK_MAC, Version, WEB, World},
+        talk::{INTERFACES, arriving, meets_bytes, memory},
+        world::{Version, WEB},
     },
     verdict::{self, Verdict},
 };
 use proptest::prelude::*;
-
-const INTERFACES: Interfaces = Interfaces::ANY;
 
 /// Runs every hook over a packet; the bytes that come out of each, and its verdict.
 fn every_hook(tables: &Memory, bytes: &[u8]) -> [(Verdict, Vec<u8>); 4] {
@@ -38,7 +38,7 @@ fn a_packet_cut_short_anywhere_is_not_translated() {
         for case in cases(version, INTERFACES) {
             let step = &case.steps[0];
             for length in 0..step.input.len() {
-                let tables = Memory::new(World::new(&INTERFACES));
+                let tables = memory();
                 for (verdict, bytes) in every_hook(&tables, &step.input[..length]) {
                     assert_eq!(bytes, step.input[..length], "{version:?}: {}: {length} bytes: {verdict:?}", case.name);
                 }
@@ -52,24 +52,12 @@ fn a_packet_cut_short_anywhere_is_not_translated() {
 fn padding_after_the_packet_travels_along() {
     // Ethernet's least frame has 60 bytes: what is after the IP packet is the wire's.
     for version in Version::BOTH {
-        let frame = Frame {
-            macs: (UPLINK_MAC, OUTSIDE_MAC),
-            src: version.outside(),
-            dst: version.host(),
-            ttl: 64,
-            options: 0,
-            divisible: false,
-            body: Body::Tcp(1, 8080, SYN),
-            payload: Vec::new(),
-        };
+        let frame = Frame { payload: Vec::new(), ..arriving(version, version.host(), Body::Tcp(1, 8080, SYN)) };
         let padded = [frame.bytes(), vec![0xaa; 6]].concat();
-        let tables = Memory::new(World::new(&INTERFACES));
-        let mut packet =
-            Bytes { bytes: padded, ifindex: INTERFACES.uplink, origin: INTERFACES.uplink, ..Bytes::default() };
-        let verdict = run(At::FromUplink(INTERFACES.uplink), &mut packet, &tables);
+        let (verdict, bytes) = meets_bytes(&memory(), At::FromUplink(INTERFACES.uplink), padded);
         assert_eq!(verdict.action(), verdict::ENDPOINT);
-        let (packet, padding) = packet.bytes.split_at(frame.bytes().len());
-        assert!(checksums_are_right(packet));
+        let (packet, padding) = bytes.split_at(frame.bytes().len());
+        assert!(checksum::right(packet));
         assert_eq!(padding, [0xaa; 6]);
     }
 }
@@ -79,7 +67,7 @@ proptest! {
 
     #[test]
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
-        every_hook(&Memory::new(World::new(&INTERFACES)), &bytes);
+        every_hook(&memory(), &bytes);
     }
 
     #[test]
@@ -98,9 +86,9 @@ proptest! {
             bytes[at] = *value;
         }
         let good = damage.is_empty() && !matches!(step.at, At::ToContainer(..)) && step.reason.is_none();
-        for (_, out) in every_hook(&Memory::new(World::new(&INTERFACES)), &bytes) {
+        for (_, out) in every_hook(&memory(), &bytes) {
             prop_assert_eq!(out.len(), bytes.len());
-            prop_assert!(!good || checksums_are_right(&out));
+            prop_assert!(!good || checksum::right(&out));
         }
     }
 }

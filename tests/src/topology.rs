@@ -15,8 +15,6 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,6 +25,7 @@ pub use dialog::Dialog;
 pub use far::Far;
 pub use place::{Answer, Conversation, Place, Server};
 pub use tools::{Program, Way, either_way};
+pub use until::until;
 
 mod container;
 mod dialog;
@@ -35,10 +34,12 @@ mod place;
 mod ready;
 mod tool;
 pub mod tools;
+mod until;
 mod vpn;
 
 use ready::Ready;
 use tool::{finish, limited};
+use until::ready_to_talk;
 
 /// Set inside `cargo xtask sandbox`.
 const SANDBOX: &str = "PORTLANE_SANDBOX";
@@ -46,9 +47,6 @@ const SANDBOX: &str = "PORTLANE_SANDBOX";
 const PORTLANE: &str = "PORTLANE_BIN";
 /// For files: the sandbox's own tmpfs, so that nothing is left behind by a test that is killed.
 const FILES: &str = "/run";
-/// How often, and how long apart, an interface is looked at until it is up.
-const READY_LOOKS: usize = 500;
-const READY_LOOK: Duration = Duration::from_millis(10);
 /// How often a name is drawn before the machine is to blame.
 const DRAWS: usize = 16;
 
@@ -383,19 +381,6 @@ impl Drop for Topology {
         drop(fs::remove_dir_all(self.bpffs()));
         drop(fs::remove_dir_all(&self.folder));
     }
-}
-
-/// The kernel takes note of a cable in the background: until then neighbours ask in vain, once a second.
-fn ready_to_talk(place: &Place<'_>, interface: &str) -> Result<()> {
-    let shown = format!("ip -o link show dev {interface}; ip -6 -o addr show dev {interface}");
-    for _ in 0..READY_LOOKS {
-        let state = place.run(&["sh", "-c", &shown])?;
-        if state.contains("state UP") && state.contains(" fe80:") && !state.contains("tentative") {
-            return Ok(());
-        }
-        thread::sleep(READY_LOOK);
-    }
-    bail!("{interface} is not up: {}", place.run(&["sh", "-c", &shown])?)
 }
 
 /// A name that nobody has, and the folder that reserves it.

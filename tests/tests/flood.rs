@@ -1,10 +1,10 @@
 //! Many conversations that nobody means: a flood from outside, and a container that opens all it can.
 #![cfg(feature = "root")]
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{net::IpAddr, thread};
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Answer, Conversation, Family, PROTOS, Place, Topology, at, both, test_with};
+use portlane_tests::topology::{Answer, Conversation, Family, PROTOS, Place, Topology, at, both, test_with, until};
 
 /// A small table: of confirmed conversations, and of others.
 const SMALL: &str = r#"{"portlane": {"flows": 256}}"#;
@@ -15,9 +15,6 @@ const FLOOD: u32 = 25_600;
 const ROUNDS: u32 = 4;
 /// How often a client asks whose datagrams may meet a full buffer.
 const TRIES: usize = 20;
-/// How often, and how long apart, is looked at what happens by itself.
-const LOOKS: usize = 300;
-const LOOK: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_flood_of_forged_syns_hurts_no_established_connection_and_keeps_no_client_out() -> Result<()> {
@@ -38,7 +35,7 @@ fn a_container_cannot_use_up_the_flows_of_others() -> Result<()> {
         outside_is_the_router(net)?;
         both(|family| {
             let before = net.counted("flow-share")?;
-            hog.inside().script("many.py", &[&nobody(family), "20000", "300"])?;
+            hog.inside().script("many.py", &[&family.far().to_string(), "20000", "300"])?;
             let refused = net.counted("flow-share")? - before;
             ensure!(refused >= 300 - 64, "only {refused} of 300 conversations were refused, with a share of 64");
             for proto in PROTOS {
@@ -70,12 +67,12 @@ fn flood(proto: &str) -> Result<()> {
                 talks.push(net.outside().converse(proto, host, &[])?);
                 talks.push(neighbour.inside().converse(proto, outside, &[])?);
             }
-            talks.iter_mut().try_for_each(goes_on)?;
+            talks.iter_mut().try_for_each(Conversation::goes_on)?;
             for round in 0..ROUNDS {
                 // Over TCP: what is lost on the way is sent again.
                 during_flood(net, family, proto, round, &mut talks[..2]).with_context(|| format!("round {round}"))?;
                 for (number, talk) in talks.iter_mut().enumerate() {
-                    goes_on(talk).with_context(|| format!("talk {number} after round {round}"))?;
+                    talk.goes_on().with_context(|| format!("talk {number} after round {round}"))?;
                 }
                 for proto in PROTOS {
                     let after = || format!("a new client after round {round}");
@@ -98,20 +95,13 @@ fn during_flood(net: &Topology, family: Family, proto: &str, round: u32, talks: 
         let flood = scope.spawn(|| net.outside().script("flood.py", &[proto, &address, "8080", &count, &seed]));
         let mut rounds = 0;
         while !flood.is_finished() || rounds == 0 {
-            talks.iter_mut().try_for_each(goes_on)?;
+            talks.iter_mut().try_for_each(Conversation::goes_on)?;
             rounds += 1;
         }
         let sent = flood.join().expect("no thread panics")?;
         ensure!(sent == count, "{sent} of {count} were sent");
         Ok(())
     })
-}
-
-/// The same conversation as ever.
-fn goes_on(talk: &mut Conversation) -> Result<()> {
-    let again = talk.again()?;
-    ensure!(again == *talk.first()?, "{again:?} instead of {:?}", talk.first()?);
-    Ok(())
 }
 
 /// What a new client gets, which asks again as long as the server's buffer is full of what came before.
@@ -133,20 +123,4 @@ fn outside_is_the_router(net: &Topology) -> Result<()> {
         net.host().run(&["ip", "route", "add", "default", "via", &family.outside().to_string()])?;
     }
     Ok(())
-}
-
-/// An address behind the machine outside.
-fn nobody(family: Family) -> String {
-    family.far().to_string()
-}
-
-/// Waits for what comes by itself.
-fn until(mut come: impl FnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..LOOKS {
-        if come()? {
-            return Ok(());
-        }
-        thread::sleep(LOOK);
-    }
-    anyhow::bail!("it does not come")
 }

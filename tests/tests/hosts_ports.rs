@@ -3,7 +3,7 @@
 #![cfg(feature = "root")]
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{PROTOS, Topology, at, each, test};
+use portlane_tests::topology::{Conversation, PROTOS, Topology, at, each, test};
 
 /// What the machine outside serves.
 const SERVER: &str = "tcp [::]:9000 udp [::]:9000";
@@ -30,10 +30,7 @@ fn a_host_client_whose_port_is_published_later_keeps_its_conversation() -> Resul
                 ensure!(answer.by == "web", "{answer:?}");
                 Ok(())
             })?;
-            for talk in &mut talks {
-                let again = talk.again()?;
-                ensure!(again == *talk.first()?, "{again:?} instead of {:?}", talk.first()?);
-            }
+            talks.iter_mut().try_for_each(Conversation::goes_on)?;
         }
         Ok(())
     })
@@ -52,9 +49,7 @@ fn a_host_client_begins_from_a_port_that_containers_masquerade_with() -> Result<
             for port in [46_001, 46_002] {
                 let from = at(family.host(), port).to_string();
                 let mut own = net.host().converse(proto, server, &["--from", &from])?;
-                for talk in [&mut own, &mut inner] {
-                    ensure!(talk.again()? == *talk.first()?, "{:?}", talk.first()?);
-                }
+                [&mut own, &mut inner].into_iter().try_for_each(Conversation::goes_on)?;
                 ensure!(own.first()?.seen == at(family.host(), port), "{:?}", own.first()?);
             }
             Ok(())

@@ -1,11 +1,11 @@
 //! How long conversations are remembered, what ends them, and what whoever still talks is told then.
 #![cfg(feature = "root")]
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use portlane_tests::topology::{
-    Conversation, Dialog, Family, PROTOS, Place, Topology, at, both, each, test, test_with,
+    Conversation, Dialog, Family, PROTOS, Place, Topology, at, both, each, test, test_with, until,
 };
 use serde_json::Value;
 
@@ -16,9 +16,6 @@ const SHORT: &str =
 const LONG_ONCE_CONFIRMED: &str = r#"{"portlane": {"timeouts": {"tcp": 600, "tcp-transitory": 2}}}"#;
 /// Room for many conversations of one container.
 const MANY: &str = r#"{"portlane": {"flows": 8000, "flow-share": 4000, "timeouts": {"udp-unanswered": 2}}}"#;
-/// How often, and how long apart, is looked at what happens by itself.
-const LOOKS: usize = 300;
-const LOOK: Duration = Duration::from_millis(100);
 
 #[test]
 fn removing_a_container_resets_the_connections_of_its_clients() -> Result<()> {
@@ -152,16 +149,16 @@ fn a_udp_client_with_a_live_flow_is_served_by_the_new_container_with_its_next_da
 fn a_time_set_in_daemon_json_is_the_flows() -> Result<()> {
     test_with(SHORT, |net| {
         let web = net.container("web", "-p 5353:53/udp -p 8080:80", "udp [::]:53 tcp [::]:80")?;
-        nobody_behind_the_outside(net)?;
+        net.route_to_far()?;
         both(|family| {
             let mut server = net.outside().dialog("end.py", &["udp", "listen", "9000"])?;
-            let mut unanswered = connect(&web.inside(), "udp", family, nobody(family), 9001)?;
+            let mut unanswered = connect(&web.inside(), "udp", family, family.far(), 9001)?;
             let mut answered = connect(&web.inside(), "udp", family, family.outside(), 9000)?;
             unanswered.expect("say hello", "said")?;
             talk(&mut answered, &mut server)?;
             let mut published = net.outside().converse("udp", at(family.host(), 5353), &[])?;
             published.again()?;
-            web.inside().no_answer("tcp", at(nobody(family), 9002))?;
+            web.inside().no_answer("tcp", at(family.far(), 9002))?;
             web.inside().ping(family.outside())?;
             ensure!(entries(net)? > 0, "none of these conversations is in the tables");
 
@@ -181,9 +178,9 @@ fn a_time_set_in_daemon_json_is_the_flows() -> Result<()> {
 fn no_flow_is_forgotten_in_the_tables_however_many_there_are() -> Result<()> {
     test_with(MANY, |net| {
         let web = net.container("web", "", "")?;
-        nobody_behind_the_outside(net)?;
+        net.route_to_far()?;
         both(|family| {
-            web.inside().script("many.py", &[&nobody(family).to_string(), "10000", "2000"])?;
+            web.inside().script("many.py", &[&family.far().to_string(), "10000", "2000"])?;
             until(|| Ok(entries(net)? == 0)).with_context(|| format!("{:?} entries are left", entries(net)))
         })
     })
@@ -231,11 +228,7 @@ fn a_connection_that_was_idle_for_longer_than_unconfirmed_ones_may_be_goes_on() 
             ensure!(flows.len() == talks.len(), "not {} flows: {flows:?}", talks.len());
             Ok(idle == talks.len())
         })?;
-        for talk in &mut talks {
-            let again = talk.again()?;
-            ensure!(again == *talk.first()?, "{again:?} instead of {:?}", talk.first()?);
-        }
-        Ok(())
+        talks.iter_mut().try_for_each(Conversation::goes_on)
     })
 }
 
@@ -304,18 +297,6 @@ fn answered_by(clients: &mut [Conversation], name: &str) -> Result<()> {
     Ok(())
 }
 
-/// An address that the machine outside is the router to, and has nobody at.
-fn nobody(family: Family) -> IpAddr {
-    family.far()
-}
-
-fn nobody_behind_the_outside(net: &Topology) -> Result<()> {
-    for (family, subnet) in [(Family::V4, "203.0.113.0/24"), (Family::V6, "2001:db8:3::/64")] {
-        net.host().run(&["ip", "route", "add", subnet, "via", &family.outside().to_string()])?;
-    }
-    Ok(())
-}
-
 /// What `portlane flows` lists.
 fn flows(net: &Topology) -> Result<Vec<Value>> {
     let flows = net.json(&["flows"])?;
@@ -325,15 +306,4 @@ fn flows(net: &Topology) -> Result<Vec<Value>> {
 /// Entries in the tables of flows, seen without portlane's help.
 fn entries(net: &Topology) -> Result<usize> {
     Ok(net.dump("pl_flow4")?.len() + net.dump("pl_flow6")?.len())
-}
-
-/// Waits for what comes by itself.
-fn until(mut come: impl FnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..LOOKS {
-        if come()? {
-            return Ok(());
-        }
-        thread::sleep(LOOK);
-    }
-    anyhow::bail!("it does not come")
 }

@@ -1,8 +1,8 @@
 //! What containers send beyond their host, as those see it who get it.
 #![cfg(feature = "root")]
 
-use anyhow::{Result, ensure};
-use portlane_tests::topology::{Family, at, both, each, test};
+use anyhow::{Context, Result, ensure};
+use portlane_tests::topology::{Conversation, Family, at, both, each, test};
 
 /// What the machine outside serves.
 const SERVER: &str = "tcp [::]:9000 udp [::]:9000";
@@ -38,8 +38,8 @@ fn containers_that_use_the_same_source_port_to_the_same_server_do_not_disturb_ea
             }
             let mut ports = Vec::new();
             for talk in &mut talks {
-                let (first, again) = (talk.first()?.clone(), talk.again()?);
-                ensure!(first == again, "a flow changed its port: {first:?}, then {again:?}");
+                talk.goes_on()?;
+                let first = talk.first()?;
                 ensure!(first.seen.ip() == family.host(), "{first:?}");
                 ensure!(!ports.contains(&first.seen.port()), "two containers share port {}", first.seen.port());
                 ports.push(first.seen.port());
@@ -62,9 +62,8 @@ fn a_process_of_the_host_and_a_container_can_use_the_same_source_port() -> Resul
                 let host = || net.host().converse(proto, server, &["--from", &host]);
                 let container = || client.inside().converse(proto, server, &["--from", &container]);
                 let mut talks = if host_first { vec![host()?, container()?] } else { vec![container()?, host()?] };
-                for talk in &mut talks {
-                    ensure!(talk.again()? == *talk.first()?, "who came first: host {host_first}");
-                }
+                let first = || format!("who came first: host {host_first}");
+                talks.iter_mut().try_for_each(Conversation::goes_on).with_context(first)?;
                 ensure!(talks[0].first()?.seen != talks[1].first()?.seen, "both are {:?}", talks[0].first()?);
             }
             Ok(())

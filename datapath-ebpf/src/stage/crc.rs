@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::frame::crc32c;
+    use crate::testing::checksum::crc32c;
 
     #[test]
     fn the_checksum_is_rfc_9260s() {

@@ -16,9 +16,10 @@ use portlane_common::{
 use super::{
     bytes::Bytes,
     cases::{At, Step, cases},
+    checksum,
     run::run,
-    sums::{self, right},
     tables::Memory,
+    turn,
     world::{INNER, Interfaces, MEMBERS, Version, World},
 };
 use crate::{
@@ -107,7 +108,7 @@ fn read<F: Net>(packet: &Bytes, offset: usize) {
         return;
     }
     // What changes IPv4's header makes up for it in its checksum.
-    let header = |packet: &Bytes| sums::header_is_right(&packet.bytes[ETHERNET..ip.l4]);
+    let header = |packet: &Bytes| checksum::header_is_right(&packet.bytes[ETHERNET..ip.l4]);
     let delta = difference(ip.src.sum() + ip.dst.sum(), ip.dst.sum() + F::Addr::ANY.sum());
     let (mut moved, mut kept, mut nearer) = (packet.clone(), packet.clone(), packet.clone());
     let written = F::set_addresses(&mut moved, ip.dst, F::Addr::ANY, delta)
@@ -132,19 +133,19 @@ pub fn hooks(data: &[u8]) {
         tables.pass(PAUSES[usize::from(how >> how::PAUSE & 3)]);
         let (at, mut bytes) = match last.take().filter(|_| how & (how::ANSWER | how::ERROR) != 0) {
             Some((at, mut bytes)) => {
-                let turn =
-                    if how & how::ERROR == 0 { |bytes: &mut Vec<u8>| sums::answer(bytes) } else { sums::complain };
-                turn(&mut bytes);
+                let make =
+                    if how & how::ERROR == 0 { |bytes: &mut Vec<u8>| turn::answer(bytes) } else { turn::complain };
+                make(&mut bytes);
                 bytes.iter_mut().skip(ETHERNET).zip(given).for_each(|(byte, change)| *byte ^= change);
                 (at, bytes)
             }
             None => (place(*number), given.to_vec()),
         };
         if how & how::FIT != 0 {
-            sums::fit(&mut bytes);
+            turn::fit(&mut bytes);
         }
         if how & how::MEND != 0 {
-            sums::mend(&mut bytes);
+            checksum::mend(&mut bytes);
         }
         let segment = if how & how::TRAIN == 0 { 0 } else { SEGMENT };
         let mut packet = Bytes { bytes, segment, tagged: how & how::TAGGED != 0, ..Bytes::default() };
@@ -204,8 +205,10 @@ fn meet(tables: &Memory, at: At, packet: &mut Bytes) -> Verdict {
         assert_ne!(verdict.reason(), 0, "{at:?}: everything refused has a reason");
         return verdict;
     }
-    let good = right(&before) != Some(true) || right(after) == Some(true);
-    assert!(good, "{at:?}: {verdict:?}: checksums that were right are wrong\n{before:02x?}\n{after:02x?}");
+    assert!(
+        checksum::kept(&before, after),
+        "{at:?}: {verdict:?}: a checksum that was right is wrong\n{before:02x?}\n{after:02x?}"
+    );
     let veth = |ifindex: u32| tables.world.veth.get(&ifindex);
     match (at, action) {
         (At::FromContainer(from), verdict::ENDPOINT) => {
@@ -220,7 +223,7 @@ fn meet(tables: &Memory, at: At, packet: &mut Bytes) -> Verdict {
             assert_eq!(verdict.ifindex(), INTERFACES.uplink);
             assert_ne!(from, INTERFACES.veth(INNER), "nothing leaves an internal network");
             assert!(
-                sums::addresses(after).is_some_and(|(from, _)| is_host(tables, from)),
+                turn::addresses(after).is_some_and(|(from, _)| is_host(tables, from)),
                 "{at:?}: {verdict:?}: leaves as somebody else: {after:02x?}"
             );
         }
@@ -249,7 +252,7 @@ fn to_the_stack(tables: &Memory, verdict: Verdict, bytes: &[u8]) -> bool {
     if bytes[12..14] == ARP.to_be_bytes() {
         return true;
     }
-    let Some((_, to)) = sums::addresses(bytes) else { return false };
+    let Some((_, to)) = turn::addresses(bytes) else { return false };
     let on_link = match to {
         [first, _, _, _] => *first >= 224,
         [0xff, ..] => true,

@@ -20,9 +20,10 @@ use portlane_common::reason::Reason;
 
 use super::{
     cases::At,
+    checksum,
     published::Published,
     sequence::{ADDED, Change, Outcome},
-    wire::{Body, Head, SCTP, TCP, Tuple, UDP, Wire, icmp, is_error, quoted, sums_are_right},
+    wire::{Body, Head, SCTP, TCP, Tuple, UDP, Wire, quoted},
     world::{Interfaces, MEMBERS, Member, OUTSIDE_MAC, UPLINK_MAC, Version},
 };
 use crate::{
@@ -106,9 +107,7 @@ fn flags(head: Head, bytes: &[u8]) -> u8 {
 }
 
 fn is_icmp_error(bytes: &[u8]) -> bool {
-    let Some(head) = Head::read(bytes) else { return false };
-    let (four, kind) = (head.src.is_ipv4(), bytes.get(head.l4.0).copied().unwrap_or_default());
-    head.proto == icmp(four) && is_error(four, kind) && head.piece.is_none()
+    Head::read(bytes).is_some_and(|head| head.quote_at(bytes).is_some())
 }
 
 /// A packet that nothing is wrong with, and that is no fragment.
@@ -199,8 +198,8 @@ impl Model {
             (Place::Outside, verdict::HOST) => Some(Place::Host),
             _ => None,
         };
-        if action != verdict::DROP && sums_are_right(bytes) && !sums_are_right(&outcome.bytes) {
-            return Err("its checksums were right, and are not any more".to_owned());
+        if action != verdict::DROP && !checksum::kept(bytes, &outcome.bytes) {
+            return Err("a checksum was right, and is not any more".to_owned());
         }
         let to_container = |head: Head| is_inside(head.dst);
         if place == Place::Outside && action == verdict::PASS && Head::read(bytes).is_some_and(to_container) {
@@ -218,7 +217,7 @@ impl Model {
         if let (Place::Container(veth), Some((Place::Outside, after))) = (place, came)
             && !self.bare.contains(&u32::from(member(veth).network))
         {
-            let shown = quoted(&outcome.bytes).map(|(_, tuple)| tuple.dst.0);
+            let shown = quoted(&outcome.bytes).map(|tuple| tuple.dst.0);
             if is_inside(after.src) || shown.is_some_and(is_inside) {
                 return Err("it leaves with an inside address".to_owned());
             }
@@ -348,11 +347,11 @@ impl Model {
 
     /// An ICMP error goes where the answers to the packet go that it quotes, and quotes what that one's sender sent.
     fn error(&self, place: Place, bytes: &[u8], head: Head, came: Option<(Place, Head, &[u8])>) -> Result<(), String> {
-        let about = quoted(bytes).map(|(_, tuple)| tuple);
+        let about = quoted(bytes);
         let known = about.and_then(|about| self.ends.get(&(place, about.turned())));
         let known = known.map(|(at, side)| (&self.conversations[*at], *side));
         let Some((conversation, side)) = known.filter(|(conversation, _)| !conversation.doubtful) else {
-            let there = came.and_then(|(out, _, after)| Some((out, quoted(after)?.1)));
+            let there = came.and_then(|(out, _, after)| Some((out, quoted(after)?)));
             let here = about.map(|about| (place, about.turned()));
             let attempted = [here, there].into_iter().flatten().any(|end| self.attempts.contains_key(&end));
             let intrudes = place == Place::Outside && matches!(came, Some((Place::Container(_), ..))) && !attempted;
@@ -365,7 +364,7 @@ impl Model {
             }
             None => Ok(()),
             Some((out, after, frame)) => {
-                let quoted = quoted(frame).map(|(_, tuple)| tuple);
+                let quoted = quoted(frame);
                 let meant = about.is_some_and(|about| about.src.0 == head.dst);
                 if out != other || quoted != Some(sent) || (meant && after.dst != sent.src.0) {
                     return Err(format!("it comes to {out:?} and quotes {quoted:?}, not to {other:?} with {sent:?}"));

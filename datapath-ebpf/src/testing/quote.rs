@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::frame::{Mac, checksum, octets, pseudo};
-
-/// Octets of an Ethernet header.
-const ETHERNET: usize = 14;
+use super::{
+    checksum::{octets, write, write_header},
+    frame::Mac,
+    wire::{ETHERNET, icmp},
+};
 
 /// An ICMP or ICMPv6 error about a packet that its sender saw: `quoted`, an Ethernet frame, of which only the first
 /// `bytes` from the IP header on are told.
@@ -48,30 +49,27 @@ impl IcmpError {
     /// Its bytes.
     pub fn frame(&self) -> Vec<u8> {
         let four = self.src.is_ipv4();
-        let mut icmp = vec![self.icmp.0, self.icmp.1, 0, 0];
-        icmp.extend(self.mtu.to_be_bytes());
+        let mut error = vec![self.icmp.0, self.icmp.1, 0, 0];
+        error.extend(self.mtu.to_be_bytes());
         let quoted = &self.quoted[ETHERNET..];
-        icmp.extend(&quoted[..self.bytes.min(quoted.len())]);
-        let sum =
-            if four { checksum(&[&icmp]) } else { checksum(&[&pseudo(self.src, self.dst, 58, icmp.len()), &icmp]) };
-        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+        error.extend(&quoted[..self.bytes.min(quoted.len())]);
+        write(self.src, self.dst, icmp(four), &mut error);
         let mut bytes = [self.macs.0, self.macs.1].concat();
         if four {
             bytes.extend([0x08, 0x00]);
             let mut ip = vec![0x45, 0xc0];
-            ip.extend(((20 + icmp.len()) as u16).to_be_bytes());
+            ip.extend(((20 + error.len()) as u16).to_be_bytes());
             ip.extend([0, 0, 0, 0, self.ttl, 1, 0, 0]);
             ip.extend([octets(self.src), octets(self.dst)].concat());
-            let sum = checksum(&[&ip]);
-            ip[10..12].copy_from_slice(&sum.to_be_bytes());
+            write_header(&mut ip);
             bytes.extend(ip);
         } else {
             bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-            bytes.extend((icmp.len() as u16).to_be_bytes());
+            bytes.extend((error.len() as u16).to_be_bytes());
             bytes.extend([58, self.ttl]);
             bytes.extend([octets(self.src), octets(self.dst)].concat());
         }
-        bytes.extend(icmp);
+        bytes.extend(error);
         bytes
     }
 }
@@ -89,9 +87,7 @@ pub fn fragments(frame: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
             bytes[16..18].copy_from_slice(&((header - ETHERNET + piece.len()) as u16).to_be_bytes());
             bytes[18..20].copy_from_slice(&id.to_be_bytes());
             bytes[20..22].copy_from_slice(&field.to_be_bytes());
-            bytes[24..26].fill(0);
-            let sum = checksum(&[&bytes[ETHERNET..]]);
-            bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+            write_header(&mut bytes[ETHERNET..]);
         } else {
             let field = offset as u16 | u16::from(more);
             bytes[18..20].copy_from_slice(&((8 + piece.len()) as u16).to_be_bytes());

@@ -8,9 +8,12 @@ use super::{
     frame::{Body, Frame},
     run::run,
     tables::Memory,
-    world::{Interfaces, Member, OUTSIDE_MAC, UPLINK_MAC, Version, World},
+    world::{Interfaces, Member, OUTSIDE_MAC, UPLINK_MAC, Version, WEB, World},
 };
-use crate::verdict::Verdict;
+use crate::{
+    stage::parse::{ACK, SYN},
+    verdict::Verdict,
+};
 
 /// Numbers of the interfaces.
 pub const INTERFACES: Interfaces = Interfaces::ANY;
@@ -30,6 +33,11 @@ pub fn sent(version: Version, by: Member, dst: IpAddr, body: Body) -> Frame {
 pub fn arriving(version: Version, dst: IpAddr, body: Body) -> Frame {
     let macs = (UPLINK_MAC, OUTSIDE_MAC);
     Frame { macs, src: version.outside(), dst, ttl: 64, options: 0, divisible: false, body, payload: vec![1, 2, 3] }
+}
+
+/// What the host itself sends to the machine outside.
+pub fn by_host(version: Version, body: Body) -> Frame {
+    Frame { macs: (OUTSIDE_MAC, UPLINK_MAC), src: version.host(), ..arriving(version, version.outside(), body) }
 }
 
 /// A frame's bytes at a hook: the verdict, and what becomes of them.
@@ -56,6 +64,41 @@ pub fn from_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
 /// A frame of the host's own.
 pub fn to_uplink(tables: &Memory, frame: &Frame) -> (Verdict, Vec<u8>) {
     meets(tables, At::ToUplink(INTERFACES.uplink), frame)
+}
+
+/// A TCP connection of [`WEB`]'s, from port 5, to port 6 of the machine outside: segments by their flags.
+#[derive(Debug)]
+pub struct Connection {
+    /// Tables over the world, with nothing else in them.
+    pub tables: Memory,
+    version: Version,
+}
+
+impl Connection {
+    /// One of which nothing is said yet.
+    pub fn new(version: Version) -> Self {
+        Self { tables: memory(), version }
+    }
+
+    /// One after the handshake.
+    pub fn open(version: Version) -> Self {
+        let connection = Self::new(version);
+        connection.says(SYN);
+        connection.hears(SYN | ACK);
+        connection.says(ACK);
+        connection
+    }
+
+    /// What the container sends.
+    pub fn says(&self, flags: u8) -> (Verdict, Vec<u8>) {
+        let segment = sent(self.version, WEB, self.version.outside(), Body::Tcp(5, 6, flags));
+        from_container(&self.tables, WEB, &segment)
+    }
+
+    /// What the machine outside sends to it.
+    pub fn hears(&self, flags: u8) -> Verdict {
+        from_uplink(&self.tables, &arriving(self.version, self.version.host(), Body::Tcp(6, 5, flags))).0
+    }
 }
 
 /// Source port of a TCP or UDP packet, or identifier of an echo.

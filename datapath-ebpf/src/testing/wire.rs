@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, ops::Range};
 
-use super::frame::{self, Mac};
+use super::{checksum, frame::Mac};
 
 /// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
+pub const ETHERNET: usize = 14;
 /// IP protocol numbers.
 pub const TCP: u8 = 6;
 /// UDP.
@@ -153,6 +153,18 @@ impl Head {
         Some(Self { src, dst, ttl, proto: *ip.get(40)?, l4: (ETHERNET + 48, end), piece })
     }
 
+    /// Where the packet begins that this one quotes, if it is an ICMP error.
+    pub fn quote_at(&self, frame: &[u8]) -> Option<usize> {
+        let (four, kind) = (self.src.is_ipv4(), *frame[..self.l4.1].get(self.l4.0)?);
+        (self.proto == icmp(four) && self.piece.is_none() && is_error(four, kind)).then_some(self.l4.0 + 8)
+    }
+
+    /// The packet that an ICMP error quotes, as a frame, however short it is cut.
+    pub fn quote(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let quoted = frame[..self.l4.1].get(self.quote_at(frame)?..)?;
+        Some([&frame[..ETHERNET], quoted].concat())
+    }
+
     /// The tuple, if there are ports (or an identifier) in this packet.
     pub fn tuple(&self, frame: &[u8]) -> Option<Tuple> {
         if self.piece.is_some_and(|(_, offset, _)| offset != 0) {
@@ -204,7 +216,8 @@ impl Wire {
         }
     }
 
-    fn packet(&self, l4: &[u8], piece: Option<(u32, usize, bool)>) -> Vec<u8> {
+    /// The packet that carries this; as a fragment, with identification, offset, and whether more follow.
+    pub(super) fn packet(&self, l4: &[u8], piece: Option<(u32, usize, bool)>) -> Vec<u8> {
         let mut bytes = [self.macs.0, self.macs.1].concat();
         if let (IpAddr::V4(src), IpAddr::V4(dst)) = (self.src, self.dst) {
             let header = 20 + usize::from(self.options) * 4;
@@ -218,8 +231,7 @@ impl Wire {
             bytes.extend(src.octets());
             bytes.extend(dst.octets());
             bytes.resize(ETHERNET + header, 1);
-            let sum = checksum(&bytes[ETHERNET..]);
-            bytes[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&sum.to_be_bytes());
+            checksum::write_header(&mut bytes[ETHERNET..]);
         } else if let (IpAddr::V6(src), IpAddr::V6(dst)) = (self.src, self.dst) {
             let extension = if piece.is_some() { 8 } else { 0 };
             bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
@@ -266,37 +278,10 @@ impl Wire {
             Body::Other { .. } => {}
         }
         l4.extend(&self.payload);
-        self.sum_up(&mut l4);
-        l4
-    }
-
-    fn sum_up(&self, l4: &mut [u8]) {
-        let four = self.src.is_ipv4();
-        let place = match self.body {
-            Body::Tcp { .. } => 16,
-            Body::Udp { summed: true, .. } => 6,
-            Body::Echo { .. } | Body::Error { .. } => 2,
-            Body::Sctp { .. } => {
-                let crc = crc32c(l4);
-                return l4[8..12].copy_from_slice(&crc.to_le_bytes());
-            }
-            Body::Udp { summed: false, .. } | Body::Other { .. } => return,
-        };
-        let mut covered = Vec::new();
-        if !four || matches!(self.body, Body::Tcp { .. } | Body::Udp { .. }) {
-            match (self.src, self.dst) {
-                (IpAddr::V4(src), IpAddr::V4(dst)) => covered.extend([src.octets(), dst.octets()].concat()),
-                (IpAddr::V6(src), IpAddr::V6(dst)) => covered.extend([src.octets(), dst.octets()].concat()),
-                _ => {}
-            }
-            covered.extend((l4.len() as u32).to_be_bytes());
-            covered.extend([0, 0, 0, self.proto()]);
+        if !matches!(self.body, Body::Udp { summed: false, .. } | Body::Other { .. }) {
+            checksum::write(self.src, self.dst, self.proto(), &mut l4);
         }
-        covered.extend(&*l4);
-        let sum = checksum(&covered);
-        // RFC 768: a computed zero is sent as all ones.
-        let sum = if sum == 0 && self.proto() == UDP { 0xffff } else { sum };
-        l4[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+        l4
     }
 
     /// Reads a frame; none for fragments, and for what contradicts itself.
@@ -354,20 +339,13 @@ pub const fn is_error(four: bool, kind: u8) -> bool {
     if four { matches!(kind, 3 | 11 | 12) } else { matches!(kind, 1..=4) }
 }
 
-/// The packet that an ICMP error quotes, as a frame, and its tuple: its ports are read however short it is cut.
-pub fn quoted(frame: &[u8]) -> Option<(Vec<u8>, Tuple)> {
+/// The tuple of the packet that an ICMP error quotes: its ports are read however short it is cut.
+pub fn quoted(frame: &[u8]) -> Option<Tuple> {
     let head = Head::read(frame)?;
     let four = head.src.is_ipv4();
-    let l4 = &frame[head.l4.0..head.l4.1];
-    if head.proto != icmp(four) || head.piece.is_some() || !is_error(four, *l4.first()?) {
-        return None;
-    }
-    let mut whole = frame[..ETHERNET].to_vec();
-    whole.extend(l4.get(8..)?);
+    let mut cut = head.quote(frame)?;
     // Its header tells of more than is there: read as if that were all.
-    let mut cut = whole.clone();
-    let (place, length) =
-        if four { (16, whole.len() - ETHERNET) } else { (18, whole.len().checked_sub(ETHERNET + 40)?) };
+    let (place, length) = if four { (16, cut.len() - ETHERNET) } else { (18, cut.len().checked_sub(ETHERNET + 40)?) };
     cut.get_mut(place..place + 2)?.copy_from_slice(&(length as u16).to_be_bytes());
     if !four {
         // The packet path does not look at a quoted IPv6 header's version.
@@ -382,57 +360,5 @@ pub fn quoted(frame: &[u8]) -> Option<(Vec<u8>, Tuple)> {
     if inner.piece.is_some_and(|(_, offset, _)| offset != 0) {
         return None;
     }
-    Some((whole, Tuple { proto: inner.proto, src: (inner.src, sport), dst: (inner.dst, dport) }))
-}
-
-/// Whether every checksum that can be verified is right: of the IP header, of what it carries unless it is a fragment, and
-/// of a quoted packet's header (and, UDP or echo quoted whole, of that).
-pub fn sums_are_right(frame: &[u8]) -> bool {
-    let Some(head) = Head::read(frame) else { return true };
-    let (four, l4) = (head.src.is_ipv4(), &frame[head.l4.0..head.l4.1]);
-    if four && checksum(&frame[ETHERNET..head.l4.0]) != 0 {
-        return false;
-    }
-    let least = match head.proto {
-        TCP => 20,
-        _ => 8,
-    };
-    if head.piece.is_some() || l4.len() < least {
-        return true;
-    }
-    if head.proto == SCTP {
-        let mut zeroed = l4.to_vec();
-        let Some(sum) = at::<4>(l4, 8) else { return true };
-        zeroed[8..12].fill(0);
-        return sum == [0; 4] || sum == crc32c(&zeroed).to_le_bytes();
-    }
-    frame::checksums_are_right(&frame[..head.l4.1]) && quoted(frame).is_none_or(|(inner, _)| quoted_is_right(&inner))
-}
-
-fn quoted_is_right(inner: &[u8]) -> bool {
-    match Head::read(inner) {
-        Some(head) if head.proto != TCP && head.proto != SCTP => sums_are_right(inner),
-        // Not all there, or with a checksum out of the translator's reach: the header's own alone.
-        _ => {
-            let header = usize::from(inner[ETHERNET] & 15) * 4;
-            inner[ETHERNET] >> 4 != 4 || checksum(&inner[ETHERNET..inner.len().min(ETHERNET + header)]) == 0
-        }
-    }
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let word = |word: &[u8]| u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or_default());
-    let mut sum: u64 = bytes.chunks(2).map(word).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-/// RFC 9260 appendix A.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 != 0 { 0x82f6_3b78 } else { 0 })
-    })
+    Some(Tuple { proto: inner.proto, src: (inner.src, sport), dst: (inner.dst, dport) })
 }

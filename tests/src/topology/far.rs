@@ -19,7 +19,7 @@ pub struct Far<'t> {
 }
 
 impl Family {
-    /// The address of the machine behind the machine outside.
+    /// The address of the machine behind the machine outside; nobody's, unless [`Topology::far`] puts one there.
     pub fn far(self) -> IpAddr {
         self.pick(Ipv4Addr::new(203, 0, 113, 2), Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, 2))
     }
@@ -61,11 +61,22 @@ impl Topology {
         )?;
         ip(&format!("-n {} link set far0 mtu {mtu}", self.outside_netns()))?;
         ip(&format!("-n {} link set eth0 mtu {mtu}", far.netns))?;
-        for (family, net, segment) in [(Family::V4, "203.0.113.0/24", 1460), (Family::V6, "2001:db8:3::/64", 1440)] {
-            ip(&format!("-n {} route add {net} via {}", self.host_netns(), family.outside()))?;
+        self.route_to_far()?;
+        for (family, segment) in [(Family::V4, 1460), (Family::V6, 1440)] {
             ip(&format!("-n {} route add default via {} advmss {segment}", far.netns, family.near_far()))?;
         }
         Ok(far)
+    }
+
+    /// Tells the host that the machine outside is the router to [`Family::far`].
+    ///
+    /// # Errors
+    /// iproute2 fails.
+    pub fn route_to_far(&self) -> Result<()> {
+        for (family, net) in [(Family::V4, "203.0.113.0/24"), (Family::V6, "2001:db8:3::/64")] {
+            ip(&format!("-n {} route add {net} via {}", self.host_netns(), family.outside()))?;
+        }
+        Ok(())
     }
 }
 

@@ -239,6 +239,17 @@ impl Conversation {
         Answer::parse(&self.line()?)
     }
 
+    /// Asks again; the answer must be the first one, to the letter.
+    ///
+    /// # Errors
+    /// It is another, or there is none.
+    pub fn goes_on(&mut self) -> Result<()> {
+        let again = self.again()?;
+        let first = self.first()?;
+        ensure!(again == *first, "{again:?} instead of {first:?}");
+        Ok(())
+    }
+
     /// Asks again; there must be no answer.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
+use portlane_datapath::testing::checksum::internet;
 
 use crate::stream::Job;
 
@@ -121,7 +122,7 @@ impl Client {
         socket.connect(SocketAddr::new(target, 0)).context(NoAnswer)?;
         let [.., id0, id1] = std::process::id().to_be_bytes();
         let mut echo = [request, 0, 0, 0, id0, id1, 0, 1, b'p', b'i', b'n', b'g'];
-        let checksum = internet_checksum(&echo); // of ICMPv6 the kernel makes it
+        let checksum = internet(&[&echo]); // of ICMPv6 the kernel makes it
         echo[2..4].copy_from_slice(&checksum.to_be_bytes());
         socket.send(&echo).context(NoAnswer)?;
         let mut packet = [0; 256];
@@ -134,9 +135,4 @@ impl Client {
             }
         }
     }
-}
-
-fn internet_checksum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |b| u32::from(*b))).sum();
-    !u16::try_from(sum % 0xffff).unwrap_or_default()
 }
