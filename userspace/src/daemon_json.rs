@@ -8,13 +8,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::model::{
-    DefaultNetwork,
-    state::{FlowSettings, TimeoutSettings, Xdp},
+use crate::{
+    http::{Address, TlsFiles},
+    model::{
+        DefaultNetwork,
+        state::{FlowSettings, TimeoutSettings, Xdp},
+    },
 };
 
 /// Docker's networking keys that this version does not serve: to ignore one would surprise its user.
-const NOT_SERVED: [&str; 11] = [
+const NOT_SERVED: [&str; 10] = [
     "fixed-cidr",
     "default-gateway",
     "default-gateway-v6",
@@ -22,7 +25,6 @@ const NOT_SERVED: [&str; 11] = [
     "ip",
     "default-address-pools",
     "default-network-opts",
-    "hosts",
     "cluster-store",
     "cluster-advertise",
     "cluster-store-opts",
@@ -142,6 +144,12 @@ pub struct DaemonJson {
     pub xdp: Xdp,
     /// How long conversations live, and how many a container may hold.
     pub flows: FlowSettings,
+    /// Where `portlane daemon` listens, besides its own socket.
+    pub hosts: Vec<Address>,
+    /// Whether callers over TCP must show a certificate, without which there is no listening there.
+    pub tls_verify: bool,
+    /// With what it does.
+    pub tls: TlsFiles,
     /// Keys that mean nothing here.
     pub ignored: Vec<String>,
 }
@@ -155,6 +163,9 @@ impl Default for DaemonJson {
             dns_search: Vec::new(),
             xdp: Xdp::default(),
             flows: FlowSettings::default(),
+            hosts: Vec::new(),
+            tls_verify: false,
+            tls: TlsFiles::default(),
             ignored: Vec::new(),
         }
     }
@@ -226,6 +237,17 @@ impl DaemonJson {
             "mtu" => network.mtu = typed(value, "a number of bytes")?,
             "dns" => self.dns = typed(value, "a list of addresses")?,
             "dns-search" => self.dns_search = typed(value, "a list of domains")?,
+            "hosts" => {
+                let hosts: Vec<String> = typed(value, "a list of addresses, as [\"tcp://0.0.0.0:2376\"]")?;
+                let hosts = hosts.iter().map(|host| host.parse::<Address>()).collect::<Result<_, _>>();
+                self.hosts = hosts.map_err(|error| format!("is wrong: {error}"))?;
+            }
+            // TLS that lets everybody in is no TLS here: what counts is `tlsverify`.
+            "tls" => drop(typed::<bool>(value, "true or false")?),
+            "tlsverify" => self.tls_verify = typed(value, "true or false")?,
+            "tlscacert" => self.tls.ca = Some(typed(value, "a file")?),
+            "tlscert" => self.tls.cert = Some(typed(value, "a file")?),
+            "tlskey" => self.tls.key = Some(typed(value, "a file")?),
             "portlane" => self.take_own(value)?,
             other if NOT_SERVED.contains(&other) => return Err("is not served by this version: leave it out".into()),
             other if OTHERS.contains(&other) => self.ignored.push(other.to_owned()),
@@ -337,6 +359,22 @@ mod tests {
         );
         assert!(wrong(r#"{"flows": 1000, "flow-share": 1001}"#).contains("`flow-share`"));
         assert!(wrong(r#"{"flows": "many"}"#).contains("from 64 to"));
+    }
+
+    #[test]
+    fn hosts_and_certificates_are_those_of_dockers_daemon() {
+        let read = parse(
+            r#"{"hosts": ["tcp://0.0.0.0:2376", "unix:///var/run/p.sock"], "tlsverify": true, "tlscacert": "/etc/ca.pem",
+                "tlscert": "/etc/cert.pem", "tlskey": "/etc/key.pem"}"#,
+        )
+        .expect("it is Docker's");
+        let hosts: Vec<String> = read.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["tcp://0.0.0.0:2376", "unix:///var/run/p.sock"]);
+        assert!(read.tls_verify && read.tls.ca == Some("/etc/ca.pem".into()) && read.tls.key.is_some());
+        assert_eq!(
+            parse(r#"{"hosts": ["fd://"]}"#).expect_err("systemd's"),
+            "daemon.json, line 1: `hosts` is wrong: `fd://` is no address of a daemon: write unix:///PATH or tcp://HOST:PORT"
+        );
     }
 
     #[test]

@@ -14,6 +14,9 @@ use thiserror::Error;
 
 use crate::model::{State, state::SCHEMA};
 
+/// Name of an empty file in the state directory, written after each commit: a daemon learns so of changes that others
+/// made.
+pub const CHANGED: &str = "changed";
 /// Name of the file in the state directory.
 const FILE: &str = "state.redb";
 const TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("portlane");
@@ -120,7 +123,13 @@ impl Store {
         self.write(|table| {
             table.insert(STATE, text.as_str())?;
             table.remove(PENDING).map(drop)
-        })
+        })?;
+        let changed = self.path.with_file_name(CHANGED);
+        if let Err(error) = fs::write(&changed, "") {
+            // The change is in force all the same; a daemon learns of it with the next one.
+            log::warn!("{}: {error}", changed.display());
+        }
+        Ok(())
     }
 
     /// Removes the file and what else `names` lists in the directory, and the directory if it is empty then.
@@ -129,7 +138,7 @@ impl Store {
     /// Something cannot be removed.
     pub fn remove(self, root: &Path, names: &[&str]) -> Result<(), StoreError> {
         drop(self.database);
-        for name in names.iter().chain(&[FILE]) {
+        for name in names.iter().chain(&[FILE, CHANGED]) {
             let path = root.join(name);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {

@@ -1,6 +1,9 @@
 //! The flows that the programs remember.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use bytemuck::Pod;
 use portlane_common::{
@@ -39,19 +42,24 @@ impl Datapath {
             .collect())
     }
 
-    /// Ends every conversation that one of these endpoints has a part in: what still comes for it is the host's, whose
-    /// stack says that nobody is there. They are swept away soon.
-    pub fn end_flows(&self, endpoints: &[u32]) -> Result<()> {
-        if endpoints.is_empty() {
+    /// Ends every conversation that one of these endpoints has a part in, or one of these addresses: what still comes for
+    /// it is the host's, whose stack says that nobody is there. They are swept away soon.
+    pub fn end_flows(&self, endpoints: &[u32], addresses: &BTreeSet<IpAddr>) -> Result<()> {
+        if endpoints.is_empty() && addresses.is_empty() {
             return Ok(());
         }
-        self.end_flows_in(&layout::FLOW4, endpoints)?;
-        self.end_flows_in(&layout::FLOW6, endpoints)?;
-        self.end_flows_in(&layout::NEW4, endpoints)?;
-        self.end_flows_in(&layout::NEW6, endpoints)
+        self.end_flows_in(&layout::FLOW4, endpoints, addresses)?;
+        self.end_flows_in(&layout::FLOW6, endpoints, addresses)?;
+        self.end_flows_in(&layout::NEW4, endpoints, addresses)?;
+        self.end_flows_in(&layout::NEW6, endpoints, addresses)
     }
 
-    fn end_flows_in<A: Address>(&self, layout: &Layout<FlowKey<A>, Flow<A>>, endpoints: &[u32]) -> Result<()>
+    fn end_flows_in<A: Address + Into<IpAddr>>(
+        &self,
+        layout: &Layout<FlowKey<A>, Flow<A>>,
+        endpoints: &[u32],
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Result<()>
     where
         FlowKey<A>: Pod,
         Flow<A>: Pod,
@@ -60,7 +68,11 @@ impl Datapath {
         let (clock, jiffies) = (clock()?, jiffies()? as u32);
         let entries = table.read_all()?;
         for (key, flow) in &entries {
-            if !endpoints.contains(&flow.owner) && !endpoints.contains(&flow.endpoint) {
+            let at = [key.src, key.dst, flow.src, flow.dst];
+            let goes = endpoints.contains(&flow.owner)
+                || endpoints.contains(&flow.endpoint)
+                || at.iter().any(|address| addresses.contains(&(*address).into()));
+            if !goes {
                 continue;
             }
             for key in [*key, key.mirror(flow)] {

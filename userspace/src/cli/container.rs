@@ -1,19 +1,17 @@
 //! `run`, `exec`, `ps`, `inspect`, `stop`, `rm`.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
-    model::{Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, spec, state::Mac, state::Nat},
+    model::{ContainerRequest, LinkRequest, PortSpec, PublishRequest, spec, state::Nat, state::SHORT_ID},
+    request::{Request, start},
 };
 
 /// Run a command in a container: network, UTS and mount namespaces of its own
@@ -80,12 +78,18 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<i32> {
         let detach = self.detach;
+        let request = self.request();
+        if detach && (global.is_remote() || global.verbose < 2) {
+            let started = global.ask(Request::Run(Box::new(request))).await?;
+            print::line(print::field(&started, "id"))?;
+            return Ok(0);
+        }
+        ensure!(!global.is_remote(), "over --host a container runs by itself: use `portlane run -d`");
         let mut engine = global.engine().await?;
         let settings = engine.settings().clone();
         let verbose = settings.log_level > 0;
         let log = if verbose { engine.listen()? } else { None };
-        let request = self.request(engine.settings());
-        let started = engine.run(request, detach).await?;
+        let started = start(&mut engine, request, detach).await?;
         drop(engine);
         let code = if detach {
             print::line(&started.id)?;
@@ -100,7 +104,7 @@ impl Run {
         Ok(code)
     }
 
-    fn request(self, settings: &engine::Settings) -> ContainerRequest {
+    fn request(self) -> ContainerRequest {
         ContainerRequest {
             id: String::new(),
             name: self.name.unwrap_or_default(),
@@ -109,8 +113,8 @@ impl Run {
             addr6: self.ip6,
             mac: self.mac_address,
             hostname: self.hostname,
-            dns: or(self.dns, &settings.daemon.dns),
-            dns_search: or(self.dns_search, &settings.daemon.dns_search),
+            dns: self.dns,
+            dns_search: self.dns_search,
             extra_hosts: self.add_host,
             links: self.link,
             exposed: self.expose,
@@ -130,11 +134,6 @@ fn nat(text: &str) -> Result<Nat, String> {
     }
 }
 
-/// What was asked for, or else what the administrator configured.
-fn or<T: Clone>(asked: Vec<T>, configured: &[T]) -> Vec<T> {
-    if asked.is_empty() { configured.to_vec() } else { asked }
-}
-
 /// Run a command where a container is
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane exec web -- ss -tln")]
@@ -148,6 +147,7 @@ pub(super) struct Exec {
 
 impl Exec {
     pub(super) async fn run(self, global: &Global) -> Result<i32> {
+        global.only_here("exec")?;
         let (pid, start_time) = global.engine().await?.process_of(&self.name)?;
         let [command, args @ ..] = self.command.as_slice() else { return Err(EngineError::NoCommand.into()) };
         exec_in(Place::Process { pid, start_time }, command, args).map_err(|error| EngineError::from(error).into())
@@ -164,24 +164,28 @@ pub(super) struct Ps {
 
 impl Ps {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let engine = global.engine().await?;
-        let containers = engine.state().containers.values();
+        let containers = global.ask(Request::Containers).await?;
         if global.json {
-            return print::json(&containers.map(|container| describe(&engine, container)).collect());
+            return print::json(&containers);
         }
         if self.quiet {
-            return print::text(&containers.map(|container| format!("{}\n", container.short_id())).collect::<String>());
+            return print::text(
+                &print::rows(&containers).map(|row| format!("{}\n", short_id(row))).collect::<String>(),
+            );
         }
-        let rows: Vec<_> = containers
-            .map(|container| {
+        let rows: Vec<_> = print::rows(&containers)
+            .map(|row| {
+                let field = |name| print::field(row, name);
+                let list = |name| print::rows(&row[name]).filter_map(Value::as_str).collect::<Vec<_>>();
+                let addresses = [field("addr4"), field("addr6")].into_iter().filter(|address| !address.is_empty());
                 vec![
-                    container.short_id().to_owned(),
-                    container.name.clone(),
-                    status(container.status),
-                    network(&engine, container),
-                    address(container),
-                    ports(container),
-                    shortened(&container.command.join(" ")),
+                    short_id(row),
+                    field("name"),
+                    field("status"),
+                    field("network"),
+                    addresses.collect::<Vec<_>>().join(", "),
+                    list("publishes").join(", "),
+                    shortened(&list("command").join(" ")),
                 ]
             })
             .collect();
@@ -199,9 +203,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let engine = global.engine().await?;
-        let container = engine.state().container(&self.name).map_err(EngineError::from)?;
-        print::json(&describe(&engine, container))
+        print::json(&global.ask(Request::Inspect { name: self.name }).await?)
     }
 }
 
@@ -219,9 +221,9 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let settings = global.settings()?;
-        for name in &self.names {
-            print::line(engine::stop(&settings, name, Duration::from_secs(self.time)).await?)?;
+        for name in self.names {
+            let stopped = global.ask(Request::Stop { name, seconds: self.time }).await?;
+            print::line(print::field(&stopped, "name"))?;
         }
         Ok(())
     }
@@ -241,89 +243,14 @@ pub(super) struct Rm {
 
 impl Rm {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let settings = global.settings()?;
-        let engine = Engine::open(settings.clone()).await?;
-        // All or none: a name that is unknown is found before anything is killed.
-        let ids = self.names.iter().map(|name| engine.state().container(name).map(|found| found.id.clone()));
-        let mut ids = ids.collect::<Result<Vec<_>, _>>().map_err(EngineError::from)?;
-        ids.sort_unstable();
-        ids.dedup();
-        drop(engine);
-        if self.force {
-            for id in &ids {
-                engine::stop(&settings, id, Duration::ZERO).await?;
-            }
-        }
-        let mut engine = Engine::open(settings).await?;
-        // One that was to go away when it ended has.
-        ids.retain(|id| engine.state().containers.contains_key(id));
-        engine.remove(&ids).await?;
-        print::text(&self.names.iter().map(|name| format!("{name}\n")).collect::<String>())
+        let printed: String = self.names.iter().map(|name| format!("{name}\n")).collect();
+        global.ask(Request::Remove { names: self.names, force: self.force }).await?;
+        print::text(&printed)
     }
 }
 
-/// A container, for `inspect` and `ps --json`.
-fn describe(engine: &Engine, container: &Container) -> Value {
-    let mut value = json!({
-        "id": container.id,
-        "name": container.name,
-        "status": status(container.status),
-        "network": network(engine, container),
-        "hostname": container.hostname,
-        "netns": container.netns,
-        "dns": container.dns,
-        "dns_search": container.dns_search,
-        "extra_hosts": container.extra_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect::<Vec<_>>(),
-        "exposed": container.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "publishes": container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "command": container.command,
-        "auto_remove": container.auto_remove,
-        "log": engine.log(container),
-    });
-    let mut set = |key: &str, field: Value| value[key] = field;
-    if container.is_bridged() {
-        set("addr4", json!(container.addr4));
-        set("addr6", json!(container.addr6));
-        set("mac", json!(Mac(container.mac).to_string()));
-        set("veth", json!(container.veth));
-        set("endpoint", json!(container.endpoint));
-        let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
-        let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
-        set("links", links.collect());
-    }
-    match container.status {
-        Status::Running { pid, .. } => set("pid", json!(pid)),
-        Status::Exited { code } => set("exit_code", json!(code)),
-        Status::Creating => {}
-    }
-    value
-}
-
-fn status(status: Status) -> String {
-    match status {
-        Status::Creating => "creating".to_owned(),
-        Status::Running { .. } => "running".to_owned(),
-        Status::Exited { code: Some(code) } => format!("exited ({code})"),
-        Status::Exited { code: None } => "exited".to_owned(),
-    }
-}
-
-/// `container:` with the name that the other one has by now.
-fn network(engine: &Engine, container: &Container) -> String {
-    let other = container.network.strip_prefix("container:").and_then(|id| engine.state().containers.get(id));
-    other.map_or_else(|| container.network.clone(), |other| format!("container:{}", other.name))
-}
-
-fn address(container: &Container) -> String {
-    match container.addr6 {
-        _ if !container.is_bridged() => String::new(),
-        Some(six) => format!("{}, {six}", container.addr4),
-        None => container.addr4.to_string(),
-    }
-}
-
-fn ports(container: &Container) -> String {
-    container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn short_id(row: &Value) -> String {
+    print::field(row, "id").chars().take(SHORT_ID).collect()
 }
 
 fn shortened(command: &str) -> String {

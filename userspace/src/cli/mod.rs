@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage; `run` and `exec` have that of what they ran.
 
 mod container;
+mod daemon;
 mod logger;
 mod look;
 mod network;
@@ -12,16 +13,19 @@ mod upkeep;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{
     ArgAction, Args, CommandFactory, Parser, Subcommand,
     error::{ContextKind, ErrorKind},
 };
 use log::LevelFilter;
+use serde_json::Value;
 
 use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
+    http::{Address, Client, TlsFiles},
+    request::Request,
 };
 
 /// Where the configuration is unless `--config` says otherwise; it need not be there.
@@ -38,7 +42,7 @@ Examples:
 
 /// Docker's network model for any process, with eBPF in the place of iptables.
 ///
-/// Networks, published ports and masquerade live in BPF maps; nothing of portlane's runs between two commands.
+/// Networks, published ports and masquerade live in BPF maps; nothing of portlane's need run between two commands.
 #[derive(Debug, Parser)]
 #[command(name = "portlane", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
 #[command(args_override_self = true)]
@@ -75,6 +79,18 @@ struct Global {
         help_heading = "Global options"
     )]
     bpffs: PathBuf,
+    /// Ask the `portlane daemon` at this address instead of acting here: unix:///PATH or tcp://HOST:PORT
+    #[arg(long, global = true, value_name = "ADDRESS", env = "PORTLANE_HOST", help_heading = "Global options")]
+    host: Option<Address>,
+    /// Certificate of the authority that the daemon at tcp:// must be known to
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    tlscacert: Option<PathBuf>,
+    /// Certificate to show to the daemon at tcp://
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    tlscert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    tlskey: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -100,6 +116,8 @@ enum Command {
     Flows(look::Flows),
     Status(look::Status),
     Repair(upkeep::Repair),
+    Reload(upkeep::Reload),
+    Daemon(daemon::Daemon),
     Uninstall(upkeep::Uninstall),
 }
 
@@ -146,14 +164,37 @@ async fn dispatch(global: &Global, command: Command) -> Result<i32> {
         Command::Flows(flows) => flows.run(global).await?,
         Command::Status(status) => return status.run(global).await,
         Command::Repair(repair) => repair.run(global).await?,
+        Command::Reload(reload) => reload.run(global).await?,
+        Command::Daemon(daemon) => daemon.run(global).await?,
         Command::Uninstall(uninstall) => uninstall.run(global).await?,
     }
     Ok(0)
 }
 
 impl Global {
+    /// Has the request done: here, or by the daemon that was named.
+    async fn ask(&self, request: Request) -> Result<Value> {
+        let Some(address) = &self.host else { return Ok(request.perform(self.settings()?).await?) };
+        let tls = TlsFiles { ca: self.tlscacert.clone(), cert: self.tlscert.clone(), key: self.tlskey.clone() };
+        Ok(Client::new(address.clone(), tls).ask(&request).await?)
+    }
+
+    const fn is_remote(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Refuses what a daemon cannot do for somebody else.
+    fn only_here(&self, verb: &str) -> Result<()> {
+        ensure!(!self.is_remote(), "`portlane {verb}` works on this host only: leave --host and PORTLANE_HOST away");
+        Ok(())
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| CONFIG.into())
+    }
+
     fn settings(&self) -> Result<Settings, EngineError> {
-        let path = self.config.clone().unwrap_or_else(|| CONFIG.into());
+        let path = self.config_path();
         let daemon = DaemonJson::read(&path, self.config.is_some())?;
         if !daemon.ignored.is_empty() {
             log::warn!("{}: not about networking, or done without: {}", path.display(), daemon.ignored.join(", "));

@@ -5,13 +5,10 @@ use std::net::IpAddr;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Global, print};
-use crate::{
-    engine::EngineError,
-    model::{self, NetworkRequest, State, network::remove_network, state::Mac},
-};
+use crate::{model::NetworkRequest, request::Request};
 
 /// Make, list and remove networks
 #[derive(Debug, Subcommand)]
@@ -107,7 +104,7 @@ impl Create {
                 Opt::Mtu(mtu) => request.mtu = mtu,
             }
         }
-        global.engine().await?.add_network(request).await?;
+        global.ask(Request::CreateNetwork(Box::new(request))).await?;
         print::line(&self.name)
     }
 }
@@ -118,26 +115,25 @@ pub(super) struct Ls;
 
 impl Ls {
     async fn run(self, global: &Global) -> Result<()> {
-        let engine = global.engine().await?;
-        let state = engine.state();
+        let networks = global.ask(Request::Networks).await?;
         if global.json {
-            return print::json(&state.networks.values().map(|network| describe(state, network)).collect());
+            return print::json(&networks);
         }
-        let rows: Vec<_> = state
-            .networks
-            .values()
-            .map(|network| {
+        let rows: Vec<_> = print::rows(&networks)
+            .map(|row| {
+                let field = |name| print::field(row, name);
+                let set = |name: &str, to: bool| row[name] == Value::Bool(to);
                 let flags = [
-                    (!network.icc, "icc=false"),
-                    (!network.masquerade, "masquerade=false"),
-                    (network.internal, "internal"),
+                    (set("icc", false), "icc=false"),
+                    (set("masquerade", false), "masquerade=false"),
+                    (set("internal", true), "internal"),
                 ];
                 vec![
-                    network.name.clone(),
-                    network.bridge.clone(),
-                    network.subnet4.to_string(),
-                    network.subnet6.map(|subnet| subnet.to_string()).unwrap_or_default(),
-                    state.live_on(&network.name).count().to_string(),
+                    field("name"),
+                    field("bridge"),
+                    field("subnet4"),
+                    field("subnet6"),
+                    print::rows(&row["containers"]).count().to_string(),
                     flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect::<Vec<_>>().join(" "),
                 ]
             })
@@ -156,9 +152,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     async fn run(self, global: &Global) -> Result<()> {
-        let engine = global.engine().await?;
-        let network = engine.state().network(&self.name).map_err(EngineError::from)?;
-        print::json(&describe(engine.state(), network))
+        print::json(&global.ask(Request::InspectNetwork { name: self.name }).await?)
     }
 }
 
@@ -173,37 +167,7 @@ pub(super) struct Rm {
 
 impl Rm {
     async fn run(self, global: &Global) -> Result<()> {
-        let mut engine = global.engine().await?;
-        // All or none.
-        let mut trial = engine.state().clone();
-        for name in &self.names {
-            remove_network(&mut trial, name).map_err(EngineError::from)?;
-        }
-        for name in &self.names {
-            print::line(engine.remove_network(name).await?)?;
-        }
-        Ok(())
+        let gone = global.ask(Request::RemoveNetworks { names: self.names }).await?;
+        print::text(&print::rows(&gone).filter_map(Value::as_str).map(|name| format!("{name}\n")).collect::<String>())
     }
-}
-
-fn describe(state: &State, network: &model::Network) -> Value {
-    let containers = state.live_on(&network.name).map(|container| {
-        json!({"name": container.name, "id": container.id, "addr4": container.addr4, "addr6": container.addr6,
-               "mac": Mac(container.mac).to_string()})
-    });
-    json!({
-        "name": network.name,
-        "id": network.id,
-        "bridge": network.bridge,
-        "mac": Mac(network.bridge_mac).to_string(),
-        "subnet4": network.subnet4,
-        "gateway4": network.gateway4,
-        "subnet6": network.subnet6,
-        "gateway6": network.gateway6,
-        "icc": network.icc,
-        "masquerade": network.masquerade,
-        "internal": network.internal,
-        "mtu": network.mtu,
-        "containers": containers.collect::<Vec<_>>(),
-    })
 }

@@ -24,6 +24,20 @@ pub(super) fn json(value: &Value) -> Result<()> {
     line(format_args!("{value:#}"))
 }
 
+/// A field of an answer as text; empty if there is nothing in it.
+pub(super) fn field(value: &Value, name: &str) -> String {
+    match &value[name] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What an answer lists.
+pub(super) fn rows(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
 /// Prints columns as wide as they need be.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
     let mut lines: Vec<Vec<&str>> = vec![header.to_vec()];

@@ -1,14 +1,14 @@
 //! `port`, `publish`, `unpublish`.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use portlane_common::span::Span;
-use serde_json::json;
+use serde_json::Value;
 
 use super::{Global, print};
 use crate::{
-    engine::EngineError,
-    model::{self, PortSpec, PublishRequest, spec, state::Ports},
+    model::{PortSpec, Publish as Entry, PublishRequest, spec, state::Ports},
+    request::{PublishedPort, Request},
 };
 
 /// List where a container's ports are published
@@ -24,19 +24,13 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let engine = global.engine().await?;
-        let container = engine.state().container(&self.name).map_err(EngineError::from)?;
-        let live = container.publishes.iter().filter(|_| container.is_live());
-        let wanted: Vec<_> = live
-            .filter(|publish| {
-                self.port.is_none_or(|port| port.proto == publish.proto && port.span.overlaps(publish.container_span()))
-            })
-            .collect();
+        let answer = global.ask(Request::Ports { name: self.name.clone(), port: self.port }).await?;
         if global.json {
-            return print::json(&wanted.iter().map(|publish| entry(publish)).collect());
+            return print::json(&answer);
         }
+        let wanted = entries(answer)?;
         if let (Some(port), true) = (self.port, wanted.is_empty()) {
-            bail!("container `{}` does not publish {port}: `portlane port {0}` lists what it does", container.name);
+            bail!("container `{}` does not publish {port}: `portlane port {0}` lists what it does", self.name);
         }
         for publish in wanted {
             let span = publish.container_span();
@@ -71,8 +65,8 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let added = global.engine().await?.publish(&self.name, &self.specs).await?;
-        list(global, &added)
+        let added = global.ask(Request::Publish { name: self.name, specs: self.specs }).await?;
+        list(global, added)
     }
 }
 
@@ -92,24 +86,19 @@ pub(super) struct Unpublish {
 
 impl Unpublish {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let gone = global.engine().await?.unpublish(&self.name, &self.specs).await?;
-        list(global, &gone)
+        let gone = global.ask(Request::Unpublish { name: self.name, specs: self.specs }).await?;
+        list(global, gone)
     }
 }
 
-fn list(global: &Global, entries: &[model::Publish]) -> Result<()> {
+fn list(global: &Global, answer: Value) -> Result<()> {
     if global.json {
-        return print::json(&entries.iter().map(entry).collect());
+        return print::json(&answer);
     }
-    print::text(&entries.iter().map(|publish| format!("{publish}\n")).collect::<String>())
+    print::text(&entries(answer)?.iter().map(|entry| format!("{entry}\n")).collect::<String>())
 }
 
-fn entry(publish: &model::Publish) -> serde_json::Value {
-    let span = publish.container_span();
-    json!({
-        "proto": publish.proto,
-        "host_address": publish.host_addr,
-        "host_ports": [publish.host.first, publish.host.last],
-        "container_ports": [span.first, span.last],
-    })
+fn entries(answer: Value) -> Result<Vec<Entry>> {
+    let ports: Vec<PublishedPort> = serde_json::from_value(answer).context("the answer makes no sense")?;
+    Ok(ports.iter().map(PublishedPort::entry).collect())
 }

@@ -1,12 +1,16 @@
-//! `repair`, `uninstall`.
+//! `repair`, `reload`, `uninstall`.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 
 use super::{Global, print};
-use crate::engine::{self, Engine, EngineError};
+use crate::{
+    engine::{self, Engine, EngineError},
+    request::Request,
+};
 
 /// Bring the host back to what it must be: interfaces, programs, tables
 #[derive(Debug, Args)]
@@ -18,15 +22,34 @@ pub(super) struct Repair {
 
 impl Repair {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let mut engine = global.engine().await?;
-        let steps = if self.dry_run { engine.outlook().await? } else { engine.repair().await? };
+        let steps = global.ask(Request::Repair { dry_run: self.dry_run }).await?;
         if global.json {
-            return print::json(&steps.into());
+            return print::json(&steps);
         }
-        if steps.is_empty() {
-            return print::line("everything is as it must be");
+        let steps: String = print::rows(&steps).filter_map(Value::as_str).map(|step| format!("{step}\n")).collect();
+        print::text(if steps.is_empty() { "everything is as it must be\n" } else { &steps })
+    }
+}
+
+/// Read daemon.json again, and say what of it is in force and what has to wait
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What can change at once does: icc, ip-masq, xdp, timeouts, flow-share, flows. A running daemon does the same on SIGHUP;
+what it listens on (hosts, tls…) it reads when it starts.
+Example: portlane reload")]
+pub(super) struct Reload;
+
+impl Reload {
+    pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let reloaded = global.ask(Request::Reload).await?;
+        if global.json {
+            return print::json(&reloaded);
         }
-        print::text(&steps.iter().map(|step| format!("{step}\n")).collect::<String>())
+        let in_force = print::rows(&reloaded["in_force"]).filter_map(Value::as_str).collect::<Vec<_>>();
+        let first = if in_force.is_empty() { "nothing new".to_owned() } else { in_force.join(", ") };
+        let waiting = print::rows(&reloaded["waiting"])
+            .map(|row| format!("waits: {}: {}\n", print::field(row, "key"), print::field(row, "until")));
+        print::text(&format!("in force: {first}\n{}", waiting.collect::<String>()))
     }
 }
 
@@ -40,6 +63,7 @@ pub(super) struct Uninstall {
 
 impl Uninstall {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
+        global.only_here("uninstall")?;
         let settings = global.settings()?;
         let engine = Engine::open(settings.clone()).await?;
         let running: Vec<_> =

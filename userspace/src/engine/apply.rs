@@ -1,5 +1,7 @@
 //! The only place that touches host and maps: observe, plan, perform.
 
+use std::net::IpAddr;
+
 use log::info;
 use portlane_common::reason::Hook;
 
@@ -7,8 +9,35 @@ use super::{Engine, Result, gone::Gone};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::netns,
-    model::{Attachment, HostFacts, Observed, ObservedLinks, Owned, State, Step, desired, plan, state::Xdp},
+    model::{
+        Attachment, HostFacts, Observed, ObservedLinks, Owned, State, Step, UplinkFact, desired, plan, state::Xdp,
+    },
 };
+
+/// What [`Engine::follow`] did.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    /// What is portlane's own on the host.
+    pub owned: Owned,
+    /// The host, before the first step.
+    pub seen: HostAddresses,
+    /// The steps that were taken.
+    pub steps: Vec<String>,
+}
+
+/// What of the host portlane's tables depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostAddresses {
+    uplinks: Vec<UplinkFact>,
+    addresses: Vec<(IpAddr, u32)>,
+}
+
+impl HostAddresses {
+    /// Of everything that was found out.
+    pub fn of(facts: HostFacts) -> Self {
+        Self { uplinks: facts.uplinks, addresses: facts.addresses }
+    }
+}
 
 impl Engine {
     /// Brings host and maps to `state`; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
@@ -26,17 +55,32 @@ impl Engine {
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        for step in plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned) {
-            self.perform(&step, datapath, state.xdp).await?;
+        let second: Vec<Step> =
+            plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned).into_iter().collect();
+        for step in &second {
+            self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
         if let Some(datapath) = datapath {
             // After the rest: nothing leads to it any more that could open another conversation.
-            let gone = Gone::between(&self.state, state);
+            let gone = Gone::between(&self.state, state).with_host_addresses(&second);
             gone.end_flows(datapath)?;
             gone.end_sockets(datapath)?;
         }
         Ok(taken)
+    }
+
+    /// Brings host and maps to where the state in force wants them if the host is not what it was; what was done, and what
+    /// the host was like before.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub async fn follow(&mut self) -> Result<Followed> {
+        let owned = Owned::by([&self.state]);
+        // Looked at first: what changes from here on is told by another event.
+        let seen = HostAddresses::of(self.host.facts(&owned).await?);
+        let steps = if self.outlook().await?.is_empty() { Vec::new() } else { self.repair().await? };
+        Ok(Followed { owned, seen, steps })
     }
 
     /// What [`Self::apply`] would do, as far as it can be told before the first step.

@@ -72,6 +72,24 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether what was named is not there.
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Model(ModelError::NoSuchContainer { .. } | ModelError::NoSuchNetwork { .. }))
+    }
+
+    /// Whether the request itself makes no sense, or clashes with what is there.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Model(_)
+            | Self::NoCommand
+            | Self::StillRuns { .. }
+            | Self::NotRunning { .. }
+            | Self::InUse { .. } => true,
+            Self::Linux(error) => matches!(error, LinuxError::CommandNotFound { .. } | LinuxError::Exec { .. }),
+            _ => false,
+        }
+    }
+
     /// The exit status that stands for it.
     pub fn exit_code(&self) -> i32 {
         match self {

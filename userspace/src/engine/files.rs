@@ -10,6 +10,8 @@ use crate::model::{Container, State, hosts};
 
 /// Name of the lock in the state directory.
 pub(super) const LOCK: &str = "lock";
+/// Name of the lock of a daemon, one in a state directory.
+pub const DAEMON_LOCK: &str = "daemon";
 /// Name of the directory of containers in the state directory.
 pub(super) const CONTAINERS: &str = "containers";
 /// Where the host's name servers are.

@@ -9,7 +9,7 @@ use super::Result;
 use crate::{
     bpf::Datapath,
     linux::sockets,
-    model::{Container, Proto, State},
+    model::{Container, Proto, Row, State, Step},
 };
 
 /// Containers and publications that are no more.
@@ -19,6 +19,8 @@ pub(super) struct Gone {
     addresses: BTreeSet<IpAddr>,
     /// Of containers that stay: where host processes were sent that called the published port.
     services: Vec<(Proto, IpAddr, Span)>,
+    /// That were the host's: what was masqueraded as one of them gets no answer any more.
+    host_addresses: BTreeSet<IpAddr>,
 }
 
 impl Gone {
@@ -44,9 +46,19 @@ impl Gone {
         gone
     }
 
+    /// And the addresses that the host has no more, by the steps that say so.
+    pub(super) fn with_host_addresses(mut self, steps: &[Step]) -> Self {
+        self.host_addresses.extend(steps.iter().filter_map(|step| match step {
+            Step::Delete(Row::Host4(address, _)) => Some(IpAddr::from(*address)),
+            Step::Delete(Row::Host6(address, _)) => Some(IpAddr::from(*address)),
+            _ => None,
+        }));
+        self
+    }
+
     /// Ends the flows of what is gone: what still comes for one is the host's, whose stack says that nobody is there.
     pub(super) fn end_flows(&self, datapath: &Datapath) -> Result<()> {
-        Ok(datapath.end_flows(&self.endpoints)?)
+        Ok(datapath.end_flows(&self.endpoints, &self.host_addresses)?)
     }
 
     /// Ends the host's own sockets that talk to what is gone. Over TCP, who called a published port keeps its connection

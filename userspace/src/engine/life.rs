@@ -110,10 +110,18 @@ impl Engine {
     }
 
     /// Takes note that a container's process has ended: the container lets go of its address and ports, and goes away
-    /// if it is to.
-    async fn ended(&mut self, id: &str, code: Option<i32>) -> Result<()> {
+    /// if it is to. Somebody else may have seen the end first, and not how it came about.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub async fn ended(&mut self, id: &str, code: Option<i32>) -> Result<()> {
         let Some(container) = self.state.containers.get(id) else { return Ok(()) };
         let auto_remove = container.auto_remove;
+        match container.status {
+            Status::Exited { code: Some(_) } => return Ok(()),
+            Status::Exited { code: None } if code.is_none() => return Ok(()),
+            _ => {}
+        }
         let mut next = self.configured();
         if auto_remove {
             container::remove_container(&mut next, id)?;
@@ -148,15 +156,13 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
     drop(engine);
     if let Status::Running { pid, start_time } = status {
         blocking(move || process::terminate(pid, start_time, grace)).await??;
-        // A foreground `run` may have been first to see it.
+        // A foreground `run`, or a daemon, may have been first to see it.
         let mut engine = Engine::open(settings.clone()).await?;
-        if engine.state.containers.get(&id).is_some_and(Container::is_live) {
-            engine.ended(&id, Some(SIGNALLED + if grace.is_zero() { 9 } else { 15 })).await?;
-        }
+        engine.ended(&id, Some(SIGNALLED + if grace.is_zero() { 9 } else { 15 })).await?;
     }
     Ok(name)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Panicked(error.to_string()))
 }

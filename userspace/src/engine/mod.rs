@@ -11,13 +11,17 @@ mod error;
 mod files;
 mod gone;
 mod life;
+mod reload;
 
 use std::{fs, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 use nix::unistd::Uid;
 
+pub use apply::{Followed, HostAddresses};
 pub use error::EngineError;
+pub use files::DAEMON_LOCK;
 pub use life::{Started, finish, stop};
+pub use reload::Reloaded;
 
 use crate::{
     bpf::{self, Datapath, LoadSettings},
@@ -63,7 +67,12 @@ impl Engine {
         }
         let root = &settings.root;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(files::failed("created", root))?;
-        let lock = Lock::acquire(&root.join(files::LOCK))?;
+        let path = root.join(files::LOCK);
+        let lock = match Lock::try_acquire(&path)? {
+            Some(lock) => lock,
+            // Whoever has it may be served by this very thread.
+            None => life::blocking(move || Lock::acquire(&path)).await??,
+        };
         let store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {
@@ -74,6 +83,14 @@ impl Engine {
         let mut engine = Self { settings, host, store, state, _lock: lock };
         engine.recover(stored.pending).await?;
         Ok(engine)
+    }
+
+    /// [`Engine::open`], unless there is no state: it does not come back after `portlane uninstall`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn existing(settings: Settings) -> Result<Option<Self>> {
+        if Store::exists(&settings.root) { Self::open(settings).await.map(Some) } else { Ok(None) }
     }
 
     /// What is in force.
@@ -194,7 +211,7 @@ impl Engine {
     pub async fn uninstall(mut self) -> Result<()> {
         self.reach(State { seed: self.state.seed, ..State::default() }).await?;
         bpf::remove(&self.settings.bpffs)?;
-        Ok(self.store.remove(&self.settings.root, &[files::CONTAINERS, files::LOCK])?)
+        Ok(self.store.remove(&self.settings.root, &[files::CONTAINERS, files::LOCK, DAEMON_LOCK])?)
     }
 
     /// A changed state, in force.

@@ -106,6 +106,14 @@ impl Launch {
         })
     }
 
+    /// Takes a variable out of the environment.
+    pub(super) fn without(&mut self, variable: &str) {
+        let is_it = |line: &CString| {
+            line.to_bytes().strip_prefix(variable.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        };
+        self.envp.retain(|line| !is_it(line));
+    }
+
     /// Forks, and returns once the child's world is arranged.
     pub(super) fn start(self) -> Result<Launched, LinuxError> {
         let attempt = || format!("start `{}`", self.command);
@@ -295,6 +303,15 @@ pub(super) fn exit_status(pid: u32) -> io::Result<i32> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+/// The exit status of a child that has ended; none for anybody else's child.
+pub(super) fn reap(pid: u32) -> Option<i32> {
+    match waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(code),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+        _ => None,
     }
 }
 

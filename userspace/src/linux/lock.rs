@@ -21,12 +21,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be opened or locked.
     pub fn acquire(path: &Path) -> Result<Self, LinuxError> {
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .attempt(|| format!("open {}", path.display()))?;
+        let mut file = open(path)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusive) {
                 Ok(file) => return Ok(Self { _file: file }),
@@ -36,4 +31,21 @@ impl Lock {
             }
         }
     }
+
+    /// The same without waiting; none if somebody else has the lock.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>, LinuxError> {
+        match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Some(Self { _file: file })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).attempt(|| format!("lock {}", path.display())),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<fs::File, LinuxError> {
+    let opened = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    opened.attempt(|| format!("open {}", path.display()))
 }

@@ -19,6 +19,7 @@ pub mod process;
 pub mod sockets;
 mod syscall;
 pub mod sysctl;
+pub mod watch;
 
 pub use bridge::FORCE_FORWARDING;
 pub use lock::Lock;

@@ -116,6 +116,10 @@ pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
         Stdio::Detached { log } => Some(detached(log)?),
     };
     let foreground = launch.detached.is_none();
+    if !foreground {
+        // A daemon's, to which a container is not to speak (sd_notify(3)).
+        launch.without("NOTIFY_SOCKET");
+    }
     let launched = launch.start()?;
     let start_time = start_time(launched.pid()).ok_or(Errno::ESRCH);
     let start_time = start_time.attempt(|| format!("start `{}`", spec.command))?;
@@ -147,6 +151,25 @@ pub fn exec_in(place: Place<'_>, command: &str, args: &[String]) -> Result<i32, 
     let launched = launch.start()?;
     let start_time = start_time(launched.pid()).unwrap_or_default();
     Starting { launched, start_time, foreground: true }.go()?.wait()
+}
+
+/// Waits for the end of a process, whoever's child it is, without a thread; returns its exit status if it is this
+/// process's child.
+///
+/// # Errors
+/// The kernel does not let it be watched.
+pub async fn ended(pid: u32, start_time: u64) -> Result<Option<i32>, LinuxError> {
+    let attempt = || format!("watch process {pid}");
+    let process = match syscall::pidfd_open(pid) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        process => process.attempt(attempt)?,
+    };
+    // Once there is a descriptor, the number cannot change hands unseen.
+    if alive(pid, start_time) {
+        let process = syscall::awaited(process).attempt(attempt)?;
+        drop(process.readable().await.attempt(attempt)?);
+    }
+    Ok(launch::reap(pid))
 }
 
 impl Starting {

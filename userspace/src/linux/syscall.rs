@@ -3,9 +3,11 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     time::{Duration, Instant},
 };
+
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Socket option (Linux 5.14), for which libc has no name.
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -17,6 +19,12 @@ pub(super) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     let fd = libc::c_int::try_from(check(fd)?).map_err(io::Error::other)?;
     // SAFETY: the kernel gave us this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A descriptor whose input can be waited for without a thread. Needs a tokio runtime around it, with I/O enabled.
+pub(super) fn awaited<T: AsRawFd + AsFd>(owner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the callers' types own one descriptor each, which they neither change nor close while they live.
+    unsafe { AsyncFd::register_with_interest(owner, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// Sends a signal; `ESRCH` if the process is gone.

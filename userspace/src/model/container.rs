@@ -6,6 +6,7 @@ use std::{
 };
 
 use portlane_common::config::MAX_ENDPOINTS;
+use serde::{Deserialize, Serialize};
 
 use super::{
     desired::exceeds_policies,
@@ -15,25 +16,30 @@ use super::{
     publish::{self, HostView},
     spec::{PublishRequest, is_host_word},
     state::{Container, Link, Nat, Network, PortSpec, SHORT_ID, State, Status},
+    words::{each_text, hosts_text, mac_asked},
 };
 
 /// The longest host name that Linux takes (`HOST_NAME_MAX` is 64, of which DNS allows a label 63).
 const MAX_HOSTNAME: usize = 63;
 
 /// `portlane run`, or `portlane attach`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ContainerRequest {
     /// 64 hexadecimal digits, drawn by the caller.
+    #[serde(skip)]
     pub id: String,
     /// As the user will call it; drawn by the caller if the user chose none.
     pub name: String,
     /// A network's name, `host`, `none`, or `container:<name or id>`.
+    #[serde(default = "bridge")]
     pub network: String,
     /// The lowest free address if none.
     pub addr4: Option<Ipv4Addr>,
     /// The address with the IPv4 address's host number if none.
     pub addr6: Option<Ipv6Addr>,
     /// Made from the IPv4 address if none.
+    #[serde(with = "mac_asked")]
     pub mac: Option<[u8; 6]>,
     /// The short identifier if none; on the host's network the host's, on another container's that one's.
     pub hostname: Option<String>,
@@ -42,12 +48,16 @@ pub struct ContainerRequest {
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
     /// Lines to add to `/etc/hosts`.
+    #[serde(with = "hosts_text")]
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Containers to know by an alias.
+    #[serde(with = "each_text")]
     pub links: Vec<LinkRequest>,
     /// Ports that links open.
+    #[serde(with = "each_text")]
     pub exposed: Vec<PortSpec>,
     /// Ports of the host that lead to it.
+    #[serde(with = "each_text")]
     pub publishes: Vec<PublishRequest>,
     /// What it runs.
     pub command: Vec<String>,
@@ -55,6 +65,10 @@ pub struct ContainerRequest {
     pub auto_remove: bool,
     /// How its UDP sockets are mapped to ports outside.
     pub nat: Nat,
+}
+
+fn bridge() -> String {
+    "bridge".to_owned()
 }
 
 /// One `--link`.

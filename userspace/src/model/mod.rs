@@ -15,6 +15,7 @@ pub mod ipam;
 pub mod network;
 pub mod plan;
 pub mod publish;
+pub mod settings;
 pub mod spec;
 pub mod state;
 pub mod tables;

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use super::{
     error::{ModelError, outside},
@@ -16,7 +17,8 @@ const LEAST_MTU4: u32 = 68;
 const LEAST_MTU6: u32 = 1280;
 
 /// `portlane network create`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NetworkRequest {
     /// As the user will call it.
     pub name: String,
@@ -38,6 +40,13 @@ pub struct NetworkRequest {
     pub internal: bool,
     /// Bytes.
     pub mtu: u32,
+}
+
+/// Without a name, which none can do without.
+impl Default for NetworkRequest {
+    fn default() -> Self {
+        Self::named("")
+    }
 }
 
 impl NetworkRequest {

@@ -1,6 +1,10 @@
 //! What the command line's values mean: Docker's words for ports, links, hosts and MACs.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use portlane_common::span::Span;
 
@@ -153,6 +157,40 @@ fn with_proto(text: &str) -> Result<(&str, Proto), String> {
         Some((ports, proto)) if proto.eq_ignore_ascii_case("udp") => Ok((ports, Proto::Udp)),
         Some((ports, proto)) if proto.eq_ignore_ascii_case("sctp") => Ok((ports, Proto::Sctp)),
         Some((_, proto)) => Err(format!("`{proto}` is no protocol that can be published: use tcp, udp or sctp")),
+    }
+}
+
+/// As `-p` takes it.
+impl FromStr for PublishRequest {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        publish(text)
+    }
+}
+
+/// As `--expose` takes it.
+impl FromStr for PortSpec {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        port(text)
+    }
+}
+
+/// As `--link` takes it.
+impl FromStr for LinkRequest {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        link(text)
+    }
+}
+
+/// As `--link` takes it.
+impl fmt::Display for LinkRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.target, self.alias)
     }
 }
 

@@ -55,6 +55,59 @@ pub(super) mod mac_text {
     }
 }
 
+/// A MAC that a request may leave open.
+pub(super) mod mac_asked {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(mac: &Option<[u8; 6]>, to: S) -> Result<S::Ok, S::Error> {
+        match mac {
+            Some(mac) => super::mac_text::serialize(mac, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<[u8; 6]>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| crate::model::spec::mac(&text).map_err(D::Error::custom)).transpose()
+    }
+}
+
+/// Several values in a request, each as the command line takes it.
+pub(super) mod each_text {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(values: &[T], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    pub fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+/// Lines for `/etc/hosts` in a request: `name:address`.
+pub(super) mod hosts_text {
+    use std::net::IpAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(lines: &[(String, IpAddr)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(lines.iter().map(|(host, address)| format!("{host}:{address}")))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, IpAddr)>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| crate::model::spec::extra_host(text).map_err(D::Error::custom)).collect()
+    }
+}
+
 /// A range in the stored state: as people write it.
 pub(super) mod span_text {
     use portlane_common::span::Span;

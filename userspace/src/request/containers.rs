@@ -1,0 +1,129 @@
+//! Containers: listed, started, stopped, removed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Result;
+use crate::{
+    engine::{self, Engine, EngineError, Settings, Started},
+    model::{Container, ContainerRequest, Status, state::Mac},
+};
+
+pub(super) async fn list(settings: Settings) -> Result<Value> {
+    let engine = Engine::open(settings).await?;
+    Ok(engine.state().containers.values().map(|container| describe(&engine, container)).collect())
+}
+
+pub(super) async fn inspect(settings: Settings, name: &str) -> Result<Value> {
+    let engine = Engine::open(settings).await?;
+    let container = engine.state().container(name)?;
+    Ok(describe(&engine, container))
+}
+
+/// Starts a detached container; returns the answer, and what runs: whoever stays is the one to see its end.
+///
+/// # Errors
+/// As [`Engine::run`].
+pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value, Started)> {
+    let mut engine = Engine::open(settings).await?;
+    let started = start(&mut engine, request, true).await?;
+    Ok((json!({"id": started.id, "name": started.name}), started))
+}
+
+/// Starts a container, with the name servers that the administrator configured for those that ask for none.
+///
+/// # Errors
+/// As [`Engine::run`].
+pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached: bool) -> Result<Started> {
+    let daemon = &engine.settings().daemon;
+    if request.dns.is_empty() {
+        request.dns.clone_from(&daemon.dns);
+    }
+    if request.dns_search.is_empty() {
+        request.dns_search.clone_from(&daemon.dns_search);
+    }
+    engine.run(request, detached).await
+}
+
+pub(super) async fn stop(settings: &Settings, name: &str, seconds: u64) -> Result<Value> {
+    Ok(json!({"name": engine::stop(settings, name, Duration::from_secs(seconds)).await?}))
+}
+
+pub(super) async fn remove(settings: Settings, names: &[String], force: bool) -> Result<Value> {
+    let engine = Engine::open(settings.clone()).await?;
+    // All or none: a name that is unknown is found before anything is killed.
+    let found = names.iter().map(|name| engine.state().container(name));
+    let found = found.map(|found| found.map(|container| (container.id.clone(), container.name.clone())));
+    let mut found = found.collect::<Result<Vec<_>, _>>().map_err(EngineError::from)?;
+    found.sort_unstable();
+    found.dedup();
+    let (mut ids, names): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    drop(engine);
+    if force {
+        for id in &ids {
+            match engine::stop(&settings, id, Duration::ZERO).await {
+                // Somebody else was faster: it is gone, as it was to be.
+                Err(error) if error.is_unknown() => {}
+                stopped => drop(stopped?),
+            }
+        }
+    }
+    let mut engine = Engine::open(settings).await?;
+    // One that was to go away when it ended has.
+    ids.retain(|id| engine.state().containers.contains_key(id));
+    engine.remove(&ids).await?;
+    Ok(names.into())
+}
+
+/// A container, for `inspect` and `ps`.
+fn describe(engine: &Engine, container: &Container) -> Value {
+    let mut value = json!({
+        "id": container.id,
+        "name": container.name,
+        "status": status(container.status),
+        "network": network(engine, container),
+        "hostname": container.hostname,
+        "netns": container.netns,
+        "dns": container.dns,
+        "dns_search": container.dns_search,
+        "extra_hosts": container.extra_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect::<Vec<_>>(),
+        "exposed": container.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "publishes": container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "command": container.command,
+        "auto_remove": container.auto_remove,
+        "log": engine.log(container),
+    });
+    let mut set = |key: &str, field: Value| value[key] = field;
+    if container.is_bridged() {
+        set("addr4", json!(container.addr4));
+        set("addr6", json!(container.addr6));
+        set("mac", json!(Mac(container.mac).to_string()));
+        set("veth", json!(container.veth));
+        set("endpoint", json!(container.endpoint));
+        let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
+        let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
+        set("links", links.collect());
+    }
+    match container.status {
+        Status::Running { pid, .. } => set("pid", json!(pid)),
+        Status::Exited { code } => set("exit_code", json!(code)),
+        Status::Creating => {}
+    }
+    value
+}
+
+fn status(status: Status) -> String {
+    match status {
+        Status::Creating => "creating".to_owned(),
+        Status::Running { .. } => "running".to_owned(),
+        Status::Exited { code: Some(code) } => format!("exited ({code})"),
+        Status::Exited { code: None } => "exited".to_owned(),
+    }
+}
+
+/// `container:` with the name that the other one has by now.
+fn network(engine: &Engine, container: &Container) -> String {
+    let other = container.network.strip_prefix("container:").and_then(|id| engine.state().containers.get(id));
+    other.map_or_else(|| container.network.clone(), |other| format!("container:{}", other.name))
+}

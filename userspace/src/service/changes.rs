@@ -1,0 +1,20 @@
+//! Tells the other services that the state has changed, whoever changed it.
+
+use log::info;
+use tokio::sync::watch;
+
+use super::Result;
+use crate::linux::watch::{FileEvent, FileWatch};
+
+/// Ends when the state directory is gone: portlane was uninstalled.
+pub(super) async fn serve(mut file: FileWatch, changed: watch::Sender<()>) -> Result<()> {
+    loop {
+        match file.next().await? {
+            FileEvent::Written => changed.send_replace(()),
+            FileEvent::Gone => {
+                info!("the state directory is gone: the daemon goes too");
+                return Ok(());
+            }
+        }
+    }
+}
