@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 pub use container::Container;
+pub use daemon::Daemon;
 pub use dialog::Dialog;
 pub use far::Far;
 pub use place::{Answer, Conversation, Place, Server};
@@ -28,6 +29,7 @@ pub use tools::{Program, Way, either_way};
 pub use until::until;
 
 mod container;
+mod daemon;
 mod dialog;
 mod far;
 mod place;

@@ -34,10 +34,14 @@ impl Ready {
     }
 
     pub(super) fn wait(self) -> Result<()> {
+        self.hear("ready")
+    }
+
+    pub(super) fn hear(&self, expected: &str) -> Result<()> {
         let mut word = [0; 256];
-        let length = self.socket.recv(&mut word).context("a server does not start")?;
+        let length = self.socket.recv(&mut word).with_context(|| format!("nobody says `{expected}`"))?;
         let word = String::from_utf8_lossy(&word[..length]);
-        ensure!(word == "ready", "a server does not start: {word}");
+        ensure!(word == expected, "instead of `{expected}`, a server says: {word}");
         Ok(())
     }
 }

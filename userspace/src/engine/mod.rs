@@ -90,7 +90,15 @@ impl Engine {
     /// # Errors
     /// As there.
     pub async fn existing(settings: Settings) -> Result<Option<Self>> {
-        if Store::exists(&settings.root) { Self::open(settings).await.map(Some) } else { Ok(None) }
+        let root = settings.root.clone();
+        if !Store::exists(&root) {
+            return Ok(None);
+        }
+        match Self::open(settings).await {
+            // It went while the lock was waited for.
+            Err(_) if !Store::exists(&root) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// What is in force.

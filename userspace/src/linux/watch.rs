@@ -10,7 +10,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::{
-        inotify::{AddWatchFlags, InitFlags, Inotify},
+        inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent},
         socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket},
     },
 };
@@ -81,7 +81,7 @@ pub struct FileWatch {
 pub enum FileEvent {
     /// It was written.
     Written,
-    /// The directory is gone.
+    /// It is gone, or the directory is.
     Gone,
 }
 
@@ -108,12 +108,14 @@ impl FileWatch {
     pub fn new(directory: &Path, name: &'static str) -> Result<Self, LinuxError> {
         let attempt = || format!("watch {}", directory.display());
         let notify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).attempt(attempt)?;
-        let what = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
-        notify.add_watch(directory, what | AddWatchFlags::IN_ONLYDIR).attempt(attempt)?;
+        // A directory's own end is told late: not while somebody has a file open that was in it.
+        let ends = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
+        let what = ends | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_ONLYDIR;
+        notify.add_watch(directory, what).attempt(attempt)?;
         Ok(Self { notify: awaited(Notify(notify)).attempt(attempt)?, name })
     }
 
-    /// Waits until the file is written or the directory is gone. A burst is one event.
+    /// Waits until the file is written or gone. A burst is one event.
     ///
     /// # Errors
     /// The kernel does not tell.
@@ -124,12 +126,14 @@ impl FileWatch {
             let mut guard = self.notify.readable().await.attempt(attempt)?;
             let Ok(events) = guard.try_io(|notify| Ok(notify.get_ref().0.read_events()?)) else { continue };
             let events = events.attempt(attempt)?;
-            if events.iter().any(|event| event.mask.intersects(gone)) {
+            let named = |event: &InotifyEvent| event.name.as_deref() == Some(OsStr::new(self.name));
+            let deleted = |event: &InotifyEvent| named(event) && event.mask.contains(AddWatchFlags::IN_DELETE);
+            if events.iter().any(|event| event.mask.intersects(gone) || deleted(event)) {
                 return Ok(FileEvent::Gone);
             }
             // Told too much at once, the kernel forgets some of it.
-            let lost = |mask: AddWatchFlags| mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
-            if events.iter().any(|event| lost(event.mask) || event.name.as_deref() == Some(OsStr::new(self.name))) {
+            let lost = |event: &InotifyEvent| event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
+            if events.iter().any(|event| lost(event) || named(event)) {
                 return Ok(FileEvent::Written);
             }
         }

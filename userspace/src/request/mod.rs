@@ -105,7 +105,7 @@ impl Request {
     pub async fn perform(self, settings: Settings) -> Result<Value> {
         match self {
             Self::Containers => containers::list(settings).await,
-            Self::Run(request) => Ok(containers::run(settings, *request).await?.0),
+            Self::Run(request) => Ok(run(settings, *request).await?.0),
             Self::Inspect { name } => containers::inspect(settings, &name).await,
             Self::Stop { name, seconds } => containers::stop(&settings, &name, seconds).await,
             Self::Remove { names, force } => containers::remove(settings, &names, force).await,

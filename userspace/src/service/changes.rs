@@ -6,13 +6,13 @@ use tokio::sync::watch;
 use super::Result;
 use crate::linux::watch::{FileEvent, FileWatch};
 
-/// Ends when the state directory is gone: portlane was uninstalled.
+/// Ends when the file is gone: portlane was uninstalled.
 pub(super) async fn serve(mut file: FileWatch, changed: watch::Sender<()>) -> Result<()> {
     loop {
         match file.next().await? {
             FileEvent::Written => changed.send_replace(()),
             FileEvent::Gone => {
-                info!("the state directory is gone: the daemon goes too");
+                info!("portlane is uninstalled: the daemon goes too");
                 return Ok(());
             }
         }

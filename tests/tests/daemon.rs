@@ -1,0 +1,451 @@
+//! `portlane daemon`: what it adds to the commands, and that they do the same with it as without.
+#![cfg(feature = "root")]
+
+use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt as _, thread};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use portlane_tests::topology::{Daemon, Family, Topology, at, both, test, test_with, until};
+use serde_json::{Value, json};
+
+/// Containers that callers start at once, each with a port of its own.
+const CALLERS: u16 = 8;
+/// No run changes as many interfaces, addresses and routes.
+const MOST_EVENTS: u32 = 200;
+
+/// What a command prints must be the same from the daemon.
+fn same(net: &Topology, daemon: &Daemon<'_>, command: &str) -> Result<()> {
+    let arguments: Vec<&str> = command.split(' ').collect();
+    let (direct, asked) = (net.portlane(&arguments)?, daemon.portlane(&arguments)?);
+    ensure!(direct == asked, "`portlane {command}`:\n{direct}\n\nby the daemon:\n{asked}");
+    Ok(())
+}
+
+#[test]
+fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
+    test(|net| {
+        let daemon = net.daemon()?;
+        let run = ["run", "-d", "--name", "web", "-p", "8080:80", "--expose", "81", "--add-host", "db:192.0.2.9"];
+        let id = daemon.portlane(&[&run[..], &["--", "sleep", "600"]].concat())?;
+        ensure!(id.len() == 64 && net.json(&["inspect", "web"])?["id"] == id.as_str(), "{id}");
+        daemon.portlane(&["network", "create", "--subnet", "10.77.0.0/24", "-o", "icc=false", "quiet"])?;
+        ensure!(daemon.portlane(&["publish", "web", "9000-9009:90-99/udp"])?.contains("9000-9009"), "publish");
+        for command in [
+            "ps",
+            "ps -q",
+            "--json ps",
+            "inspect web",
+            "port web",
+            "port web 95/udp",
+            "--json port web",
+            "network ls",
+            "--json network ls",
+            "network inspect quiet",
+            "status",
+            "--json status",
+            "repair --dry-run",
+            "repair",
+            "--json repair",
+            "reload",
+            "--json reload",
+            "flows",
+            "--json flows",
+            "stats",
+        ] {
+            same(net, &daemon, command)?;
+        }
+        let refusals = [
+            "inspect nobody",
+            "port web 1",
+            "publish web 8080:81",
+            "publish web 192.0.2.77:1:1",
+            "unpublish web 1:1",
+            "network create quiet",
+            "network rm portlane0",
+            "network inspect nowhere",
+            "rm web",
+            "rm -f web nobody",
+            "run -d --network nowhere -- true",
+            "run -d --name web -- true",
+        ];
+        for command in refusals {
+            let arguments: Vec<&str> = command.split(' ').collect();
+            let (direct, asked) = (net.refused(&arguments)?, daemon.refused(&arguments)?);
+            ensure!(direct == asked, "`portlane {command}`: {direct}, and by the daemon: {asked}");
+        }
+        daemon.portlane(&["unpublish", "web", "8080:80"])?;
+        ensure!(daemon.portlane(&["network", "rm", "quiet"])? == "quiet", "network rm");
+        ensure!(daemon.portlane(&["stop", "-t", "0", "web"])? == "web", "stop");
+        ensure!(net.json(&["inspect", "web"])?["exit_code"] == 137, "the exit status of who is killed");
+        ensure!(daemon.portlane(&["rm", "web"])? == "web", "rm");
+        ensure!(net.json(&["ps"])? == json!([]), "it is there");
+        for (command, words) in [("run -- true", "portlane run -d"), ("exec web -- true", "on this host only")] {
+            let said = daemon.refused(&command.split(' ').collect::<Vec<_>>())?;
+            ensure!(said.contains(words), "{said}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn http_callers_get_json_and_sentences() -> Result<()> {
+    test(|net| {
+        let daemon = net.daemon()?;
+        let container = r#"{"name": "web", "publishes": ["8080:80"], "command": ["sleep", "600"]}"#;
+        let (status, answer) = daemon.http("POST", "/containers", container)?;
+        ensure!(status == 200 && answer["name"] == "web", "{status} {answer}");
+        ensure!(daemon.http("GET", "/containers/web", "")?.1 == net.json(&["inspect", "web"])?, "inspect");
+        let (status, answer) = daemon.http("POST", "/containers/web/ports", r#"["53/udp"]"#)?;
+        ensure!(status == 200 && answer[0]["container_ports"] == json!([53, 53]), "{status} {answer}");
+        for (method, path, body, expected) in [
+            ("GET", "/containers/nobody", "", 404),
+            ("GET", "/nothing", "", 404),
+            ("POST", "/containers", container, 409),
+            ("POST", "/containers", r#"{"command": ["no-such-command"]}"#, 409),
+            ("POST", "/containers", "{}", 409),
+            ("POST", "/containers", r#"{"comand": []}"#, 400),
+            ("POST", "/containers", "nonsense", 400),
+            ("POST", "/containers/web/ports", r#"["8080:80:90:1"]"#, 400),
+            ("DELETE", "/containers/web", "", 409),
+        ] {
+            let (status, answer) = daemon.http(method, path, body)?;
+            let sentence = answer["error"].as_str().context("no sentence")?;
+            ensure!(status == expected && !sentence.is_empty(), "{method} {path}: {status} {answer}");
+        }
+        ensure!(net.json(&["ps"])?.as_array().is_some_and(|left| left.len() == 1), "a refused request did something");
+        Ok(())
+    })
+}
+
+#[test]
+fn several_callers_at_once_are_all_served() -> Result<()> {
+    test(|net| {
+        let daemon = net.daemon()?;
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|number| {
+                    let daemon = &daemon;
+                    scope.spawn(move || {
+                        let (name, port) = (format!("c{number}"), format!("{}:80", 8000 + number));
+                        daemon.portlane(&["run", "-d", "--name", &name, "-p", &port, "--", "sleep", "600"])?;
+                        // Direct commands get their turn in between.
+                        net.portlane(&["publish", &name, &format!("{}:81", 9000 + number)])?;
+                        daemon.portlane(&["unpublish", &name, &port]).map(drop)
+                    })
+                })
+                .collect();
+            callers.into_iter().try_for_each(|caller| caller.join().expect("a caller does not panic"))
+        })?;
+        let containers = net.json(&["ps"])?;
+        let containers = containers.as_array().context("no list")?;
+        ensure!(containers.len() == usize::from(CALLERS), "{} containers", containers.len());
+        for container in containers {
+            let published = container["publishes"].as_array().context("no list")?;
+            ensure!(container["status"] == "running" && published.len() == 1, "{container}");
+        }
+        ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "something differs");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_daemon_killed_in_the_middle_of_a_run_leaves_a_whole_container_or_none() -> Result<()> {
+    test(|net| {
+        let (mut whole, mut none) = (0, 0);
+        for events in (1..MOST_EVENTS).step_by(2) {
+            let daemon = net.daemon()?;
+            let container = r#"{"name": "k", "publishes": ["8080:80"], "command": ["sleep", "600"]}"#;
+            let (count, socket) = (events.to_string(), net.daemon_socket());
+            let curl = [
+                "curl",
+                "-s",
+                "--unix-socket",
+                &socket.to_string_lossy(),
+                "http://localhost/containers",
+                "-d",
+                container,
+            ];
+            let mut monitor = net.host().dialog("links.py", &[&[&count[..]], &curl[..]].concat())?;
+            let seen = monitor.say("go")?;
+            daemon.crash()?;
+            drop(monitor);
+            let containers = net.json(&["ps"])?;
+            let listed = containers.as_array().context("no list")?;
+            match listed.first() {
+                Some(container) => {
+                    ensure!(listed.len() == 1, "{containers}");
+                    ensure!(["running", "exited"].iter().any(|status| container["status"] == *status), "{container}");
+                    whole += 1;
+                }
+                None => none += 1,
+            }
+            until(|| Ok(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be"))
+                .with_context(|| format!("killed after {events} events: {containers}"))?;
+            if !listed.is_empty() {
+                net.portlane(&["rm", "-f", "k"])?;
+            }
+            if seen == "ended" {
+                ensure!(none > 0 && whole > 0, "{none} times none and {whole} times whole: it is not killed in time");
+                return Ok(());
+            }
+        }
+        anyhow::bail!("a run has more than {MOST_EVENTS} events")
+    })
+}
+
+#[test]
+fn the_socket_is_for_root_and_its_group_and_goes_with_the_daemon_but_not_with_another() -> Result<()> {
+    test(|net| {
+        let mut daemon = net.daemon()?;
+        let socket = net.daemon_socket();
+        let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
+        ensure!(mode == 0o660, "its mode is {mode:o}");
+        let said = net.daemon_refused()?;
+        ensure!(said.contains("already"), "{said}");
+        daemon.portlane(&["ps"]).context("the first one serves on")?;
+        daemon.signal(Signal::SIGTERM)?;
+        daemon.tells("STOPPING=1")?;
+        daemon.ends()?;
+        ensure!(!socket.exists(), "the socket is left");
+        let said = net.refused(&["--host", &net.daemon_address(), "ps"])?;
+        ensure!(said.contains("no daemon answers") && said.lines().count() == 1, "{said}");
+
+        net.daemon()?.crash()?;
+        ensure!(socket.exists(), "a killed daemon cannot remove its socket");
+        let daemon = net.daemon().context("in the place of a killed one")?;
+        daemon.portlane(&["ps"])?;
+        drop(daemon);
+        fs::write(&socket, "mine")?;
+        let said = net.daemon_refused()?;
+        ensure!(said.contains("is no socket") && fs::read(&socket)? == b"mine", "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_detached_container_that_ends_lets_go_of_its_port_at_once() -> Result<()> {
+    test(|net| {
+        let daemon = net.daemon()?;
+        let gate = net.file("gate");
+        let gate = gate.to_string_lossy();
+        net.host().run(&["mkfifo", &gate])?;
+        let wait = format!("read word < {gate}; exit 7");
+        let run = ["run", "-d", "-p", "8080:80"];
+        // One is this test's child by way of a command, one the daemon's.
+        net.portlane(&[&run[..], &["--name", "direct", "--", "sh", "-c", &wait]].concat())?;
+        ends(net, &gate)?;
+        daemon.portlane(&[&run[..], &["--name", "asked", "--", "sh", "-c", &wait]].concat())?;
+        ends(net, &gate)?;
+        ensure!(net.json(&["inspect", "asked"])?["status"] == "exited (7)", "the daemon saw how it ended");
+        ensure!(net.json(&["inspect", "direct"])?["status"] == "exited", "nobody saw how it ended");
+        // One that ends before anybody looks.
+        daemon.portlane(&["run", "-d", "--name", "quick", "--", "sh", "-c", "exit 3"])?;
+        until(|| Ok(net.json(&["inspect", "quick"])?["status"] == "exited (3)"))?;
+        daemon.portlane(&["run", "-d", "--rm", "--name", "gone", "--", "true"])?;
+        until(|| Ok(net.status(&["inspect", "gone"])? == Some(1)))
+    })
+}
+
+/// Has the container end that waits at the gate: without any command, its port and namespace are gone soon.
+fn ends(net: &Topology, gate: &str) -> Result<()> {
+    ensure!(!net.dump("pl_publish4")?.is_empty(), "the port is not published");
+    net.host().run(&["sh", "-c", &format!("echo go > {gate}")])?;
+    until(|| Ok(net.dump("pl_publish4")?.is_empty() && net.dump("pl_endpoint4")?.is_empty()))
+}
+
+#[test]
+fn masquerade_and_published_ports_follow_the_hosts_uplinks() -> Result<()> {
+    test(|net| {
+        let _daemon = net.daemon()?;
+        let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+        let host = |command: &str| {
+            let words: Vec<&str> = command.split(' ').collect();
+            net.host().run(&[&["ip"], &words[..]].concat())
+        };
+        let _server = net.outside().serve("tcp [::]:9000 udp [::]:9000")?;
+        let mut conversations = Vec::new();
+        both(|family| {
+            let conversation = web.inside().converse("udp", at(family.outside(), 9000), &[])?;
+            ensure!(conversation.first()?.seen.ip() == family.host(), "{:?}", conversation.first()?);
+            conversations.push(conversation);
+            Ok(())
+        })?;
+        // As DHCP does it when a lease changes.
+        let (four, six) = ("192.0.2.77", "2001:db8:1::77");
+        host(&format!("addr add {four}/24 dev up0"))?;
+        host("addr del 192.0.2.1/24 dev up0")?;
+        host(&format!("addr replace {four}/24 dev up0"))?;
+        host("addr del 2001:db8:1::1/64 dev up0")?;
+        host(&format!("addr add {six}/64 dev up0 nodad"))?;
+        let moved = |family: Family| if family == Family::V4 { four.parse::<IpAddr>() } else { six.parse() };
+        until(|| Ok(uplinks(net)?.contains(four) && uplinks(net)?.contains(six)))?;
+        both(|family| {
+            let answer = web.inside().ask("tcp", at(family.outside(), 9000))?;
+            ensure!(answer.seen.ip() == moved(family)?, "a new connection: {answer:?}");
+            net.outside().ask("tcp", at(moved(family)?, 8080)).map(drop).context("the published port")
+        })?;
+        for (conversation, family) in conversations.iter_mut().zip(Family::BOTH) {
+            let answer = conversation.again().context("a socket that is in use")?;
+            ensure!(answer.seen.ip() == moved(family)?, "a socket that is in use: {answer:?}");
+        }
+
+        net.second_uplink()?;
+        both(|family| until(|| Ok(net.outside().ask("tcp", at(family.second_host(), 8080)).is_ok())))?;
+        ensure!(net.portlane(&["status"])?.contains("from_uplink on up1"), "up1 has no program");
+        host("link del up1")?;
+        until(|| Ok(!uplinks(net)?.contains("198.51.100.1")))?;
+        ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "something is left");
+        Ok(())
+    })
+}
+
+/// The map that says what is masqueraded as what, in people's words.
+fn uplinks(net: &Topology) -> Result<String> {
+    let text = |octets: &Value| -> Result<String> {
+        let octets = octets.as_array().context("no octets")?.iter();
+        let octets: Vec<u8> = octets.filter_map(Value::as_u64).filter_map(|octet| octet.try_into().ok()).collect();
+        Ok(match <[u8; 4]>::try_from(octets.as_slice()) {
+            Ok(four) => std::net::Ipv4Addr::from(four).to_string(),
+            Err(_) => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(octets.as_slice())?).to_string(),
+        })
+    };
+    let rows = net.dump("pl_uplink")?;
+    let addresses = rows.iter().flat_map(|row| [&row["value"]["addr4"]["octets"], &row["value"]["addr6"]["octets"]]);
+    Ok(addresses.map(text).collect::<Result<Vec<_>>>()?.join(" "))
+}
+
+#[test]
+fn reload_puts_in_force_what_can_be_and_names_what_waits() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "", "tcp [::]:80")?;
+        let other = net.container("other", "", "")?;
+        other.inside().ask("tcp", at(web.address(Family::V4), 80))?;
+        net.rewrite_daemon_json(r#"{"icc": false, "mtu": 1400, "portlane": {"timeouts": {"udp": 60}}}"#)?;
+        let said = net.json(&["reload"])?;
+        ensure!(said["in_force"] == json!(["icc", "timeouts"]), "{said}");
+        ensure!(
+            said["waiting"][0]["key"] == "mtu" && said["waiting"].as_array().is_some_and(|l| l.len() == 1),
+            "{said}"
+        );
+        other.inside().no_answer("tcp", at(web.address(Family::V4), 80))?;
+
+        let daemon = net.daemon()?;
+        net.rewrite_daemon_json(r#"{"icc": true, "mtu": 1400}"#)?;
+        daemon.signal(Signal::SIGHUP)?;
+        until(|| Ok(net.json(&["network", "inspect", "portlane0"])?["icc"] == true))?;
+        other.inside().ask("tcp", at(web.address(Family::V4), 80))?;
+        let said = daemon.portlane(&["reload"])?;
+        ensure!(said.starts_with("in force: nothing new\nwaits: mtu: "), "{said}");
+        // What makes no sense is named, and changes nothing.
+        net.rewrite_daemon_json(r#"{"icc": "perhaps"}"#)?;
+        let said = daemon.refused(&["reload"])?;
+        ensure!(said.contains("`icc`") && said.contains("true or false"), "{said}");
+        daemon.signal(Signal::SIGHUP)?;
+        net.rewrite_daemon_json("{}")?;
+        ensure!(daemon.portlane(&["network", "ls"])?.contains("portlane0"), "the daemon serves on");
+        Ok(())
+    })
+}
+
+#[test]
+fn uninstall_takes_the_daemon_away_too() -> Result<()> {
+    test(|net| {
+        let mut daemon = net.daemon()?;
+        let _web = net.container("web", "-p 8080:80", "")?;
+        net.portlane(&["uninstall", "--force"])?;
+        daemon.ends()?;
+        ensure!(!net.state().exists(), "{} is left", net.state().display());
+        ensure!(!net.daemon_socket().exists(), "the socket is left");
+        Ok(())
+    })
+}
+
+#[test]
+fn over_tcp_who_shows_no_certificate_of_the_authority_is_refused() -> Result<()> {
+    test_with(r#"{"hosts": ["tcp://192.0.2.1:2376"]}"#, |net| {
+        let said = net.daemon_refused()?;
+        ensure!(said.contains("tcp://192.0.2.1:2376 is refused without mutual TLS"), "{said}");
+        let (ours, theirs) = (certificates::make(net, "ours")?, certificates::make(net, "theirs")?);
+        let [ca, cert, key] = &ours.server;
+        net.rewrite_daemon_json(
+            &json!({"hosts": ["tcp://192.0.2.1:2376"], "tlsverify": true, "tlscacert": ca, "tlscert": cert, "tlskey": key})
+                .to_string(),
+        )?;
+        let daemon = net.daemon()?;
+        let ask = |files: &[String; 3]| {
+            let [ca, cert, key] = files.each_ref().map(String::as_str);
+            let tls = ["--tlscacert", ca, "--tlscert", cert, "--tlskey", key];
+            net.said(&[&["--host", "tcp://192.0.2.1:2376"], &tls[..], &["network", "create", "n"]].concat())
+        };
+        for (files, words) in [
+            (&theirs.client, "no daemon answers"),
+            (&[ours.client[0].clone(), theirs.client[1].clone(), theirs.client[2].clone()], "no daemon answers"),
+        ] {
+            let (code, said) = ask(files)?;
+            ensure!(code == Some(1) && said.contains(words) && said.lines().count() == 1, "{code:?}: {said}");
+        }
+        let said = net.refused(&["--host", "tcp://192.0.2.1:2376", "ps"])?;
+        ensure!(said.contains("tlscacert is missing"), "{said}");
+        let url = "https://192.0.2.1:2376/containers";
+        for program in [&["curl", "-sk", "-X", "POST", url][..], &["curl", "-s", "http://192.0.2.1:2376/containers"]] {
+            ensure!(net.outside().run(program).is_err(), "{program:?} is served");
+        }
+        ensure!(daemon.http("GET", "/networks", "")? == (200, json!([])), "who was refused made a network");
+        let (code, said) = ask(&ours.client)?;
+        ensure!(code == Some(0), "{code:?}: {said}");
+        let [ca, cert, key] = ours.client.each_ref().map(String::as_str);
+        let seen = net.outside().run(&[
+            "curl",
+            "-s",
+            "--cacert",
+            ca,
+            "--cert",
+            cert,
+            "--key",
+            key,
+            "https://192.0.2.1:2376/networks/n",
+        ])?;
+        ensure!(serde_json::from_str::<Value>(&seen)?["name"] == "n", "{seen}");
+        Ok(())
+    })
+}
+
+mod certificates {
+    //! An authority, a server's certificate and a client's.
+
+    use std::fs;
+
+    use anyhow::Result;
+    use portlane_tests::topology::Topology;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    /// Files: the authority's certificate, the own one, the own key.
+    pub struct Files {
+        pub server: [String; 3],
+        pub client: [String; 3],
+    }
+
+    pub fn make(net: &Topology, name: &str) -> Result<Files> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = write(net, &format!("{name}-ca.pem"), &params.self_signed(&key)?.pem())?;
+        let issuer = Issuer::new(params, key);
+        let signed = |whose: &str| -> Result<[String; 3]> {
+            let key = KeyPair::generate()?;
+            let certificate = CertificateParams::new(vec!["192.0.2.1".to_owned()])?.signed_by(&key, &issuer)?;
+            Ok([
+                ca.clone(),
+                write(net, &format!("{name}-{whose}.pem"), &certificate.pem())?,
+                write(net, &format!("{name}-{whose}.key"), &key.serialize_pem())?,
+            ])
+        };
+        Ok(Files { server: signed("server")?, client: signed("client")? })
+    }
+
+    fn write(net: &Topology, name: &str, text: &str) -> Result<String> {
+        let path = net.file(name);
+        fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+}
