@@ -236,7 +236,8 @@ fn a_detached_container_that_ends_lets_go_of_its_port_at_once() -> Result<()> {
         ends(net, &gate)?;
         daemon.portlane(&[&run[..], &["--name", "asked", "--", "sh", "-c", &wait]].concat())?;
         ends(net, &gate)?;
-        ensure!(net.json(&["inspect", "asked"])?["status"] == "exited (7)", "the daemon saw how it ended");
+        until(|| Ok(net.json(&["inspect", "asked"])?["status"] == "exited (7)"))
+            .context("its parent saw how it ended")?;
         ensure!(net.json(&["inspect", "direct"])?["status"] == "exited", "nobody saw how it ended");
         // One that ends before anybody looks.
         daemon.portlane(&["run", "-d", "--name", "quick", "--", "sh", "-c", "exit 3"])?;
@@ -417,7 +418,7 @@ mod certificates {
 
     use anyhow::Result;
     use portlane_tests::topology::Topology;
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
     /// Files: the authority's certificate, the own one, the own key.
     pub struct Files {
@@ -428,6 +429,7 @@ mod certificates {
     pub fn make(net: &Topology, name: &str) -> Result<Files> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = write(net, &format!("{name}-ca.pem"), &params.self_signed(&key)?.pem())?;
         let issuer = Issuer::new(params, key);

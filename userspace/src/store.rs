@@ -14,8 +14,8 @@ use thiserror::Error;
 
 use crate::model::{State, state::SCHEMA};
 
-/// Name of an empty file in the state directory, written after each commit: a daemon learns so of changes that others
-/// made.
+/// Name of an empty file in the state directory, written after each commit of another state: a daemon learns so of changes
+/// that others made.
 pub const CHANGED: &str = "changed";
 /// Name of the file in the state directory.
 const FILE: &str = "state.redb";
@@ -120,10 +120,14 @@ impl Store {
     /// The file cannot be written.
     pub fn commit(&self, state: &State) -> Result<(), StoreError> {
         let text = self.text(state)?;
+        let mut is_new = false;
         self.write(|table| {
-            table.insert(STATE, text.as_str())?;
+            is_new = table.insert(STATE, text.as_str())?.is_none_or(|before| before.value() != text);
             table.remove(PENDING).map(drop)
         })?;
+        if !is_new {
+            return Ok(());
+        }
         let changed = self.path.with_file_name(CHANGED);
         if let Err(error) = fs::write(&changed, "") {
             // The change is in force all the same; a daemon learns of it with the next one.
@@ -232,6 +236,19 @@ mod tests {
         assert_eq!(store.read().expect("reads"), stored);
         store.commit(&next).expect("commits");
         assert_eq!(store.read().expect("reads"), Stored { state: Some(next), pending: None });
+    }
+
+    #[test]
+    fn a_commit_of_another_state_is_seen_by_who_watches() {
+        let root = Root::new("watched");
+        let store = Store::open(&root.0).expect("opens");
+        let changed = root.0.join(CHANGED);
+        let state = State { seed: 1, ..State::default() };
+        for (seed, told) in [(1, true), (1, false), (2, true)] {
+            store.begin(&state).expect("begins");
+            store.commit(&State { seed, ..state.clone() }).expect("commits");
+            assert_eq!(fs::remove_file(&changed).is_ok(), told, "{seed}");
+        }
     }
 
     #[test]

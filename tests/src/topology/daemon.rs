@@ -12,7 +12,12 @@ use nix::{
 };
 use serde_json::Value;
 
-use super::{Topology, ready::Ready, tool::finish, tool::limited, words};
+use super::{
+    Topology,
+    ready::Ready,
+    tool::{finish, limited},
+    until, words,
+};
 
 /// A daemon that serves. Dropped, it ends.
 #[derive(Debug)]
@@ -119,8 +124,13 @@ impl Daemon<'_> {
     /// # Errors
     /// It ends with another exit status than 0.
     pub fn ends(&mut self) -> Result<()> {
-        let status = self.child.wait()?;
-        ensure!(status.success(), "the daemon ends with {status}");
+        let mut status = None;
+        until(|| {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        })
+        .context("the daemon does not end")?;
+        ensure!(status.is_some_and(|status| status.success()), "the daemon ends with {status:?}");
         Ok(())
     }
 
@@ -137,10 +147,13 @@ impl Daemon<'_> {
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended by itself, or do so only by force.
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             drop(self.signal(Signal::SIGTERM));
-            drop(self.child.wait());
+            if self.ends().is_err() {
+                drop(self.child.kill());
+                drop(self.child.wait());
+            }
         }
     }
 }

@@ -24,8 +24,9 @@ use serde_json::Value;
 use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
-    http::{Address, Client, TlsFiles},
+    http::{Address, Client, ClientError, TlsFiles},
     request::Request,
+    service::ServiceError,
 };
 
 /// Where the configuration is unless `--config` says otherwise; it need not be there.
@@ -132,17 +133,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match runtime.and_then(|runtime| runtime.block_on(dispatch(&cli.global, cli.command))) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => {
-            let code = match error.downcast_ref::<EngineError>() {
-                // It says itself what caused it.
-                Some(error) => {
-                    eprintln!("portlane: {error}");
-                    error.exit_code()
-                }
-                None => {
-                    eprintln!("portlane: {error:#}");
-                    1
-                }
-            };
+            // They say themselves what caused them.
+            let says_all = error.is::<EngineError>() || error.is::<ClientError>() || error.is::<ServiceError>();
+            if says_all {
+                eprintln!("portlane: {error}");
+            } else {
+                eprintln!("portlane: {error:#}");
+            }
+            let code = error.downcast_ref().map_or(1, EngineError::exit_code);
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
     }

@@ -19,23 +19,24 @@ use crate::{
 pub struct Followed {
     /// What is portlane's own on the host.
     pub owned: Owned,
-    /// The host, before the first step.
-    pub seen: HostAddresses,
+    /// The host, before the first step; none if nothing could be done about it.
+    pub seen: Option<HostAddresses>,
     /// The steps that were taken.
     pub steps: Vec<String>,
 }
 
-/// What of the host portlane's tables depend on.
+/// What of the host portlane's tables depend on, portlane's own interfaces left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     uplinks: Vec<UplinkFact>,
     addresses: Vec<(IpAddr, u32)>,
 }
 
-impl HostAddresses {
-    /// Of everything that was found out.
-    pub fn of(facts: HostFacts) -> Self {
-        Self { uplinks: facts.uplinks, addresses: facts.addresses }
+impl From<HostFacts> for HostAddresses {
+    fn from(facts: HostFacts) -> Self {
+        let faces = |ifindex: &u32| facts.uplinks.iter().any(|uplink| uplink.ifindex == *ifindex);
+        let addresses = facts.addresses.iter().filter(|(_, ifindex)| faces(ifindex)).copied().collect();
+        Self { addresses, uplinks: facts.uplinks }
     }
 }
 
@@ -70,17 +71,17 @@ impl Engine {
         Ok(taken)
     }
 
-    /// Brings host and maps to where the state in force wants them if the host is not what it was; what was done, and what
-    /// the host was like before.
+    /// Brings host and maps to where the state in force wants them if the host is not what was `seen`.
     ///
     /// # Errors
     /// A step fails.
-    pub async fn follow(&mut self) -> Result<Followed> {
+    pub async fn follow(&mut self, seen: Option<&HostAddresses>) -> Result<Followed> {
         let owned = Owned::by([&self.state]);
         // Looked at first: what changes from here on is told by another event.
-        let seen = HostAddresses::of(self.host.facts(&owned).await?);
-        let steps = if self.outlook().await?.is_empty() { Vec::new() } else { self.repair().await? };
-        Ok(Followed { owned, seen, steps })
+        let found = self.host.facts(&owned).await?.into();
+        let same = seen == Some(&found) || self.outlook().await?.is_empty();
+        let steps = if same { Vec::new() } else { self.repair().await? };
+        Ok(Followed { owned, seen: Some(found), steps })
     }
 
     /// What [`Self::apply`] would do, as far as it can be told before the first step.

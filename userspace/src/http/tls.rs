@@ -66,8 +66,8 @@ impl TlsFiles {
     pub(super) fn client(&self) -> Result<Arc<ClientConfig>> {
         let provider = Arc::new(crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let (chain, key) = self.identity()?;
         let config = config.map_err(unusable)?.with_root_certificates(self.authority()?);
+        let (chain, key) = self.identity()?;
         Ok(Arc::new(config.with_client_auth_cert(chain, key).map_err(unusable)?))
     }
 

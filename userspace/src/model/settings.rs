@@ -43,3 +43,36 @@ pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
     ];
     keys.into_iter().filter(|(_, waits)| *waits).map(|(key, _)| (key, MADE_ANEW)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        DefaultNetwork, HostView,
+        container::{ContainerRequest, add_container},
+        network::set_default,
+    };
+
+    #[test]
+    fn what_a_network_has_from_its_making_waits_until_it_is_made_anew() {
+        let mut state = State::default();
+        let asked =
+            DefaultNetwork { mtu: 1400, bip: Some("10.9.0.0/24".parse().expect("a net")), ..Default::default() };
+        set_default(&mut state, asked.clone());
+        assert_eq!(waiting(&state), [], "there is none yet");
+        let request = ContainerRequest {
+            id: "a".repeat(64),
+            name: "a".to_owned(),
+            network: "bridge".to_owned(),
+            ..ContainerRequest::default()
+        };
+        add_container(&mut state, request, &HostView::default()).expect("it is right");
+        assert_eq!(waiting(&state), [], "it was made so");
+        let before = state.clone();
+        let other = DefaultNetwork { mtu: 1300, bip: None, ipv6: true, icc: false, ..asked };
+        set_default(&mut state, other);
+        assert_eq!(changed(&before, &state), ["bip", "icc", "ipv6", "mtu"]);
+        let keys: Vec<_> = waiting(&state).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["ipv6", "mtu"], "any subnet will do");
+    }
+}

@@ -11,38 +11,40 @@ use crate::{
 
 pub(super) async fn serve(source: Source, mut events: LinkEvents, mut changes: watch::Receiver<()>) -> Result<()> {
     let host = Host::open()?;
+    let mut known = Followed::default();
     loop {
         changes.mark_unchanged();
         // The first time for what changed while there was no daemon.
-        let followed = follow(&source).await.unwrap_or_else(|error| {
+        known = follow(&source, known.seen).await.unwrap_or_else(|error| {
             warn!("the uplinks could not be followed: {error}");
             Followed::default()
         });
-        for step in &followed.steps {
+        for step in &known.steps {
             info!("{step}");
         }
         loop {
             tokio::select! {
                 event = events.next() => event?,
-                // Networks and containers have interfaces too.
-                changed = changes.changed() => {
-                    if changed.is_err() { return Ok(()) }
-                    break;
-                }
+                // Networks and containers have interfaces too, which are no uplinks.
+                changed = changes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Ok(()),
+                },
             }
             // Most events are of containers' interfaces: nothing is locked for those.
-            if HostAddresses::of(host.facts(&followed.owned).await?) != followed.seen {
+            let found: HostAddresses = host.facts(&known.owned).await?.into();
+            if known.seen != Some(found) {
                 break;
             }
         }
     }
 }
 
-async fn follow(source: &Source) -> Result<Followed, EngineError> {
+async fn follow(source: &Source, seen: Option<HostAddresses>) -> Result<Followed, EngineError> {
     let settings = source.read_or_last();
-    apart(|| async move {
+    apart(move || async move {
         match Engine::existing(settings).await? {
-            Some(mut engine) => engine.follow().await,
+            Some(mut engine) => engine.follow(seen.as_ref()).await,
             None => Ok(Followed::default()),
         }
     })
