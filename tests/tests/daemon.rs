@@ -1,12 +1,12 @@
 //! `portlane daemon`: what it adds to the commands, and that they do the same with it as without.
 #![cfg(feature = "root")]
 
-use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt as _, thread};
+use std::{fs, os::unix::fs::PermissionsExt as _, thread};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use portlane_tests::topology::{Daemon, Family, Topology, at, both, test, test_with, until};
-use serde_json::{Value, json};
+use portlane_tests::topology::{Daemon, Family, Topology, at, test, until};
+use serde_json::json;
 
 /// Containers that callers start at once, each with a port of its own.
 const CALLERS: u16 = 8;
@@ -255,67 +255,6 @@ fn ends(net: &Topology, gate: &str) -> Result<()> {
 }
 
 #[test]
-fn masquerade_and_published_ports_follow_the_hosts_uplinks() -> Result<()> {
-    test(|net| {
-        let _daemon = net.daemon()?;
-        let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
-        let host = |command: &str| {
-            let words: Vec<&str> = command.split(' ').collect();
-            net.host().run(&[&["ip"], &words[..]].concat())
-        };
-        let _server = net.outside().serve("tcp [::]:9000 udp [::]:9000")?;
-        let mut conversations = Vec::new();
-        both(|family| {
-            let conversation = web.inside().converse("udp", at(family.outside(), 9000), &[])?;
-            ensure!(conversation.first()?.seen.ip() == family.host(), "{:?}", conversation.first()?);
-            conversations.push(conversation);
-            Ok(())
-        })?;
-        // As DHCP does it when a lease changes.
-        let (four, six) = ("192.0.2.77", "2001:db8:1::77");
-        host(&format!("addr add {four}/24 dev up0"))?;
-        host("addr del 192.0.2.1/24 dev up0")?;
-        host(&format!("addr replace {four}/24 dev up0"))?;
-        host("addr del 2001:db8:1::1/64 dev up0")?;
-        host(&format!("addr add {six}/64 dev up0 nodad"))?;
-        let moved = |family: Family| if family == Family::V4 { four.parse::<IpAddr>() } else { six.parse() };
-        until(|| Ok(uplinks(net)?.contains(four) && uplinks(net)?.contains(six)))?;
-        both(|family| {
-            let answer = web.inside().ask("tcp", at(family.outside(), 9000))?;
-            ensure!(answer.seen.ip() == moved(family)?, "a new connection: {answer:?}");
-            net.outside().ask("tcp", at(moved(family)?, 8080)).map(drop).context("the published port")
-        })?;
-        for (conversation, family) in conversations.iter_mut().zip(Family::BOTH) {
-            let answer = conversation.again().context("a socket that is in use")?;
-            ensure!(answer.seen.ip() == moved(family)?, "a socket that is in use: {answer:?}");
-        }
-
-        net.second_uplink()?;
-        both(|family| until(|| Ok(net.outside().ask("tcp", at(family.second_host(), 8080)).is_ok())))?;
-        ensure!(net.portlane(&["status"])?.contains("from_uplink on up1"), "up1 has no program");
-        host("link del up1")?;
-        until(|| Ok(!uplinks(net)?.contains("198.51.100.1")))?;
-        ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "something is left");
-        Ok(())
-    })
-}
-
-/// The map that says what is masqueraded as what, in people's words.
-fn uplinks(net: &Topology) -> Result<String> {
-    let text = |octets: &Value| -> Result<String> {
-        let octets = octets.as_array().context("no octets")?.iter();
-        let octets: Vec<u8> = octets.filter_map(Value::as_u64).filter_map(|octet| octet.try_into().ok()).collect();
-        Ok(match <[u8; 4]>::try_from(octets.as_slice()) {
-            Ok(four) => std::net::Ipv4Addr::from(four).to_string(),
-            Err(_) => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(octets.as_slice())?).to_string(),
-        })
-    };
-    let rows = net.dump("pl_uplink")?;
-    let addresses = rows.iter().flat_map(|row| [&row["value"]["addr4"]["octets"], &row["value"]["addr6"]["octets"]]);
-    Ok(addresses.map(text).collect::<Result<Vec<_>>>()?.join(" "))
-}
-
-#[test]
 fn reload_puts_in_force_what_can_be_and_names_what_waits() -> Result<()> {
     test(|net| {
         let web = net.container("web", "", "tcp [::]:80")?;
@@ -359,95 +298,4 @@ fn uninstall_takes_the_daemon_away_too() -> Result<()> {
         ensure!(!net.daemon_socket().exists(), "the socket is left");
         Ok(())
     })
-}
-
-#[test]
-fn over_tcp_who_shows_no_certificate_of_the_authority_is_refused() -> Result<()> {
-    test_with(r#"{"hosts": ["tcp://192.0.2.1:2376"]}"#, |net| {
-        let said = net.daemon_refused()?;
-        ensure!(said.contains("tcp://192.0.2.1:2376 is refused without mutual TLS"), "{said}");
-        let (ours, theirs) = (certificates::make(net, "ours")?, certificates::make(net, "theirs")?);
-        let [ca, cert, key] = &ours.server;
-        net.rewrite_daemon_json(
-            &json!({"hosts": ["tcp://192.0.2.1:2376"], "tlsverify": true, "tlscacert": ca, "tlscert": cert, "tlskey": key})
-                .to_string(),
-        )?;
-        let daemon = net.daemon()?;
-        let ask = |files: &[String; 3]| {
-            let [ca, cert, key] = files.each_ref().map(String::as_str);
-            let tls = ["--tlscacert", ca, "--tlscert", cert, "--tlskey", key];
-            net.said(&[&["--host", "tcp://192.0.2.1:2376"], &tls[..], &["network", "create", "n"]].concat())
-        };
-        for (files, words) in [
-            (&theirs.client, "no daemon answers"),
-            (&[ours.client[0].clone(), theirs.client[1].clone(), theirs.client[2].clone()], "no daemon answers"),
-        ] {
-            let (code, said) = ask(files)?;
-            ensure!(code == Some(1) && said.contains(words) && said.lines().count() == 1, "{code:?}: {said}");
-        }
-        let said = net.refused(&["--host", "tcp://192.0.2.1:2376", "ps"])?;
-        ensure!(said.contains("tlscacert is missing"), "{said}");
-        let url = "https://192.0.2.1:2376/containers";
-        for program in [&["curl", "-sk", "-X", "POST", url][..], &["curl", "-s", "http://192.0.2.1:2376/containers"]] {
-            ensure!(net.outside().run(program).is_err(), "{program:?} is served");
-        }
-        ensure!(daemon.http("GET", "/networks", "")? == (200, json!([])), "who was refused made a network");
-        let (code, said) = ask(&ours.client)?;
-        ensure!(code == Some(0), "{code:?}: {said}");
-        let [ca, cert, key] = ours.client.each_ref().map(String::as_str);
-        let seen = net.outside().run(&[
-            "curl",
-            "-s",
-            "--cacert",
-            ca,
-            "--cert",
-            cert,
-            "--key",
-            key,
-            "https://192.0.2.1:2376/networks/n",
-        ])?;
-        ensure!(serde_json::from_str::<Value>(&seen)?["name"] == "n", "{seen}");
-        Ok(())
-    })
-}
-
-mod certificates {
-    //! An authority, a server's certificate and a client's.
-
-    use std::fs;
-
-    use anyhow::Result;
-    use portlane_tests::topology::Topology;
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-
-    /// Files: the authority's certificate, the own one, the own key.
-    pub struct Files {
-        pub server: [String; 3],
-        pub client: [String; 3],
-    }
-
-    pub fn make(net: &Topology, name: &str) -> Result<Files> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = write(net, &format!("{name}-ca.pem"), &params.self_signed(&key)?.pem())?;
-        let issuer = Issuer::new(params, key);
-        let signed = |whose: &str| -> Result<[String; 3]> {
-            let key = KeyPair::generate()?;
-            let certificate = CertificateParams::new(vec!["192.0.2.1".to_owned()])?.signed_by(&key, &issuer)?;
-            Ok([
-                ca.clone(),
-                write(net, &format!("{name}-{whose}.pem"), &certificate.pem())?,
-                write(net, &format!("{name}-{whose}.key"), &key.serialize_pem())?,
-            ])
-        };
-        Ok(Files { server: signed("server")?, client: signed("client")? })
-    }
-
-    fn write(net: &Topology, name: &str, text: &str) -> Result<String> {
-        let path = net.file(name);
-        fs::write(&path, text)?;
-        Ok(path.to_string_lossy().into_owned())
-    }
 }

@@ -60,6 +60,14 @@ pub enum ServiceError {
     /// portlane does not work here.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A service cannot go on.
+    #[error("{service}: {problem}")]
+    Failed {
+        /// Its name.
+        service: &'static str,
+        /// What it says.
+        problem: String,
+    },
     /// A fault of portlane's own.
     #[error("a service gave up: {0}")]
     Panicked(String),

@@ -92,17 +92,13 @@ pub async fn run(source: Source, addresses: Vec<Address>) -> Result<()> {
 }
 
 /// Adds a service. The daemon ends with the first one that does.
-fn start<E: Display + Into<ServiceError>>(
+fn start<E: Display>(
     services: &mut JoinSet<Result<()>>,
     name: &'static str,
     service: impl Future<Output = Result<(), E>> + Send + 'static,
 ) {
-    services.spawn(async move {
-        service.await.map_err(|error| {
-            warn!("{name}: {error}");
-            error.into()
-        })
-    });
+    let failed = move |error: E| ServiceError::Failed { service: name, problem: error.to_string() };
+    services.spawn(async move { service.await.map_err(failed) });
 }
 
 /// Runs what uses the engine on a thread of its own: the engine waits for its lock and for the kernel.
