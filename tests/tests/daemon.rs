@@ -75,8 +75,8 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
         }
         daemon.portlane(&["unpublish", "web", "8080:80"])?;
         ensure!(daemon.portlane(&["network", "rm", "quiet"])? == "quiet", "network rm");
-        ensure!(daemon.portlane(&["stop", "-t", "0", "web"])? == "web", "stop");
-        ensure!(net.json(&["inspect", "web"])?["exit_code"] == 137, "the exit status of who is killed");
+        ensure!(daemon.portlane(&["stop", "web"])? == "web", "stop");
+        ensure!(net.json(&["inspect", "web"])?["exit_code"] == 143, "the exit status of who is stopped");
         ensure!(daemon.portlane(&["rm", "web"])? == "web", "rm");
         ensure!(net.json(&["ps"])? == json!([]), "it is there");
         for (command, words) in [("run -- true", "portlane run -d"), ("exec web -- true", "on this host only")] {
@@ -276,6 +276,9 @@ fn reload_puts_in_force_what_can_be_and_names_what_waits() -> Result<()> {
         other.inside().ask("tcp", at(web.address(Family::V4), 80))?;
         let said = daemon.portlane(&["reload"])?;
         ensure!(said.starts_with("in force: nothing new\nwaits: mtu: "), "{said}");
+        net.rewrite_daemon_json(r#"{"mtu": 1400, "hosts": ["tcp://192.0.2.1:2376"], "tlsverify": true}"#)?;
+        let said = daemon.portlane(&["reload"])?;
+        ensure!(said.contains("waits: hosts: ") && said.contains("waits: tlsverify: "), "{said}");
         // What makes no sense is named, and changes nothing.
         net.rewrite_daemon_json(r#"{"icc": "perhaps"}"#)?;
         let said = daemon.refused(&["reload"])?;

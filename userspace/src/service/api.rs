@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Source, apart, ends::Process, listen::Socket};
+use super::{Source, apart, ends::Process, listen::Socket, reload};
 use crate::{
     engine::EngineError,
     http::{Refusal, serve_connection},
@@ -92,8 +92,12 @@ async fn converse(callee: Arc<Callee>, stream: impl AsyncRead + AsyncWrite + Unp
 async fn answer(callee: Arc<Callee>, request: Request) -> Result<Value, Refusal> {
     let answered = apart(move || async move {
         let settings = callee.source.read()?;
-        let Request::Run(request) = request else { return request.perform(settings).await };
-        let (answer, started) = request::run(settings, *request).await?;
+        let request = match request {
+            Request::Run(request) => *request,
+            Request::Reload => return reload(&callee.source).await,
+            other => return other.perform(settings).await,
+        };
+        let (answer, started) = request::run(settings, request).await?;
         let process = (started.id, started.running.pid(), started.running.start_time());
         // Nobody listens while the daemon ends.
         let _ = callee.children.send(process);

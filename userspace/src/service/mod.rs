@@ -17,6 +17,7 @@ mod uplink;
 use std::fmt::Display;
 
 use log::{info, warn};
+use serde_json::{Value, json};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -74,7 +75,7 @@ pub async fn run(source: Source, addresses: Vec<Address>) -> Result<()> {
     let ended = loop {
         tokio::select! {
             () = end.recv() => break Ok(()),
-            _ = hangup.recv() => reload(&source).await,
+            _ = hangup.recv() => reload_and_tell(&source).await,
             Some(ended) = services.join_next() => break ended.unwrap_or_else(|error| Err(ServiceError::Panicked(error.to_string()))),
         }
     };
@@ -118,10 +119,21 @@ where
     }
 }
 
-async fn reload(source: &Source) {
-    let settings = source.clone();
-    let reloaded = apart(move || async move { Request::Reload.perform(settings.read()?).await });
-    match reloaded.await {
+/// `portlane reload`, with what waits for this daemon to be started again.
+async fn reload(source: &Source) -> Result<Value, EngineError> {
+    let settings = source.read()?;
+    let waits = source.wait_for_restart(&settings.daemon);
+    let mut reloaded = Request::Reload.perform(settings).await?;
+    if let Some(waiting) = reloaded["waiting"].as_array_mut() {
+        waiting
+            .extend(waits.iter().map(|key| json!({"key": key, "until": "the daemon listens so once it is restarted"})));
+    }
+    Ok(reloaded)
+}
+
+async fn reload_and_tell(source: &Source) {
+    let source = source.clone();
+    match apart(move || async move { reload(&source).await }).await {
         Ok(reloaded) => info!("daemon.json is read again: {reloaded}"),
         Err(error) => warn!("daemon.json is not in force: {error}"),
     }

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use log::warn;
@@ -21,12 +21,14 @@ pub struct Source {
     root: PathBuf,
     bpffs: PathBuf,
     last: Arc<Mutex<Option<DaemonJson>>>,
+    /// What the daemon was started with.
+    first: Arc<OnceLock<DaemonJson>>,
 }
 
 impl Source {
     /// From this daemon.json, which must be there if it is `required`.
     pub fn new(config: PathBuf, required: bool, root: PathBuf, bpffs: PathBuf) -> Self {
-        Self { config, required, root, bpffs, last: Arc::default() }
+        Self { config, required, root, bpffs, last: Arc::default(), first: Arc::default() }
     }
 
     /// What the file says.
@@ -35,6 +37,7 @@ impl Source {
     /// It cannot be used.
     pub fn read(&self) -> Result<Settings, EngineError> {
         let daemon = DaemonJson::read(&self.config, self.required)?;
+        self.first.get_or_init(|| daemon.clone());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(daemon.clone());
         Ok(self.settings(daemon))
     }
@@ -46,6 +49,19 @@ impl Source {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
             self.settings(last.unwrap_or_default())
         })
+    }
+
+    /// Keys about what the daemon listens on that are otherwise than when it was started.
+    pub fn wait_for_restart(&self, daemon: &DaemonJson) -> Vec<&'static str> {
+        let Some(first) = self.first.get() else { return Vec::new() };
+        let keys = [
+            ("hosts", first.hosts != daemon.hosts),
+            ("tlsverify", first.tls_verify != daemon.tls_verify),
+            ("tlscacert", first.tls.ca != daemon.tls.ca),
+            ("tlscert", first.tls.cert != daemon.tls.cert),
+            ("tlskey", first.tls.key != daemon.tls.key),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     fn settings(&self, daemon: DaemonJson) -> Settings {
