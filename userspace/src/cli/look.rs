@@ -25,7 +25,7 @@ impl Stats {
                 .map(|row| names.map(|name| print::field(row, name)).into_iter().chain(counts(row)).collect())
                 .collect()
         };
-        let containers = counted("containers", ["name", "addr4"]);
+        let containers = counted("containers", ["name", "address"]);
         print::table(&["CONTAINER", "ADDRESS", "RX PACKETS", "RX BYTES", "TX PACKETS", "TX BYTES"], &containers)?;
         let ports = counted("ports", ["port", "container"]);
         if !ports.is_empty() {

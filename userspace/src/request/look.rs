@@ -24,7 +24,7 @@ pub(super) async fn stats(settings: Settings) -> Result<Value> {
     let (mut containers, mut ports) = (Vec::new(), Vec::new());
     for container in engine.state().live().filter(|container| container.is_bridged()) {
         let count = datapath.endpoint_traffic(container.endpoint)?;
-        containers.push(traffic(json!({"name": container.name, "addr4": container.addr4}), &count));
+        containers.push(traffic(json!({"name": container.name, "address": container.addr4}), &count));
         for publish in &container.publishes {
             let count = datapath.publish_traffic(publish.id)?;
             ports.push(traffic(json!({"port": publish.to_string(), "container": container.name}), &count));
