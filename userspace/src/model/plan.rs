@@ -154,7 +154,7 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
 }
 
 /// The steps without those that the deletion of a namespace makes needless: with the namespace goes its `eth0`, and with
-/// that the host's end and the programs on it. The kernel does that in the background; a step would wait for it.
+/// that the host's end. The kernel does that in the background; a step would wait for it.
 ///
 /// What is on a bridge that goes too is deleted by steps: nothing of a network outlives it.
 pub fn without_waiting(steps: Vec<Step>, owned: &Owned) -> Vec<Step> {
@@ -168,7 +168,6 @@ pub fn without_waiting(steps: Vec<Step>, owned: &Owned) -> Vec<Step> {
     let netns: BTreeSet<String> = steps.iter().filter_map(netns).collect();
     let goes = |veth: &String| owned.veths.get(veth).is_some_and(|name| netns.contains(name));
     let needed = |step: &Step| match step {
-        Step::Detach(attachment) => !goes(&attachment.interface),
         Step::DeleteVeth(name) => !goes(name),
         _ => true,
     };

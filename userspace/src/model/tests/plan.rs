@@ -230,13 +230,12 @@ fn a_namespace_takes_its_veth_along_unless_the_bridge_goes_too() {
     world.bring(&state, &owned);
     let steps_to = |next: &State| {
         let steps = plan::tables(&desired(next, &world.facts()), &world.observed, &owned);
-        let count =
-            |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::DeleteVeth(_) | Step::Detach(_))).count();
+        let count = |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::DeleteVeth(_))).count();
         (count(&steps), count(&plan::without_waiting(steps, &owned)))
     };
     let without_container = State { containers: Default::default(), ..state.clone() };
-    assert_eq!(steps_to(&without_container), (3, 0));
-    assert_eq!(steps_to(&State::default()), (3, 3));
+    assert_eq!(steps_to(&without_container), (1, 0));
+    assert_eq!(steps_to(&State::default()), (1, 1));
 }
 
 /// Changes a state in a way that `choice` picks; refusals are fine.
