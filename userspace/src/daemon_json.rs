@@ -10,23 +10,12 @@ use thiserror::Error;
 
 use crate::model::{
     DefaultNetwork,
-    state::{FlowSettings, TimeoutSettings, Xdp},
+    state::{FlowSettings, Pool, TimeoutSettings, Xdp},
 };
 
 /// Docker's networking keys that this version does not serve: to ignore one would surprise its user.
-const NOT_SERVED: [&str; 11] = [
-    "fixed-cidr",
-    "default-gateway",
-    "default-gateway-v6",
-    "dns-opts",
-    "ip",
-    "default-address-pools",
-    "default-network-opts",
-    "hosts",
-    "cluster-store",
-    "cluster-advertise",
-    "cluster-store-opts",
-];
+const NOT_SERVED: [&str; 5] =
+    ["default-network-opts", "hosts", "cluster-store", "cluster-advertise", "cluster-store-opts"];
 
 /// Docker's keys that are not about what portlane does; the last five are about what it does without.
 const OTHERS: [&str; 64] = [
@@ -138,6 +127,10 @@ pub struct DaemonJson {
     pub dns: Vec<IpAddr>,
     /// Search domains of containers that ask for none.
     pub dns_search: Vec<String>,
+    /// Options of `/etc/resolv.conf` of containers that ask for none.
+    pub dns_options: Vec<String>,
+    /// Where subnets come from that nobody chose.
+    pub pools: Vec<Pool>,
     /// Where XDP programs go.
     pub xdp: Xdp,
     /// How long conversations live, and how many a container may hold.
@@ -153,6 +146,8 @@ impl Default for DaemonJson {
             default_network: DefaultNetwork { ipv6: true, ..DefaultNetwork::default() },
             dns: Vec::new(),
             dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            pools: Vec::new(),
             xdp: Xdp::default(),
             flows: FlowSettings::default(),
             ignored: Vec::new(),
@@ -220,11 +215,19 @@ impl DaemonJson {
             "fixed-cidr-v6" => {
                 network.subnet6 = Some(typed::<Ipv6Net>(value, "an IPv6 subnet, as \"fd00:1::/64\"")?);
             }
+            "fixed-cidr" => {
+                network.range4 = Some(typed::<Ipv4Net>(value, "a part of bip's subnet, as \"172.20.5.0/24\"")?);
+            }
+            "default-gateway" => network.router4 = Some(typed(value, "an IPv4 address")?),
+            "default-gateway-v6" => network.router6 = Some(typed(value, "an IPv6 address")?),
+            "ip" => network.host_binding = Some(typed(value, "an address of the host")?),
+            "default-address-pools" => self.pools = pools(value)?,
             "ipv6" => network.ipv6 = typed(value, "true or false")?,
             "icc" => network.icc = typed(value, "true or false")?,
             "ip-masq" => network.masquerade = typed(value, "true or false")?,
             "mtu" => network.mtu = typed(value, "a number of bytes")?,
             "dns" => self.dns = typed(value, "a list of addresses")?,
+            "dns-opts" => self.dns_options = typed(value, "a list of options of resolv.conf, as \"ndots:2\"")?,
             "dns-search" => self.dns_search = typed(value, "a list of domains")?,
             "portlane" => self.take_own(value)?,
             other if NOT_SERVED.contains(&other) => return Err("is not served by this version: leave it out".into()),
@@ -232,6 +235,14 @@ impl DaemonJson {
             _ => return Err("is no key that Docker or portlane knows: leave it out, or mend its spelling".into()),
         }
         Ok(())
+    }
+}
+
+fn pools(value: Value) -> Result<Vec<Pool>, String> {
+    let pools: Vec<Pool> = typed(value, "a list of pools, as {\"base\": \"10.32.0.0/16\", \"size\": 24}")?;
+    match pools.iter().find(|pool| pool.size < pool.base.prefix_len() || pool.size > 30) {
+        Some(pool) => Err(format!("cuts no subnets of size {} from {}", pool.size, pool.base)),
+        None => Ok(pools),
     }
 }
 

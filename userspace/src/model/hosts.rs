@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::state::{Container, State};
+use super::state::{Container, Endpoint, State};
 
 /// The lines that come first in `/etc/hosts`.
 const LOCAL: [(&str, &str); 6] = [
@@ -36,14 +36,17 @@ pub fn hosts(state: &State, container: &Container) -> String {
     for link in &container.links {
         let Some(target) = state.containers.get(&link.target).filter(|target| target.is_live()) else { continue };
         let names = aliases(&link.alias, target);
-        line(&target.addr4, &names);
-        if let Some(address) = target.addr6.filter(|_| container.addr6.is_some()) {
-            line(&address, &names);
+        let shared = |theirs: &&Endpoint| container.on(&theirs.network).is_some();
+        if let Some(theirs) = target.endpoints.iter().find(shared) {
+            line(&theirs.addr4, &names);
+            if let Some(address) = theirs.addr6.filter(|_| container.has_ipv6()) {
+                line(&address, &names);
+            }
         }
     }
-    if container.is_bridged() {
-        line(&container.addr4, &container.hostname);
-        if let Some(address) = container.addr6 {
+    for endpoint in &container.endpoints {
+        line(&endpoint.addr4, &container.hostname);
+        if let Some(address) = endpoint.addr6 {
             line(&address, &container.hostname);
         }
     }
@@ -59,7 +62,7 @@ pub fn hostname(container: &Container) -> String {
 /// IPv6 ones only one that has IPv6.
 pub fn resolv_conf(host: &str, container: &Container) -> String {
     let asked_search = !container.dns_search.is_empty();
-    let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.addr6.is_some());
+    let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.has_ipv6());
     let mut text = String::new();
     let mut servers: Vec<String> = container.dns.iter().map(ToString::to_string).collect();
     let asked_servers = !servers.is_empty();

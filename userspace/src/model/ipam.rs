@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     error::ModelError,
     hash::{hash, mix},
+    state::Pool,
 };
 
 /// Docker's default pools: the length of a network's prefix, and where it is cut from.
@@ -44,24 +45,27 @@ pub fn lowest_free(taken: &BTreeSet<u32>, limit: u32) -> Option<u32> {
     (1..limit).find(|number| !taken.contains(number))
 }
 
-/// The lowest address of the subnet that a container can have: not the network's, the broadcast or a taken one.
-pub fn next4(subnet: Ipv4Net, gateway: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    hosts4(subnet).map(Ipv4Addr::from_bits).find(|address| *address != gateway && !taken.contains(address))
+/// The next address of a part of the subnet that a container can have: not the network's, the broadcast or a taken one.
+/// The search begins behind `last`, so that an address that was let go of does not come back at once.
+pub fn next4(subnet: Ipv4Net, range: Ipv4Net, last: Option<Ipv4Addr>, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let (hosts, range) = (hosts4(subnet), range.network().to_bits()..=range.broadcast().to_bits());
+    let (first, end) = (hosts.start.max(*range.start()), hosts.end.min(range.end().saturating_add(1)));
+    let from = last.map_or(first, |last| last.to_bits().saturating_add(1)).clamp(first, end.max(first));
+    (from..end).chain(first..from).map(Ipv4Addr::from_bits).find(|address| !taken.contains(address))
 }
 
-/// The address of the subnet with the host number of `addr4`, or the lowest free one if that one is taken.
+/// The address of a part of the subnet with the host number of `addr4`, or the lowest free one if that one is taken.
 pub fn next6(
-    subnet: Ipv6Net,
-    gateway: Ipv6Addr,
+    (subnet, range): (Ipv6Net, Ipv6Net),
     taken: &BTreeSet<Ipv6Addr>,
     subnet4: Ipv4Net,
     addr4: Ipv4Addr,
 ) -> Option<Ipv6Addr> {
-    let free = |address: &Ipv6Addr| check6(subnet, *address) && *address != gateway && !taken.contains(address);
-    let base = subnet.network().to_bits();
+    let free = |address: &Ipv6Addr| check6(subnet, *address) && range.contains(address) && !taken.contains(address);
+    let base = range.network().to_bits();
     let hosts = |number: &u128| base.checked_add(*number).map(Ipv6Addr::from_bits);
-    // As many numbers as can be taken, and the gateway's: one of them is free, or there is none.
-    let numbers = 1..=taken.len() as u128 + 2;
+    // As many numbers as can be taken, and the routers': one of them is free, or there is none.
+    let numbers = 0..=taken.len() as u128 + 2;
     [same_host6(subnet, subnet4, addr4)].into_iter().chain(numbers.filter_map(|number| hosts(&number))).find(free)
 }
 
@@ -118,14 +122,18 @@ pub fn bridge_name(name: &str) -> String {
     format!("pl-{:08x}", hash(&[b"bridge", name.as_bytes()]) >> 32)
 }
 
-/// The first of Docker's default pools that overlaps nothing in use.
+/// The first subnet of the pools, Docker's own if there are none, that overlaps nothing in use.
 ///
 /// # Errors
 /// [`ModelError::NoFreeSubnet`].
-pub fn free_subnet4(used: &[IpNet]) -> Result<Ipv4Net, ModelError> {
-    POOLS
+pub fn free_subnet4(pools: &[Pool], used: &[IpNet]) -> Result<Ipv4Net, ModelError> {
+    let dockers = POOLS.iter().filter(|_| pools.is_empty());
+    let dockers = dockers.filter_map(|(size, base, length)| Some((Ipv4Net::new(*base, *length).ok()?, *size)));
+    pools
         .iter()
-        .flat_map(|(length, base, pool)| Ipv4Net::new(*base, *pool).and_then(|pool| pool.subnets(*length)))
+        .map(|pool| (pool.base, pool.size))
+        .chain(dockers)
+        .flat_map(|(base, size)| base.subnets(size))
         .flatten()
         .find(|subnet| used.iter().all(|other| !overlaps((*subnet).into(), *other)))
         .ok_or(ModelError::NoFreeSubnet)

@@ -12,7 +12,7 @@ use std::{
 use portlane_common::config::Config;
 
 use super::{
-    desired::{Attachment, Bridge, Desired, EndpointLink},
+    desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink},
     state::State,
     tables::{Row, Tables},
 };
@@ -73,6 +73,8 @@ pub enum Step {
     Delete(Row),
     /// Take a program off an interface.
     Detach(Attachment),
+    /// Have a container's default route lead elsewhere.
+    Lead(DefaultRoute),
     /// Delete a veth pair by its host end.
     DeleteVeth(String),
     /// Delete a named network namespace.
@@ -88,8 +90,8 @@ impl Owned {
         for state in states {
             owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
             for container in state.containers.values() {
-                if !container.veth.is_empty() {
-                    owned.veths.insert(container.veth.clone(), container.netns.clone());
+                for endpoint in &container.endpoints {
+                    owned.veths.insert(endpoint.veth.clone(), container.netns.clone());
                 }
                 owned.netns.extend(Some(&container.netns).filter(|name| !name.is_empty()).cloned());
             }
@@ -146,6 +148,9 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
     let down = desired.endpoints.iter().filter(|link| !observed.links.up.contains(&link.veth));
     steps.extend(down.map(|link| Step::Connect(link.veth.clone())));
+    // Before the interface goes that it led by, where the container stays.
+    let bereft: BTreeSet<&String> = left_over.veths.iter().filter_map(|veth| owned.veths.get(*veth)).collect();
+    steps.extend(desired.routes.iter().filter(|route| bereft.contains(&route.netns)).cloned().map(Step::Lead));
     steps.extend(deletes.into_iter().map(Step::Delete));
     steps.extend(observed.attach.difference(&desired.attach).cloned().map(Step::Detach));
     steps.extend(left_over.steps());
@@ -231,6 +236,7 @@ impl fmt::Display for Step {
             Self::Put(row) => write!(f, "write to {}: {row}", row.map()),
             Self::Attach(attachment) => write!(f, "attach {attachment}"),
             Self::Connect(veth) => write!(f, "set {veth} up"),
+            Self::Lead(route) => write!(f, "have {route}"),
             Self::Delete(row) => write!(f, "delete from {}: {row}", row.map()),
             Self::Detach(attachment) => write!(f, "detach {attachment}"),
             Self::DeleteVeth(name) => write!(f, "delete interface {name}"),
