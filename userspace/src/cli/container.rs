@@ -66,6 +66,9 @@ pub(super) struct Run {
     /// Search domain instead of the host's; `.` for none (repeatable)
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
+    /// Option of resolv.conf instead of the host's (repeatable)
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
     /// Line for /etc/hosts (repeatable)
     #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
     add_host: Vec<(String, IpAddr)>,
@@ -123,6 +126,7 @@ impl Run {
             hostname: self.hostname,
             dns: or(self.dns, &settings.daemon.dns),
             dns_search: or(self.dns_search, &settings.daemon.dns_search),
+            dns_options: or(self.dns_option, &settings.daemon.dns_options),
             extra_hosts: self.add_host,
             links: self.link,
             exposed: self.expose,
@@ -285,6 +289,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "netns": container.netns,
         "dns": container.dns,
         "dns_search": container.dns_search,
+        "dns_options": container.dns_options,
         "extra_hosts": container.extra_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect::<Vec<_>>(),
         "exposed": container.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "publishes": container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>(),

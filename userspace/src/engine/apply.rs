@@ -95,7 +95,7 @@ impl Engine {
         for container in next.live().filter(|container| container.is_bridged()) {
             let old = before(&container.id);
             for endpoint in &container.endpoints {
-                if !old.is_some_and(|old| old.on(&endpoint.network).is_some()) {
+                if old.is_none_or(|old| old.on(&endpoint.network).is_none()) {
                     datapath.reset_endpoint_traffic(endpoint.number)?;
                 }
             }

@@ -42,6 +42,8 @@ pub struct ContainerRequest {
     pub dns: Vec<IpAddr>,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
+    /// Options of `/etc/resolv.conf` instead of the host's.
+    pub dns_options: Vec<String>,
     /// Lines to add to `/etc/hosts`.
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Containers to know by an alias.
@@ -151,6 +153,7 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
         },
         dns: request.dns.clone(),
         dns_search: request.dns_search.clone(),
+        dns_options: request.dns_options.clone(),
         extra_hosts: request.extra_hosts.clone(),
         links: Vec::new(),
         exposed: request.exposed.clone(),

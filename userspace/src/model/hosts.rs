@@ -76,6 +76,7 @@ pub fn resolv_conf(host: &str, container: &Container) -> String {
                 servers.extend(address.parse().ok().filter(reachable).map(|server: IpAddr| server.to_string()));
             }
             Some("search" | "domain") if asked_search => {}
+            Some("options") if !container.dns_options.is_empty() => {}
             _ => text.extend([line, "\n"]),
         }
     }
@@ -85,6 +86,9 @@ pub fn resolv_conf(host: &str, container: &Container) -> String {
     // `.` alone means no search domain at all.
     if asked_search && container.dns_search != ["."] {
         text.extend(["search ", &container.dns_search.join(" "), "\n"]);
+    }
+    if !container.dns_options.is_empty() {
+        text.extend(["options ", &container.dns_options.join(" "), "\n"]);
     }
     for server in servers {
         text.extend(["nameserver ", &server, "\n"]);

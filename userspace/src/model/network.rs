@@ -118,7 +118,7 @@ pub fn ensure_network(state: &mut State, name: &str, view: &HostView<'_>) -> Res
     if key == DEFAULT_NETWORK && !state.networks.contains_key(key) {
         let settings = &state.default_network;
         let request = NetworkRequest {
-            subnet4: settings.bip.map(|bip| bip.trunc()),
+            subnet4: settings.bip.or(settings.range4).map(|net| net.trunc()),
             gateway4: settings.bip.map(|bip| bip.addr()).filter(|address| Some(*address) != network_of(settings.bip)),
             ipv6: settings.ipv6,
             subnet6: settings.subnet6.filter(|_| settings.ipv6),

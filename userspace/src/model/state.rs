@@ -265,6 +265,8 @@ pub struct Container {
     pub dns: Vec<IpAddr>,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
+    /// Options of `/etc/resolv.conf` instead of the host's.
+    pub dns_options: Vec<String>,
     /// Lines of `/etc/hosts` that the user added.
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Containers that it knows by an alias, and whose ports are open to it.

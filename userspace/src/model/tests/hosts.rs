@@ -43,7 +43,7 @@ fn hosts_names_both_addresses_and_none_without_a_network() {
     add(&mut state, "c1", "b6").unwrap();
     add(&mut state, "n1", "none").unwrap();
     let c1 = state.container("c1").unwrap();
-    let (six, name) = (c1.addr6.unwrap(), c1.short_id());
+    let (six, name) = (c1.endpoints[0].addr6.unwrap(), c1.short_id());
     assert_eq!(hosts(&state, c1), format!("{LOCAL}10.0.0.2\t{name}\n{six}\t{name}\n"));
     assert_eq!(hosts(&state, state.container("n1").unwrap()), LOCAL);
 }
