@@ -31,6 +31,7 @@ pub use tools::{Program, Way, either_way};
 mod container;
 mod dialog;
 mod far;
+mod interface;
 mod place;
 mod ready;
 mod tool;
