@@ -84,10 +84,10 @@ fn datagrams_that_an_interface_of_the_host_gathers_in_a_list_pass_together() -> 
         for words in CUT_UP {
             senders(net, way, words)?;
             both(|family| {
-                let ends = [way.inside(), &net.outside()];
+                let ends = [way.container.inside(), net.outside()];
                 let before = [ends[0].received("eth0")?.1, ends[1].received("eth0")?.1];
                 trains(way, family, "whole", &[1200])?;
-                for (end, before) in ends.into_iter().zip(before) {
+                for (end, before) in ends.iter().zip(before) {
                     let packets = end.received("eth0")?.1 - before;
                     ensure!(packets * 3 < DATAGRAMS, "{packets} packets: hardly any were gathered");
                 }
@@ -163,11 +163,11 @@ impl Train {
 /// Sets what the machines at both ends do with what they send.
 fn senders(net: &Topology, way: &Way<'_>, words: &str) -> Result<()> {
     net.outside().offload("eth0", words)?;
-    way.inside().offload("eth0", words)
+    way.container.inside().offload("eth0", words)
 }
 
 /// Sets what the host does with what it receives.
 fn receivers(net: &Topology, way: &Way<'_>, words: &str) -> Result<()> {
     net.host().offload("up0", words)?;
-    net.host().offload(&way.veth, words)
+    net.host().offload(&way.container.field("veth"), words)
 }

@@ -99,8 +99,8 @@ pub struct Way<'t> {
     pub client: Place<'t>,
     /// Whether the server is the container, and its port published.
     pub published: bool,
-    /// The host's interface that leads to the container.
-    pub veth: String,
+    /// The container, whichever of the two runs there.
+    pub container: &'t Container<'t>,
 }
 
 impl Way<'_> {
@@ -113,9 +113,9 @@ impl Way<'_> {
         }
     }
 
-    /// The one of the two that is in the container.
-    pub const fn inside(&self) -> &Place<'_> {
-        if self.published { &self.server } else { &self.client }
+    /// The address that the client has of its own.
+    pub fn client_address(&self, family: Family) -> IpAddr {
+        if self.published { family.outside() } else { self.container.address(family) }
     }
 
     /// Whom the server sees.
@@ -149,7 +149,7 @@ impl Topology {
             let (inside, outside) = (container.inside(), self.outside());
             let (server, client) = if published { (inside, outside) } else { (outside, inside) };
             let name = if published { "by a published port" } else { "masqueraded" };
-            check(&Way { server, client, published, veth: container.field("veth") }).context(name)?;
+            check(&Way { server, client, published, container: &container }).context(name)?;
         }
         Ok(())
     }
