@@ -23,15 +23,28 @@ impl Place<'_> {
         self.run(&["ip", "link", "set", interface, "mtu", &bytes.to_string()]).map(drop)
     }
 
+    /// The MAC address of an interface.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub fn mac(&self, interface: &str) -> Result<String> {
+        let link = self.link(interface)?;
+        Ok(link["address"].as_str().with_context(|| format!("no address in {link}"))?.to_owned())
+    }
+
     /// Bytes and packets that an interface has received.
     ///
     /// # Errors
     /// There is no such interface.
     pub fn received(&self, interface: &str) -> Result<(u64, u64)> {
-        let text = self.run(&["ip", "-j", "-s", "link", "show", "dev", interface])?;
-        let links: Value = serde_json::from_str(&text)?;
-        let count = |what: &str| links[0]["stats64"]["rx"][what].as_u64().with_context(|| format!("no {what}: {text}"));
+        let link = self.link(interface)?;
+        let count = |what: &str| link["stats64"]["rx"][what].as_u64().with_context(|| format!("no {what} in {link}"));
         Ok((count("bytes")?, count("packets")?))
+    }
+
+    fn link(&self, interface: &str) -> Result<Value> {
+        let mut links: Value = serde_json::from_str(&self.run(&["ip", "-j", "-s", "link", "show", "dev", interface])?)?;
+        Ok(links[0].take())
     }
 
     /// One of the network stack's counters, by the name that nstat has for it: `UdpInCsumErrors`.
