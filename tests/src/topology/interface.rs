@@ -1,9 +1,9 @@
 //! What interfaces do by themselves, and what they and the kernel count.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Place;
+use super::{Family, Place, Topology, Way};
 
 impl Place<'_> {
     /// Turns on and off what an interface does by itself, in the words of `ethtool -K`: `gro on tx off`.
@@ -55,5 +55,32 @@ impl Place<'_> {
         let text = self.run(&["nstat", "-asz", "-j", name])?;
         let counters: Value = serde_json::from_str(&text)?;
         counters["kernel"][name].as_u64().with_context(|| format!("no {name}: {text}"))
+    }
+}
+
+impl Way<'_> {
+    /// Streams so many bytes each way, to a `serve stream` on a port; the packets that come to either end have more than
+    /// `size` bytes on average.
+    ///
+    /// # Errors
+    /// The stream changes on its way, or is cut up smaller.
+    pub fn streams_in_packets_above(
+        &self,
+        size: u64,
+        net: &Topology,
+        family: Family,
+        port: u16,
+        bytes: u64,
+    ) -> Result<()> {
+        let ends = [net.outside(), self.container.inside()];
+        let before = [ends[0].received("eth0")?, ends[1].received("eth0")?];
+        self.client.streams(self.at(family, port), bytes)?;
+        for (end, before) in ends.iter().zip(before) {
+            let after = end.received("eth0")?;
+            let (bytes, packets) = (after.0 - before.0, after.1 - before.1);
+            // Acknowledgements go the same way, and are small.
+            ensure!(bytes / packets > size, "{bytes} bytes came in {packets} packets");
+        }
+        Ok(())
     }
 }
