@@ -117,6 +117,28 @@ fn a_container_with_jumbo_frames_behind_an_ordinary_uplink_is_told_how_large_pac
     })
 }
 
+#[test]
+fn an_uplink_that_gets_jumbo_frames_later_carries_no_packet_with_a_containers_own_address() -> Result<()> {
+    test(|net| {
+        jumbo_network(net)?;
+        let client = net.container("client", "--network jumbo", "")?;
+        let mut listener = net.outside().dialog("sums.py", &["listen", "9000"])?;
+        both(|family| {
+            let (source, target) = (client.address(family).to_string(), family.outside().to_string());
+            // The conversation begins before, and goes on with larger packets.
+            for (mtu, bytes) in [(ORDINARY, "100"), (JUMBO, "8192")] {
+                net.host().set_mtu("up0", mtu)?;
+                net.outside().set_mtu("eth0", mtu)?;
+                let options = ["send", "udp", &source, &target, "9000", &FROM.to_string(), "right", bytes];
+                client.inside().script("sums.py", &options)?;
+                let wanted = format!("right {} {FROM}", family.host());
+                listener.expect("heard", &wanted).with_context(|| format!("{bytes} bytes"))?;
+            }
+            Ok(())
+        })
+    })
+}
+
 /// The server's answer is lost when it is too large, and the next one is not.
 fn answer_too_large(way: &Way<'_>, family: Family) -> Result<()> {
     let target = way.at(family, 9002);
