@@ -317,6 +317,14 @@ fn describe(engine: &Engine, container: &Container) -> Value {
             })
         });
         set("networks", endpoints.collect());
+        // The one that published ports lead to, in short.
+        if let Some(main) = four {
+            set("addr4", json!(main.addr4));
+            set("addr6", json!(main.addr6));
+            set("mac", json!(Mac(main.mac).to_string()));
+            set("veth", json!(main.veth));
+            set("endpoint", json!(main.number));
+        }
         let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
         let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
         set("links", links.collect());
