@@ -322,6 +322,14 @@ fn describe(state: &State, network: &model::Network) -> Value {
         "masquerade": network.masquerade,
         "internal": network.internal,
         "mtu": network.mtu,
+        "range4": network.range4,
+        "range6": network.range6,
+        "router4": network.router4,
+        "router6": network.router6,
+        "host_binding": network.host_binding,
+        "host_ipv4": network.host4,
+        "host_ipv6": network.host6,
+        "labels": network.labels,
         "containers": containers.collect::<Vec<_>>(),
     })
 }

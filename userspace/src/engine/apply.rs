@@ -61,7 +61,10 @@ impl Engine {
                 self.host.loopback_up(name).await?;
             }
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
-            Step::Connect(veth) => self.host.connect(veth).await?,
+            Step::Connect(link) => {
+                self.host.connect(&link.veth).await?;
+                self.host.announce(link).await?;
+            }
             Step::Lead(route) => self.host.lead(route).await?,
             Step::DeleteVeth(name) | Step::DeleteBridge(name) => self.host.delete_link(name).await?,
             Step::DeleteNetns(name) => {

@@ -45,7 +45,7 @@ impl Engine {
         self.prepare(&next).await?;
         for endpoint in &next.container(&id)?.endpoints {
             if let Some(network) = next.networks.get(&endpoint.network) {
-                self.host.wait_for_bridge(&network.bridge).await?;
+                self.host.wait_until_running(&network.bridge).await?;
             }
         }
         let spec = |container: &Container, etc_dir| ContainerSpec {

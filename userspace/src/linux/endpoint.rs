@@ -63,6 +63,22 @@ impl Host {
         self.send(up, IfThere::Change).await.attempt(|| format!("set {veth} up"))
     }
 
+    /// Tells the network whose addresses the container has now: somebody may remember another MAC for one of them (ARP
+    /// announcement, RFC 5227 §2.3; unsolicited neighbour advertisement, RFC 4861 §7.2.6).
+    ///
+    /// The kernel says so whenever a MAC is set, also to what it is.
+    ///
+    /// # Errors
+    /// There is no such namespace or interface, or the kernel refuses.
+    pub async fn announce(&self, link: &EndpointLink) -> Result<(), LinuxError> {
+        let attempt = || format!("announce {}", link.addr4.0);
+        let inside = Self::open_within(&link.netns)?;
+        // The kernel takes note in the background that the cable is plugged in, and drops what is sent until then.
+        inside.wait_until_running(&link.interface).await?;
+        let again = LinkUnspec::new_with_name(&link.interface).address(link.mac.to_vec()).build();
+        inside.send(RouteNetlinkMessage::NewLink(again), IfThere::Change).await.attempt(attempt)
+    }
+
     /// Has the default routes of a container lead by other interfaces. What leads nowhere any more goes with its interface.
     ///
     /// # Errors
@@ -141,10 +157,12 @@ fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
         ("accept_dad", "0"),
         // EUI-64, so that the link-local address follows from the MAC.
         ("addr_gen_mode", "0"),
+        ("ndisc_notify", "1"),
     ];
     for (setting, value) in conf {
         sysctl::set_if_present(&format!("net/ipv6/conf/{inside}/{setting}"), value)?;
     }
+    sysctl::set_if_present(&format!("net/ipv4/conf/{inside}/arp_notify"), "1")?;
     // As in Docker: `ping` works for any user without capabilities.
     sysctl::set_if_present("net/ipv4/ping_group_range", "0 2147483647")?;
     let attempt = || format!("find {inside} in {}", link.netns);

@@ -68,7 +68,7 @@ pub enum Step {
     /// Put a program on an interface.
     Attach(Attachment),
     /// Set the host's end of a veth pair up: its container is served from here on.
-    Connect(String),
+    Connect(EndpointLink),
     /// Delete one entry of a map (of `pl_generation`: write 0); the row is as it was found.
     Delete(Row),
     /// Take a program off an interface.
@@ -147,7 +147,7 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     steps.extend(puts.into_iter().map(Step::Put));
     steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
     let down = desired.endpoints.iter().filter(|link| !observed.links.up.contains(&link.veth));
-    steps.extend(down.map(|link| Step::Connect(link.veth.clone())));
+    steps.extend(down.cloned().map(Step::Connect));
     // Before the interface goes that it led by, where the container stays.
     let bereft: BTreeSet<&String> = left_over.veths.iter().filter_map(|veth| owned.veths.get(*veth)).collect();
     steps.extend(desired.routes.iter().filter(|route| bereft.contains(&route.netns)).cloned().map(Step::Lead));
@@ -235,7 +235,7 @@ impl fmt::Display for Step {
             ),
             Self::Put(row) => write!(f, "write to {}: {row}", row.map()),
             Self::Attach(attachment) => write!(f, "attach {attachment}"),
-            Self::Connect(veth) => write!(f, "set {veth} up"),
+            Self::Connect(link) => write!(f, "set {} up", link.veth),
             Self::Lead(route) => write!(f, "have {route}"),
             Self::Delete(row) => write!(f, "delete from {}: {row}", row.map()),
             Self::Detach(attachment) => write!(f, "detach {attachment}"),

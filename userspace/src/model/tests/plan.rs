@@ -9,7 +9,7 @@ use super::{add, named, ports, state_with};
 use crate::model::{
     connect::{ConnectRequest, connect, disconnect},
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
-    desired::{Attachment, HostFacts, UplinkFact, desired},
+    desired::{Attachment, EndpointLink, HostFacts, UplinkFact, desired},
     network::{NetworkRequest, add_network, remove_network},
     plan::{self, Observed, Owned, Step},
     publish::{HostView, publish, unpublish},
@@ -86,7 +86,7 @@ impl World {
             Step::Config(config) => tables.config = config,
             Step::Put(row) => tables.put(row),
             Step::Attach(attachment) => assert!(attach.insert(attachment)),
-            Step::Connect(veth) => {
+            Step::Connect(EndpointLink { veth, .. }) => {
                 let served = |hook| attach.contains(&Attachment { interface: veth.clone(), hook });
                 assert!(served(Hook::FromContainer) && served(Hook::ToContainer), "{veth} is up before it is served");
                 assert!(links.veths.contains_key(&veth) && links.up.insert(veth));
