@@ -9,10 +9,10 @@ use std::{
 };
 
 use redb::{Database, ReadableDatabase, TableDefinition};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::model::{State, state::SCHEMA};
+use crate::model::{State, upgrade::upgrade};
 
 /// Name of the file in the state directory.
 const FILE: &str = "state.redb";
@@ -95,11 +95,7 @@ impl Store {
     /// The file cannot be read, or holds something else.
     pub fn read(&self) -> Result<Stored, StoreError> {
         let (state, pending) = self.rows().map_err(|source| self.failed("read", source))?;
-        let stored = Stored { state: self.parse(state)?, pending: self.parse(pending)? };
-        match stored.state.iter().chain(&stored.pending).find(|state| state.schema != SCHEMA) {
-            Some(other) => Err(self.nonsense(format!("its schema is {} and not {SCHEMA}", other.schema))),
-            None => Ok(stored),
-        }
+        Ok(Stored { state: self.parse(state)?, pending: self.parse(pending)? })
     }
 
     /// Notes that a change to `next` begins.
@@ -173,8 +169,12 @@ impl Store {
         serde_json::to_string(state).map_err(|error| self.nonsense(error.to_string()))
     }
 
-    fn parse<T: DeserializeOwned>(&self, text: Option<String>) -> Result<Option<T>, StoreError> {
-        text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| self.nonsense(error.to_string()))
+    /// Whatever version of portlane wrote it.
+    fn parse(&self, text: Option<String>) -> Result<Option<State>, StoreError> {
+        let Some(text) = text else { return Ok(None) };
+        let wrong = |error: serde_json::Error| self.nonsense(error.to_string());
+        let stored = upgrade(serde_json::from_str(&text).map_err(wrong)?).map_err(|problem| self.nonsense(problem))?;
+        serde_json::from_value(stored).map(Some).map_err(wrong)
     }
 
     fn failed(&self, action: &'static str, source: redb::Error) -> StoreError {

@@ -21,6 +21,7 @@ pub mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+pub mod upgrade;
 mod words;
 
 pub use connect::ConnectRequest;

@@ -243,6 +243,7 @@ pub struct Network {
     /// The same for IPv6.
     pub host6: Option<Ipv6Addr>,
     /// The user's own notes.
+    #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
 
