@@ -50,6 +50,9 @@ pub struct Owned {
     pub veths: BTreeMap<String, String>,
     /// Names under `/run/netns`.
     pub netns: BTreeSet<String>,
+    /// Those of them whose default route leads elsewhere in one state than in another: a change that was broken off may
+    /// have moved it.
+    pub moved: BTreeSet<String>,
 }
 
 /// One idempotent act of a driver.
@@ -86,12 +89,17 @@ pub enum Step {
 impl Owned {
     /// What is named in any of these states: the ones before and after a change.
     pub fn by<'a>(states: impl IntoIterator<Item = &'a State>) -> Self {
-        let mut owned = Self::default();
+        let (mut owned, mut leads) = (Self::default(), BTreeMap::new());
         for state in states {
             owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
             for container in state.containers.values() {
                 for endpoint in &container.endpoints {
                     owned.veths.insert(endpoint.veth.clone(), container.netns.clone());
+                }
+                let lead = state.gateways(container);
+                let lead = [lead.0, lead.1].map(|endpoint| endpoint.map(|endpoint| endpoint.number));
+                if container.is_bridged() && *leads.entry(container.netns.clone()).or_insert(lead) != lead {
+                    owned.moved.insert(container.netns.clone());
                 }
                 owned.netns.extend(Some(&container.netns).filter(|name| !name.is_empty()).cloned());
             }
@@ -148,9 +156,8 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
     let down = desired.endpoints.iter().filter(|link| !observed.links.up.contains(&link.veth));
     steps.extend(down.cloned().map(Step::Connect));
-    // Before the interface goes that it led by, where the container stays.
-    let bereft: BTreeSet<&String> = left_over.veths.iter().filter_map(|veth| owned.veths.get(*veth)).collect();
-    steps.extend(desired.routes.iter().filter(|route| bereft.contains(&route.netns)).cloned().map(Step::Lead));
+    // Before the interface goes that it led by.
+    steps.extend(desired.routes.iter().filter(|route| owned.moved.contains(&route.netns)).cloned().map(Step::Lead));
     steps.extend(deletes.into_iter().map(Step::Delete));
     steps.extend(observed.attach.difference(&desired.attach).cloned().map(Step::Detach));
     steps.extend(left_over.steps());
