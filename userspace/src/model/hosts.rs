@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::state::{Container, State};
+use super::state::{Container, DEFAULT_NETWORK, Network, State};
 
 /// The lines that come first in `/etc/hosts`.
 const LOCAL: [(&str, &str); 6] = [
@@ -57,7 +57,12 @@ pub fn hostname(container: &Container) -> String {
 
 /// `/etc/resolv.conf`, made from the host's: servers at the host's loopback addresses do not answer a container, and
 /// IPv6 ones only one that has IPv6.
-pub fn resolv_conf(host: &str, container: &Container) -> String {
+///
+/// On a created network its gateway comes first, which knows the containers' names while `portlane daemon` runs; while it
+/// does not, libraries learn at once that nobody listens there, and go on. From an internal network they would go on in
+/// vain. One gateway is enough: libraries read three servers, and everybody has an IPv4 address.
+pub fn resolv_conf(host: &str, network: Option<&Network>, container: &Container) -> String {
+    let gateway = network.filter(|network| network.name != DEFAULT_NETWORK);
     let asked_search = !container.dns_search.is_empty();
     let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.addr6.is_some());
     let mut text = String::new();
@@ -83,8 +88,18 @@ pub fn resolv_conf(host: &str, container: &Container) -> String {
     if asked_search && container.dns_search != ["."] {
         text.extend(["search ", &container.dns_search.join(" "), "\n"]);
     }
+    if let Some(network) = gateway {
+        if network.internal {
+            servers.clear();
+        }
+        servers.insert(0, network.gateway4.to_string());
+    }
     for server in servers {
         text.extend(["nameserver ", &server, "\n"]);
+    }
+    // As Docker has it: containers' names have one label, and are asked for as they are before they are searched for.
+    if gateway.is_some() && !text.contains(" ndots:") {
+        text.push_str("options ndots:0\n");
     }
     text
 }

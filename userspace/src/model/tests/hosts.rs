@@ -4,8 +4,9 @@ use super::{add, named, state_with};
 use crate::model::{
     container::{ContainerRequest, LinkRequest, add_container},
     hosts::{hostname, hosts, resolv_conf},
+    network::ensure_network,
     publish::HostView,
-    state::Status,
+    state::{DEFAULT_NETWORK, State, Status},
 };
 
 const LOCAL: &str = "127.0.0.1\tlocalhost
@@ -51,6 +52,7 @@ fn hosts_names_both_addresses_and_none_without_a_network() {
 #[test]
 fn resolv_conf_names_servers_that_a_container_reaches() {
     let mut state = state_with(&["a", "b6"]);
+    ensure_network(&mut state, DEFAULT_NETWORK, &[]).unwrap();
     for (name, network) in [("four", "a"), ("six", "b6")] {
         add(&mut state, name, network).unwrap();
     }
@@ -58,7 +60,8 @@ fn resolv_conf_names_servers_that_a_container_reaches() {
         let mut container = state.container(name).unwrap().clone();
         container.dns = dns.iter().map(|a| a.parse().unwrap()).collect();
         container.dns_search = search.iter().map(ToString::to_string).collect();
-        assert_eq!(resolv_conf(host, &container), expected, "{host} {dns:?} {search:?}");
+        let default = state.networks.get(DEFAULT_NETWORK);
+        assert_eq!(resolv_conf(host, default, &container), expected, "{host} {dns:?} {search:?}");
     };
     let fallback = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
     check("four", "", &[], &[], fallback);
@@ -80,4 +83,22 @@ fn resolv_conf_names_servers_that_a_container_reaches() {
     let rest = "# by hand\noptions ndots:2\n";
     check("four", host, &[], &["a.test", "b.test"], &format!("{rest}search a.test b.test\nnameserver 192.0.2.53\n"));
     check("four", host, &[], &["."], &format!("{rest}nameserver 192.0.2.53\n"));
+}
+
+#[test]
+fn resolv_conf_begins_with_the_gateway_of_a_created_network() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c", "a").unwrap();
+    let check = |state: &State, host: &str, expected: &str| {
+        let container = state.container("c").unwrap();
+        assert_eq!(resolv_conf(host, state.networks.get("a"), container), expected, "{host}");
+    };
+    let host = "search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n";
+    let gateway = "search example.com\nnameserver 10.0.0.1\n";
+    let servers = "nameserver 192.0.2.53\nnameserver 192.0.2.54\n";
+    check(&state, host, &format!("{gateway}{servers}options ndots:0\n"));
+    let host = "options ndots:2\nnameserver 127.0.0.53\n";
+    check(&state, host, "options ndots:2\nnameserver 10.0.0.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+    state.networks.get_mut("a").unwrap().internal = true;
+    check(&state, host, "options ndots:2\nnameserver 10.0.0.1\n");
 }

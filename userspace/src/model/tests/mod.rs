@@ -3,6 +3,7 @@
 mod container;
 mod desired;
 mod hosts;
+mod names;
 mod network;
 mod plan;
 mod publish;
