@@ -141,6 +141,19 @@ impl Topology {
         self.folder.join(name)
     }
 
+    /// Starts `portlane daemon` by way of another command; it ends with the value returned. What it serves comes when it
+    /// comes.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn daemon(&self, way: &[&str]) -> Result<Program> {
+        let way = self.host().words(way);
+        limited(&[way, self.portlane_program(), words(&["daemon"])].concat())
+            .spawn()
+            .map(Program)
+            .context("cannot start timeout")
+    }
+
     fn publishing(&self, ports: &str) -> Result<Container<'_>> {
         let mut options = Vec::new();
         for spec in words(&ports.split_whitespace().collect::<Vec<_>>()) {

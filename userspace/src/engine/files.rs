@@ -2,8 +2,11 @@
 
 use std::{
     fs, io,
+    net::{SocketAddr, SocketAddrV6},
     path::{Path, PathBuf},
 };
+
+use nix::net::if_::if_nametoindex;
 
 use super::{EngineError, Result};
 use crate::model::{Container, State, hosts};
@@ -12,6 +15,8 @@ use crate::model::{Container, State, hosts};
 pub(super) const LOCK: &str = "lock";
 /// Name of the directory of containers in the state directory.
 pub(super) const CONTAINERS: &str = "containers";
+/// Where name servers listen.
+const DNS: u16 = 53;
 /// Where the host's name servers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The same behind systemd-resolved's stub, which answers on the host's loopback alone.
@@ -68,6 +73,21 @@ pub(super) fn remove(root: &Path, id: &str) -> Result<()> {
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
     let path = path.to_owned();
     move |source| EngineError::File { path, action, source }
+}
+
+/// Name servers that the host's own processes ask; those on its loopback are among them.
+pub fn host_name_servers() -> Vec<SocketAddr> {
+    let text = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    let servers = hosts::name_servers(&text).into_iter();
+    servers
+        .filter_map(|(address, zone)| match (SocketAddr::new(address, DNS), zone) {
+            (SocketAddr::V6(six), Some(zone)) => {
+                let interface = zone.parse().ok().or_else(|| if_nametoindex(zone).ok())?;
+                Some(SocketAddrV6::new(*six.ip(), DNS, 0, interface).into())
+            }
+            (address, _) => Some(address),
+        })
+        .collect()
 }
 
 /// A host without the file has no name servers to hand on.

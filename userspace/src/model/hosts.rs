@@ -50,6 +50,22 @@ pub fn hosts(state: &State, container: &Container) -> String {
     text
 }
 
+/// The name servers of a `resolv.conf`, with the zones of IPv6 addresses; others that anybody may ask if it has none.
+pub fn name_servers(text: &str) -> Vec<(IpAddr, Option<&str>)> {
+    let mut servers = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("nameserver"), Some(server)) = (words.next(), words.next()) {
+            let (address, zone) = server.split_once('%').map_or((server, None), |(it, zone)| (it, Some(zone)));
+            servers.extend(address.parse().ok().map(|address| (address, zone)));
+        }
+    }
+    if servers.is_empty() {
+        servers.extend(FALLBACK.map(|server| (server.into(), None)));
+    }
+    servers
+}
+
 /// `/etc/hostname`.
 pub fn hostname(container: &Container) -> String {
     format!("{}\n", container.hostname)

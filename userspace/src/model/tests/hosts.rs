@@ -3,7 +3,7 @@
 use super::{add, named, state_with};
 use crate::model::{
     container::{ContainerRequest, LinkRequest, add_container},
-    hosts::{hostname, hosts, resolv_conf},
+    hosts::{hostname, hosts, name_servers, resolv_conf},
     network::ensure_network,
     publish::HostView,
     state::{DEFAULT_NETWORK, State, Status},
@@ -101,4 +101,15 @@ fn resolv_conf_begins_with_the_gateway_of_a_created_network() {
     check(&state, host, "options ndots:2\nnameserver 10.0.0.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
     state.networks.get_mut("a").unwrap().internal = true;
     check(&state, host, "options ndots:2\nnameserver 10.0.0.1\n");
+}
+
+#[test]
+fn name_servers_are_all_that_the_host_asks() {
+    let check = |text: &str, expected: &[(&str, Option<&str>)]| {
+        let expected: Vec<_> = expected.iter().map(|(address, zone)| (address.parse().unwrap(), *zone)).collect();
+        assert_eq!(name_servers(text), expected, "{text}");
+    };
+    check("nameserver 127.0.0.53\noptions edns0\n", &[("127.0.0.53", None)]);
+    check("nameserver fe80::1%eth0\nnameserver 192.0.2.53", &[("fe80::1", Some("eth0")), ("192.0.2.53", None)]);
+    check("#nameserver 192.0.2.53\nnameserver\nnameserver x\n", &[("8.8.8.8", None), ("8.8.4.4", None)]);
 }
