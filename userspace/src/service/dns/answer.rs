@@ -1,6 +1,9 @@
 //! From a question to an answer, as messages.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
@@ -34,7 +37,7 @@ pub(super) enum Transport {
 /// What answers are made from.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    pub(super) known: Known,
+    pub(super) known: Arc<Known>,
     /// Name servers that the administrator configured.
     servers: Vec<IpAddr>,
 }

@@ -99,3 +99,6 @@ fn question_end(query: &[u8]) -> Option<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
