@@ -112,7 +112,9 @@ fn a_family_that_a_name_has_not_is_no_error_and_nobody_else_is_asked() -> Result
             ensure!(said.contains("status: NOERROR") && said.contains("ANSWER: 0"), "{kind}: {said}");
         }
         let said = status(&web.inside(), &["-x", "172.18.77.77"])?;
-        ensure!(said.contains("status: NXDOMAIN") && said.contains("flags: qr aa"), "{said}");
+        ensure!(said.contains("status: NXDOMAIN"), "{said}");
+        let said = status(&web.inside(), &["-x", OUTSIDE])?;
+        ensure!(said.contains("outside.test."), "{said}");
         Ok(())
     })
 }
@@ -171,7 +173,7 @@ fn names_outside_are_asked_of_the_next_server_over_udp_and_over_tcp() -> Result<
         let gateway = gateways(net, "front")?.remove(0);
         ensure!(found(&inside, Family::V4, "outside.test")? == OUTSIDE, "outside.test");
         finds_nobody(&inside, "nobody.test")?;
-        for (bytes, transport) in [(400, "(UDP)"), (1144, "(UDP)"), (4000, "(TCP)")] {
+        for (bytes, transport) in [(400, "(UDP)"), (1144, "(UDP)"), (4000, "(TCP)"), (9000, "(TCP)")] {
             let said = status(&inside, &[&format!("{bytes}.test"), "TXT", "+bufsize=4096"])?;
             let text: usize = said.split('"').skip(1).step_by(2).map(str::len).sum();
             ensure!(text == bytes && said.contains(transport), "{bytes} bytes {transport}: {said}");

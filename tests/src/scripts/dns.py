@@ -1,4 +1,4 @@
-# A name server: a port, and if need be an address that it knows as `outside.test`, and one that it listens at. It answers
+# A name server: a port, and if need be an address that it knows as `outside.test`, as it knows every address, and one that it listens at. It answers
 # TXT queries for any name with as many bytes of text as the name's first label says: `1100.test`. What does not fit into
 # the client's EDNS size comes truncated over UDP, and whole over TCP.
 import socket, socketserver, struct, sys, threading
@@ -29,6 +29,8 @@ def answer(query, tcp):
         record = data_of(16, b"".join(bytes([len(part)]) + part for part in strings(int(labels[0]))))
     elif labels == [b"outside", b"test"]:
         record = data_of(1, socket.inet_aton(sys.argv[2])) if kind == 1 else b""
+    elif kind == 12:
+        record = data_of(12, b"\7outside\4test\0")
     else:
         record, code = b"", 3
     option = struct.pack(">BHHIH", 0, 41, 1232, 0, 0) if extra else b""

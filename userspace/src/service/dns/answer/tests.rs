@@ -1,6 +1,9 @@
 //! Answers as messages. Which names there are is the model's, which has tests of its own.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
@@ -8,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::{
     daemon_json::DaemonJson,
+    linux::Lock,
     model::{ContainerRequest, HostView, NetworkRequest, State, container::add_container, network::add_network},
     store::Store,
 };
@@ -35,21 +39,7 @@ impl Fixture {
     fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("portlane-dns-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).expect("a temporary directory");
-        let mut state = State::default();
-        let subnet4 = "10.0.0.0/24".parse().ok();
-        add_network(&mut state, NetworkRequest { subnet4, internal: true, ..NetworkRequest::named("n") }, &[])
-            .expect("a network");
-        for number in 0..MANY {
-            let request = ContainerRequest {
-                id: format!("{number:08x}").repeat(8),
-                name: format!("c{number}"),
-                network: "n".to_owned(),
-                hostname: Some("many".to_owned()),
-                ..ContainerRequest::default()
-            };
-            add_container(&mut state, request, &HostView::default()).expect("a container");
-        }
-        Store::open(&root).and_then(|store| store.commit(&state)).expect("commits");
+        commit(&root, MANY);
         let settings =
             Settings { root: root.clone(), bpffs: PathBuf::new(), daemon: DaemonJson::default(), log_level: 0 };
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -73,6 +63,25 @@ impl Fixture {
     fn code(&self, query: &Message) -> ResponseCode {
         self.ask(Transport::Udp, query).0.metadata.response_code
     }
+}
+
+/// Puts the network in force with so many containers.
+fn commit(root: &Path, containers: u8) {
+    let mut state = State::default();
+    let subnet4 = "10.0.0.0/24".parse().ok();
+    add_network(&mut state, NetworkRequest { subnet4, internal: true, ..NetworkRequest::named("n") }, &[])
+        .expect("a network");
+    for number in 0..containers {
+        let request = ContainerRequest {
+            id: format!("{number:08x}").repeat(8),
+            name: format!("c{number}"),
+            network: "n".to_owned(),
+            hostname: Some("many".to_owned()),
+            ..ContainerRequest::default()
+        };
+        add_container(&mut state, request, &HostView::default()).expect("a container");
+    }
+    Store::open(root).and_then(|store| store.commit(&state)).expect("commits");
 }
 
 fn query(name: &str, asked: RecordType) -> Message {
@@ -105,6 +114,25 @@ fn an_answer_that_does_not_fit_says_so_and_comes_whole_over_tcp() {
     check(Transport::Udp, &with_edns(question.clone(), 100, 0), 512, 0);
     check(Transport::Udp, &with_edns(question.clone(), 4096, 0), 1232, MANY.into());
     check(Transport::Tcp, &question, 65_535, MANY.into());
+}
+
+#[test]
+fn what_is_in_force_is_known_before_anybody_tells() {
+    let fixture = Fixture::new("known");
+    let newest = query(&format!("c{MANY}."), RecordType::A);
+    assert_eq!(fixture.code(&newest), ResponseCode::ServFail);
+    commit(&fixture.root, MANY + 1);
+    assert_eq!(fixture.code(&newest), ResponseCode::NoError);
+    commit(&fixture.root, MANY);
+    assert_eq!(fixture.code(&newest), ResponseCode::ServFail);
+}
+
+#[test]
+fn whoever_is_in_the_middle_of_a_command_does_not_stop_the_answers() {
+    let fixture = Fixture::new("middle");
+    let _lock = Lock::acquire(&fixture.root.join("lock")).expect("a lock");
+    commit(&fixture.root, 1);
+    assert_eq!(fixture.code(&query("c1.", RecordType::A)), ResponseCode::NoError, "as before the command");
 }
 
 #[test]
