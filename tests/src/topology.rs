@@ -30,6 +30,7 @@ pub use until::until;
 mod container;
 mod dialog;
 mod far;
+mod interface;
 mod place;
 mod ready;
 mod tool;

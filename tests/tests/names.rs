@@ -13,7 +13,7 @@ const ASKS_OUTSIDE: &str = r#"{"dns": ["192.0.2.1", "192.0.2.2"]}"#;
 fn served(options: &str, body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
     test_with(ASKS_OUTSIDE, |net| {
         let _outside = net.outside().start_script("dns.py", &["53", OUTSIDE])?;
-        let _daemon = net.daemon(&[])?;
+        let _daemon = net.daemon_by(&[])?;
         network(net, "front", options)?;
         body(net)
     })
@@ -155,6 +155,34 @@ fn a_container_is_known_once_it_runs_and_unknown_once_it_is_removed() -> Result<
 }
 
 #[test]
+fn a_container_on_two_networks_knows_both_and_is_known_by_its_alias_on_one() -> Result<()> {
+    served("--subnet 172.30.0.0/24", |net| {
+        network(net, "back", "--subnet 172.31.0.0/24")?;
+        let web = net.container("web", "--network front", "")?;
+        let db = net.container("db", "--network back", "")?;
+        let both = net.container("both", "--network front", "")?;
+        net.portlane(&["network", "connect", "--alias", "gate", "--ip", "172.31.0.77", "back", "both"])?;
+        let knows = |place: &Place<'_>, name: &str, address: &str| {
+            let address_found = found(place, Family::V4, name)?;
+            ensure!(address_found == address, "{name} is {address_found}");
+            Ok(())
+        };
+        finds(&both.inside(), Family::V4, "web", &web)?;
+        finds(&both.inside(), Family::V4, "db", &db)?;
+        finds(&web.inside(), Family::V4, "both", &both)?;
+        knows(&db.inside(), "both", "172.31.0.77")?;
+        knows(&db.inside(), "gate", "172.31.0.77")?;
+        finds_nobody(&web.inside(), "gate")?;
+        finds_nobody(&web.inside(), "db")?;
+        // Its name server was the gateway there.
+        net.portlane(&["network", "disconnect", "front", "both"])?;
+        finds_nobody(&both.inside(), "web")?;
+        finds_nobody(&web.inside(), "both")?;
+        finds(&both.inside(), Family::V4, "db", &db)
+    })
+}
+
+#[test]
 fn names_are_known_where_containers_must_not_talk() -> Result<()> {
     served("-o icc=false", |net| {
         let web = net.container("web", "--network front", "")?;
@@ -206,7 +234,7 @@ fn the_hosts_name_servers_are_asked_where_none_are_configured_also_on_its_loopba
         let file = net.file("resolv.conf");
         std::fs::write(&file, "nameserver 127.0.0.1\n")?;
         let mount = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
-        let _daemon = net.daemon(&["unshare", "-m", "sh", "-c", mount, &file.to_string_lossy()])?;
+        let _daemon = net.daemon_by(&["unshare", "-m", "sh", "-c", mount, &file.to_string_lossy()])?;
         network(net, "front", "")?;
         let web = net.container("web", "--network front", "")?;
         ensure!(found(&web.inside(), Family::V4, "outside.test")? == OUTSIDE, "outside.test");
@@ -235,7 +263,7 @@ fn names_outside_are_found_while_no_daemon_runs() -> Result<()> {
         let asks = |said: &str| ensure_says(&web.inside(), said);
         asks(OUTSIDE)?;
         let gateway = gateways(net, "front")?.remove(0);
-        let daemon: Program = net.daemon(&[])?;
+        let daemon: Program = net.daemon_by(&[])?;
         let server = format!("@{gateway}");
         until(|| Ok(net.host().run(&["dig", &server, "web", "+tries=1", "+time=1"]).is_ok()))?;
         finds(&web.inside(), Family::V4, "web", &web)?;

@@ -10,10 +10,10 @@ use std::{
 };
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, TableDefinition};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::model::{State, state::SCHEMA};
+use crate::model::{State, upgrade::upgrade};
 
 /// Name of the file in the state directory.
 const FILE: &str = "state.redb";
@@ -196,11 +196,7 @@ impl Store {
 
 fn read(path: &Path, database: &impl ReadableDatabase) -> Result<Stored, StoreError> {
     let (state, pending) = rows(database).map_err(|source| failed(path, "read", source))?;
-    let stored = Stored { state: parse(path, state)?, pending: parse(path, pending)? };
-    match stored.state.iter().chain(&stored.pending).find(|state| state.schema != SCHEMA) {
-        Some(other) => Err(nonsense(path, format!("its schema is {} and not {SCHEMA}", other.schema))),
-        None => Ok(stored),
-    }
+    Ok(Stored { state: parse(path, state)?, pending: parse(path, pending)? })
 }
 
 fn rows(database: &impl ReadableDatabase) -> Result<(Option<String>, Option<String>), redb::Error> {
@@ -213,8 +209,12 @@ fn rows(database: &impl ReadableDatabase) -> Result<(Option<String>, Option<Stri
     Ok((row(STATE)?, row(PENDING)?))
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, text: Option<String>) -> Result<Option<T>, StoreError> {
-    text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| nonsense(path, error.to_string()))
+/// Whatever version of portlane wrote it.
+fn parse(path: &Path, text: Option<String>) -> Result<Option<State>, StoreError> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = |error: serde_json::Error| nonsense(path, error.to_string());
+    let stored = upgrade(serde_json::from_str(&text).map_err(wrong)?).map_err(|problem| nonsense(path, problem))?;
+    serde_json::from_value(stored).map(Some).map_err(wrong)
 }
 
 fn failed(path: &Path, action: &'static str, source: redb::Error) -> StoreError {

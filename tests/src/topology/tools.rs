@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Container, Family, Place, Topology, test, tool::limited, words};
+use super::{Container, Family, Place, Topology, test, tool::limited};
 
 /// How long a program may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,6 +99,8 @@ pub struct Way<'t> {
     pub client: Place<'t>,
     /// Whether the server is the container, and its port published.
     pub published: bool,
+    /// The container, whichever of the two runs there.
+    pub container: &'t Container<'t>,
 }
 
 impl Way<'_> {
@@ -109,6 +111,11 @@ impl Way<'_> {
         } else {
             SocketAddr::new(family.outside(), port)
         }
+    }
+
+    /// The address that the client has of its own.
+    pub fn client_address(&self, family: Family) -> IpAddr {
+        if self.published { family.outside() } else { self.container.address(family) }
     }
 
     /// Whom the server sees.
@@ -123,16 +130,7 @@ impl Way<'_> {
 /// # Errors
 /// The topology cannot be made; the check's.
 pub fn either_way(ports: &str, mut check: impl FnMut(&Topology, &Way<'_>) -> Result<()>) -> Result<()> {
-    test(|net| {
-        let container = net.publishing(ports)?;
-        for published in [true, false] {
-            let (inside, outside) = (container.inside(), net.outside());
-            let (server, client) = if published { (inside, outside) } else { (outside, inside) };
-            let name = if published { "by a published port" } else { "masqueraded" };
-            check(net, &Way { server, client, published }).context(name)?;
-        }
-        Ok(())
-    })
+    test(|net| net.either_way("", ports, |way| check(net, way)))
 }
 
 impl Topology {
@@ -146,20 +144,35 @@ impl Topology {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn daemon(&self, way: &[&str]) -> Result<Program> {
+    pub fn daemon_by(&self, way: &[&str]) -> Result<Program> {
         let way = self.host().words(way);
-        limited(&[way, self.portlane_program(), words(&["daemon"])].concat())
+        limited(&[way, self.portlane_program(), vec!["daemon".to_owned()]].concat())
             .spawn()
             .map(Program)
             .context("cannot start timeout")
     }
 
-    fn publishing(&self, ports: &str) -> Result<Container<'_>> {
-        let mut options = Vec::new();
-        for spec in words(&ports.split_whitespace().collect::<Vec<_>>()) {
-            let (port, proto) = spec.split_once('/').with_context(|| format!("no protocol in {spec}"))?;
-            options.push(format!("-p {}:{port}/{proto}", port.parse::<u16>()? + ABOVE));
+    /// The same as [`either_way`] on a topology that there is, with options of `portlane run` for the container.
+    ///
+    /// # Errors
+    /// The container cannot be made; the check's.
+    pub fn either_way(&self, options: &str, ports: &str, mut check: impl FnMut(&Way<'_>) -> Result<()>) -> Result<()> {
+        let container = self.publishing(options, ports)?;
+        for published in [true, false] {
+            let (inside, outside) = (container.inside(), self.outside());
+            let (server, client) = if published { (inside, outside) } else { (outside, inside) };
+            let name = if published { "by a published port" } else { "masqueraded" };
+            check(&Way { server, client, published, container: &container }).context(name)?;
         }
-        self.container("box", &options.join(" "), "")
+        Ok(())
+    }
+
+    fn publishing(&self, options: &str, ports: &str) -> Result<Container<'_>> {
+        let mut options = options.to_owned();
+        for spec in ports.split_whitespace() {
+            let (port, proto) = spec.split_once('/').with_context(|| format!("no protocol in {spec}"))?;
+            options += &format!(" -p {}:{port}/{proto}", port.parse::<u16>()? + ABOVE);
+        }
+        self.container("box", &options, "")
     }
 }

@@ -13,7 +13,10 @@ use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
-    model::{Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, spec, state::Mac, state::Nat},
+    model::{
+        ConnectRequest, Container, ContainerRequest, Endpoint, LinkRequest, PortSpec, PublishRequest, Status, spec,
+        state::Mac, state::Nat,
+    },
 };
 
 /// Run a command in a container: network, UTS and mount namespaces of its own
@@ -29,9 +32,13 @@ pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]
     name: Option<String>,
-    /// A network, `host`, `none`, or `container:NAME`
-    #[arg(long, visible_alias = "net", default_value = "bridge", value_name = "NETWORK")]
-    network: String,
+    /// A network, `host`, `none`, or `container:NAME`; a further network (repeatable). In full:
+    /// name=NETWORK,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,gw-priority=NUMBER
+    #[arg(long, visible_alias = "net", value_parser = spec::network, default_value = "bridge", value_name = "NETWORK")]
+    network: Vec<ConnectRequest>,
+    /// Name that others on the first network know it by (repeatable)
+    #[arg(long, value_name = "ALIAS")]
+    network_alias: Vec<String>,
     /// IPv4 address [default: a free one of the network]
     #[arg(long)]
     ip: Option<Ipv4Addr>,
@@ -59,6 +66,9 @@ pub(super) struct Run {
     /// Search domain instead of the host's; `.` for none (repeatable)
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
+    /// Option of resolv.conf instead of the host's (repeatable)
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
     /// Line for /etc/hosts (repeatable)
     #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
     add_host: Vec<(String, IpAddr)>,
@@ -101,16 +111,22 @@ impl Run {
     }
 
     fn request(self, settings: &engine::Settings) -> ContainerRequest {
+        let mut networks = self.network.into_iter();
+        let first = networks.next().unwrap_or_default();
         ContainerRequest {
             id: String::new(),
             name: self.name.unwrap_or_default(),
-            network: self.network,
-            addr4: self.ip,
-            addr6: self.ip6,
-            mac: self.mac_address,
+            network: first.network,
+            addr4: self.ip.or(first.addr4),
+            addr6: self.ip6.or(first.addr6),
+            mac: self.mac_address.or(first.mac),
+            aliases: first.aliases.into_iter().chain(self.network_alias).collect(),
+            priority: first.priority,
+            more: networks.collect(),
             hostname: self.hostname,
             dns: or(self.dns, &settings.daemon.dns),
             dns_search: or(self.dns_search, &settings.daemon.dns_search),
+            dns_options: or(self.dns_option, &settings.daemon.dns_options),
             extra_hosts: self.add_host,
             links: self.link,
             exposed: self.expose,
@@ -179,7 +195,7 @@ impl Ps {
                     container.name.clone(),
                     status(container.status),
                     network(&engine, container),
-                    address(container),
+                    addresses(container),
                     ports(container),
                     shortened(&container.command.join(" ")),
                 ]
@@ -273,6 +289,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "netns": container.netns,
         "dns": container.dns,
         "dns_search": container.dns_search,
+        "dns_options": container.dns_options,
         "extra_hosts": container.extra_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect::<Vec<_>>(),
         "exposed": container.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "publishes": container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -282,11 +299,32 @@ fn describe(engine: &Engine, container: &Container) -> Value {
     });
     let mut set = |key: &str, field: Value| value[key] = field;
     if container.is_bridged() {
-        set("addr4", json!(container.addr4));
-        set("addr6", json!(container.addr6));
-        set("mac", json!(Mac(container.mac).to_string()));
-        set("veth", json!(container.veth));
-        set("endpoint", json!(container.endpoint));
+        let (four, six) = engine.state().gateways(container);
+        let endpoints = container.endpoints.iter().map(|endpoint| {
+            let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);
+            json!({
+                "network": endpoint.network,
+                "interface": endpoint.interface,
+                "addr4": endpoint.addr4,
+                "addr6": endpoint.addr6,
+                "mac": Mac(endpoint.mac).to_string(),
+                "veth": endpoint.veth,
+                "number": endpoint.number,
+                "aliases": endpoint.aliases,
+                "priority": endpoint.priority,
+                "leads4": leads(four),
+                "leads6": leads(six),
+            })
+        });
+        set("networks", endpoints.collect());
+        // The one that published ports lead to, in short.
+        if let Some(main) = four {
+            set("addr4", json!(main.addr4));
+            set("addr6", json!(main.addr6));
+            set("mac", json!(Mac(main.mac).to_string()));
+            set("veth", json!(main.veth));
+            set("endpoint", json!(main.number));
+        }
         let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
         let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
         set("links", links.collect());
@@ -311,15 +349,14 @@ fn status(status: Status) -> String {
 /// `container:` with the name that the other one has by now.
 fn network(engine: &Engine, container: &Container) -> String {
     let other = container.network.strip_prefix("container:").and_then(|id| engine.state().containers.get(id));
-    other.map_or_else(|| container.network.clone(), |other| format!("container:{}", other.name))
+    other.map_or_else(|| container.networks(), |other| format!("container:{}", other.name))
 }
 
-fn address(container: &Container) -> String {
-    match container.addr6 {
-        _ if !container.is_bridged() => String::new(),
-        Some(six) => format!("{}, {six}", container.addr4),
-        None => container.addr4.to_string(),
-    }
+fn addresses(container: &Container) -> String {
+    let texts = container.endpoints.iter().flat_map(|endpoint| {
+        [Some(endpoint.addr4.to_string()), endpoint.addr6.map(|address| address.to_string())].into_iter().flatten()
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn ports(container: &Container) -> String {

@@ -37,7 +37,9 @@ impl Stats {
         let mut containers = Vec::new();
         let mut ports = Vec::new();
         for container in engine.state().live().filter(|container| container.is_bridged()) {
-            containers.push((container.name.clone(), container.addr4, datapath.endpoint_traffic(container.endpoint)?));
+            for endpoint in &container.endpoints {
+                containers.push((container.name.clone(), endpoint.addr4, datapath.endpoint_traffic(endpoint.number)?));
+            }
             for publish in &container.publishes {
                 ports.push((publish.to_string(), container.name.clone(), datapath.publish_traffic(publish.id)?));
             }
@@ -48,7 +50,7 @@ impl Stats {
                 json!({"hook": hook.name(), "reason": reason.name(), "packets": count.packets, "bytes": count.bytes})
             });
             return print::json(&json!({
-                "containers": containers.iter().map(|(name, _, count)| traffic(json!({"name": name}), count)).collect::<Vec<_>>(),
+                "containers": containers.iter().map(|(name, address, count)| traffic(json!({"name": name, "address": address}), count)).collect::<Vec<_>>(),
                 "ports": ports.iter().map(|(port, name, count)| traffic(json!({"port": port, "container": name}), count))
                     .collect::<Vec<_>>(),
                 "reasons": reasons.collect::<Vec<_>>(),
@@ -130,7 +132,10 @@ struct Names(BTreeMap<u32, String>);
 
 impl Names {
     fn new(engine: &Engine, datapath: &Datapath) -> Result<Self> {
-        let name = |endpoint| engine.state().live().find(|c| c.endpoint == endpoint).map(|c| c.name.clone());
+        let name = |number| {
+            let mut endpoints = engine.state().endpoints();
+            endpoints.find(|(_, endpoint)| endpoint.number == number).map(|(container, _)| container.name.clone())
+        };
         let veths = datapath.tables()?.veth;
         Ok(Self(veths.into_iter().filter_map(|(ifindex, veth)| Some((ifindex, name(veth.endpoint)?))).collect()))
     }

@@ -49,9 +49,8 @@ pub(super) fn write(root: &Path, state: &State, container: &Container) -> Result
     if own_names || !container.extra_hosts.is_empty() {
         files.push(("hosts", hosts::hosts(state, container)));
     }
-    let network = state.networks.get(&container.network);
-    if own_names || !container.dns.is_empty() || !container.dns_search.is_empty() {
-        files.push(("resolv.conf", hosts::resolv_conf(&host_resolv_conf(), network, container)));
+    if own_names || !container.dns.is_empty() || !container.dns_search.is_empty() || !container.dns_options.is_empty() {
+        files.push(("resolv.conf", hosts::resolv_conf(&host_resolv_conf(), state, container)));
     }
     for (name, text) in files {
         let path = directory.join(name);

@@ -28,7 +28,10 @@ use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
-    model::{HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
+    model::{
+        ConnectRequest, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container, network,
+        publish,
+    },
     store::{Stamp, Store},
 };
 
@@ -117,8 +120,42 @@ impl Engine {
     /// # Errors
     /// As [`network::add_network`]; a failed step is undone.
     pub async fn add_network(&mut self, request: crate::model::NetworkRequest) -> Result<()> {
+        let (used, mtu) = (self.used().await?, self.host.mtu_of_way_out().await?);
+        self.change(|state| network::add_network(state, request, &HostView { used: &used, mtu, ..HostView::default() }))
+            .await
+    }
+
+    /// Takes every created network away that no container uses; returns their names.
+    ///
+    /// # Errors
+    /// A failed step is undone.
+    pub async fn prune_networks(&mut self) -> Result<Vec<String>> {
+        self.change(|state| Ok(network::prune(state))).await
+    }
+
+    /// Connects a running container to one more network.
+    ///
+    /// # Errors
+    /// As [`connect::connect`]; a failed step is undone.
+    pub async fn connect(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
         let used = self.used().await?;
-        self.change(|state| network::add_network(state, request, &used)).await
+        let mut next = self.configured();
+        self.with_view(&[], &used, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
+        self.reach(next).await?;
+        self.rewrite_files(name)
+    }
+
+    /// Disconnects a container from a network.
+    ///
+    /// # Errors
+    /// As [`connect::disconnect`]; a failed step is undone.
+    pub async fn disconnect(&mut self, name: &str, network: &str) -> Result<()> {
+        self.change(|state| connect::disconnect(state, name, network)).await?;
+        self.rewrite_files(name)
+    }
+
+    fn rewrite_files(&self, name: &str) -> Result<()> {
+        files::write(&self.settings.root, &self.state, self.state.container(name)?).map(drop)
     }
 
     /// Takes a network away.
@@ -214,6 +251,7 @@ impl Engine {
     fn configured(&self) -> State {
         let mut next = self.state.clone();
         network::set_default(&mut next, self.settings.daemon.default_network.clone());
+        next.pools.clone_from(&self.settings.daemon.pools);
         next.xdp = self.settings.daemon.xdp;
         next.flows = self.settings.daemon.flows;
         next
@@ -284,7 +322,8 @@ impl Engine {
         let (ephemeral, reserved, seed) =
             (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
         let listening = |proto, address, port| listeners.holder(proto, address, port);
-        change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed })
+        let mtu = self.host.mtu_of_way_out().await?;
+        change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed, mtu })
     }
 
     async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {

@@ -64,11 +64,11 @@ struct Member<'a> {
 
 /// Who is on a network, and under which names: the one place that knows how the state says it.
 fn members<'a>(state: &'a State, network: &'a str) -> impl Iterator<Item = Member<'a>> {
-    state.live_on(network).map(|container| Member {
+    state.live_on(network).map(|(container, endpoint)| Member {
         container,
-        aliases: vec![&container.hostname],
-        addr4: container.addr4,
-        addr6: container.addr6,
+        aliases: endpoint.aliases.iter().map(String::as_str).chain([container.hostname.as_str()]).collect(),
+        addr4: endpoint.addr4,
+        addr6: endpoint.addr6,
     })
 }
 
@@ -79,8 +79,17 @@ pub struct Names {
     zones: BTreeMap<String, Zone>,
     /// Every network's, the default one's included: nobody outside knows of their addresses.
     subnets: Vec<IpNet>,
-    /// Name servers that containers were given, by full identifier.
-    servers: BTreeMap<String, Vec<IpAddr>>,
+    /// By full identifier.
+    askers: BTreeMap<String, Asker>,
+}
+
+/// How a container gets at names that are nobody's here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Asker {
+    /// Name servers that it was given.
+    servers: Vec<IpAddr>,
+    /// Whether all of its networks are internal.
+    internal: bool,
 }
 
 /// The names of one network.
@@ -115,8 +124,10 @@ impl Names {
                 ..Zone::default()
             };
             for member in members(state, name) {
-                let id = &member.container.id;
-                names.servers.entry(id.clone()).or_insert_with(|| member.container.dns.clone());
+                let container = member.container;
+                let networks = container.endpoints.iter().map(|endpoint| state.networks.get(&endpoint.network));
+                let internal = networks.flatten().all(|network| network.internal);
+                names.askers.insert(container.id.clone(), Asker { servers: container.dns.clone(), internal });
                 zone.add(&member);
             }
             names.zones.insert(name.clone(), zone);
@@ -163,12 +174,12 @@ impl Names {
             };
             return Answer::Addresses(addresses.iter().filter(wanted).copied().collect());
         }
-        // Who is on another network as well gets out by that one.
-        if seen.iter().all(|(_, zone)| zone.internal) {
-            return Answer::Internal;
+        match asker.and_then(|id| self.askers.get(id)) {
+            // Who is on another network as well gets out by that one.
+            Some(asker) if !asker.internal => Answer::Forward(asker.servers.clone()),
+            None if !zone.internal => Answer::Forward(Vec::new()),
+            _ => Answer::Internal,
         }
-        let own = asker.and_then(|id| self.servers.get(id)).map(Vec::as_slice).unwrap_or_default();
-        Answer::Forward(own.to_vec())
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{add, named, state_with};
 use crate::model::{
+    connect::{ConnectRequest, connect},
     container::{ContainerRequest, LinkRequest, add_container},
     hosts::{hostname, hosts, name_servers, resolv_conf},
-    network::ensure_network,
     publish::HostView,
     state::{DEFAULT_NETWORK, State, Status},
 };
@@ -44,7 +44,7 @@ fn hosts_names_both_addresses_and_none_without_a_network() {
     add(&mut state, "c1", "b6").unwrap();
     add(&mut state, "n1", "none").unwrap();
     let c1 = state.container("c1").unwrap();
-    let (six, name) = (c1.addr6.unwrap(), c1.short_id());
+    let (six, name) = (c1.endpoints[0].addr6.unwrap(), c1.short_id());
     assert_eq!(hosts(&state, c1), format!("{LOCAL}10.0.0.2\t{name}\n{six}\t{name}\n"));
     assert_eq!(hosts(&state, state.container("n1").unwrap()), LOCAL);
 }
@@ -52,7 +52,6 @@ fn hosts_names_both_addresses_and_none_without_a_network() {
 #[test]
 fn resolv_conf_names_servers_that_a_container_reaches() {
     let mut state = state_with(&["a", "b6"]);
-    ensure_network(&mut state, DEFAULT_NETWORK, &[]).unwrap();
     for (name, network) in [("four", "a"), ("six", "b6")] {
         add(&mut state, name, network).unwrap();
     }
@@ -60,8 +59,9 @@ fn resolv_conf_names_servers_that_a_container_reaches() {
         let mut container = state.container(name).unwrap().clone();
         container.dns = dns.iter().map(|a| a.parse().unwrap()).collect();
         container.dns_search = search.iter().map(ToString::to_string).collect();
-        let default = state.networks.get(DEFAULT_NETWORK);
-        assert_eq!(resolv_conf(host, default, &container), expected, "{host} {dns:?} {search:?}");
+        // As if it were the default network, where portlane answers no questions.
+        container.endpoints[0].network = DEFAULT_NETWORK.to_owned();
+        assert_eq!(resolv_conf(host, &state, &container), expected, "{host} {dns:?} {search:?}");
     };
     let fallback = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
     check("four", "", &[], &[], fallback);
@@ -87,11 +87,11 @@ fn resolv_conf_names_servers_that_a_container_reaches() {
 
 #[test]
 fn resolv_conf_begins_with_the_gateway_of_a_created_network() {
-    let mut state = state_with(&["a"]);
+    let mut state = state_with(&["a", "b"]);
     add(&mut state, "c", "a").unwrap();
     let check = |state: &State, host: &str, expected: &str| {
         let container = state.container("c").unwrap();
-        assert_eq!(resolv_conf(host, state.networks.get("a"), container), expected, "{host}");
+        assert_eq!(resolv_conf(host, state, container), expected, "{host}");
     };
     let host = "search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n";
     let gateway = "search example.com\nnameserver 10.0.0.1\n";
@@ -101,6 +101,10 @@ fn resolv_conf_begins_with_the_gateway_of_a_created_network() {
     check(&state, host, "options ndots:2\nnameserver 10.0.0.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
     state.networks.get_mut("a").unwrap().internal = true;
     check(&state, host, "options ndots:2\nnameserver 10.0.0.1\n");
+    // The way out is by the other one.
+    let request = ConnectRequest { network: "b".into(), ..ConnectRequest::default() };
+    connect(&mut state, "c", &request, &HostView::default()).unwrap();
+    check(&state, host, "options ndots:2\nnameserver 10.0.1.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
 }
 
 #[test]

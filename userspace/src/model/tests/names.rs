@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{add, named, state_with};
 use crate::model::{
+    connect::{ConnectRequest, connect},
     container::{ContainerRequest, add_container},
     names::{Answer, Kind, Names},
     publish::HostView,
@@ -63,7 +64,7 @@ fn what_no_container_of_the_network_is_called_is_asked_of_name_servers() {
 fn both_families_are_told_where_there_are_both() {
     let state = state();
     let gateway = state.network("b6").unwrap().gateway6.unwrap().into();
-    let six: IpAddr = state.container("six").unwrap().addr6.unwrap().into();
+    let six: IpAddr = state.container("six").unwrap().endpoints[0].addr6.unwrap().into();
     let told = |kind| Names::of(&state).answer(gateway, six, "six", kind);
     assert_eq!(told(Kind::A), addresses(&["10.0.1.2"]));
     assert_eq!(told(Kind::Aaaa), Answer::Addresses(vec![six]));
@@ -124,14 +125,52 @@ fn an_internal_network_knows_its_own_names_only() {
     assert_eq!(told(&state, "example.org", Kind::A), Answer::Internal);
 }
 
+/// Puts `web` on `b6` as well, as `front`.
+fn on_both(state: &mut State) {
+    let request = ConnectRequest { network: "b6".into(), aliases: vec!["Front".into()], ..ConnectRequest::default() };
+    connect(state, "Web", &request, &HostView::default()).unwrap();
+}
+
+#[test]
+fn who_is_on_two_networks_knows_both_by_either_gateway_and_others_know_their_own_only() {
+    let mut state = state();
+    on_both(&mut state);
+    let names = Names::of(&state);
+    let asks = |gateway: &str, source: &str, name: &str| names.answer(ip(gateway), ip(source), name, Kind::A);
+    for (gateway, source) in [("10.0.0.1", "10.0.0.2"), ("10.0.1.1", "10.0.1.3")] {
+        assert_eq!(asks(gateway, source, "db"), addresses(&["10.0.0.3"]), "{gateway}");
+        assert_eq!(asks(gateway, source, "six.b6"), addresses(&["10.0.1.2"]), "{gateway}");
+    }
+    // The network that is asked comes first.
+    assert_eq!(asks("10.0.0.1", "10.0.0.2", "web"), addresses(&["10.0.0.2"]));
+    assert_eq!(asks("10.0.1.1", "10.0.1.3", "web"), addresses(&["10.0.1.3"]));
+    assert_eq!(asks("10.0.1.1", "10.0.1.2", "front.b6"), addresses(&["10.0.1.3"]));
+    assert_eq!(asks("10.0.1.1", "10.0.1.2", "db"), Answer::Forward(Vec::new()));
+    assert_eq!(told(&state, "front", Kind::A), Answer::Forward(Vec::new()), "an alias is for one network");
+    assert_eq!(told(&state, "3.1.0.10.in-addr.arpa", Kind::Ptr), Answer::NoSuchName);
+    assert_eq!(asks("10.0.1.1", "10.0.0.2", "web"), Answer::Refused, "another network's gateway");
+}
+
+#[test]
+fn who_gets_out_by_another_network_asks_outside_also_from_an_internal_one() {
+    let mut state = state();
+    on_both(&mut state);
+    state.networks.get_mut("b6").unwrap().internal = true;
+    let names = Names::of(&state);
+    let asks = |source: &str| names.answer(ip("10.0.1.1"), ip(source), "example.org", Kind::A);
+    assert_eq!(asks("10.0.1.3"), Answer::Forward(vec![ip("192.0.2.7")]));
+    assert_eq!(asks("10.0.1.2"), Answer::Internal);
+    assert_eq!(asks("10.0.1.1"), Answer::Internal, "the host itself");
+}
+
 #[test]
 fn the_default_network_has_no_names() {
     let mut state = state();
-    crate::model::network::ensure_network(&mut state, "bridge", &[]).unwrap();
+    crate::model::network::ensure_network(&mut state, "bridge", &HostView::default()).unwrap();
     let network = state.network("bridge").unwrap();
     let (gateway, name): (IpAddr, _) = (network.gateway4.into(), network.name.clone());
     add(&mut state, "old", &name).unwrap();
-    let old = state.container("old").unwrap().addr4;
+    let old = state.container("old").unwrap().endpoints[0].addr4;
     let names = Names::of(&state);
     assert!(names.gateways().all(|other| other != gateway));
     assert_eq!(names.answer(gateway, old.into(), "old", Kind::A), Answer::Refused);
@@ -170,7 +209,7 @@ proptest! {
             add(&mut state, name, "n6").unwrap();
         }
         let names = Names::of(&state);
-        let container = state.container(&format!("c{number}")).unwrap();
+        let container = &state.container(&format!("c{number}")).unwrap().endpoints[0];
         for address in [IpAddr::from(container.addr4), container.addr6.unwrap().into()] {
             let (gateway, source) = (ip("10.0.0.1"), ip("10.0.0.2"));
             let Answer::Name(name) = names.answer(gateway, source, &reverse(address), Kind::Ptr) else {

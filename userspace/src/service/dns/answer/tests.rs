@@ -69,8 +69,12 @@ impl Fixture {
 fn commit(root: &Path, containers: u8) {
     let mut state = State::default();
     let subnet4 = "10.0.0.0/24".parse().ok();
-    add_network(&mut state, NetworkRequest { subnet4, internal: true, ..NetworkRequest::named("n") }, &[])
-        .expect("a network");
+    add_network(
+        &mut state,
+        NetworkRequest { subnet4, internal: true, ..NetworkRequest::named("n") },
+        &HostView::default(),
+    )
+    .expect("a network");
     for number in 0..containers {
         let request = ContainerRequest {
             id: format!("{number:08x}").repeat(8),
