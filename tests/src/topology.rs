@@ -309,6 +309,11 @@ impl Topology {
         Ok(fs::write(self.daemon_json(), text)?)
     }
 
+    /// The program that serves and asks.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// Where this portlane keeps its state.
     pub fn state(&self) -> PathBuf {
         self.folder.join("state")

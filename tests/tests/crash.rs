@@ -37,15 +37,7 @@ fn at_every_moment(
 
 /// Host and maps are what the state says, and nothing of portlane's is there that the state does not know.
 fn settled(net: &Topology, subnet: &str) -> Result<()> {
-    // The kernel takes the interface of a container that ended down in the background; until then its programs show.
-    let mut steps = String::new();
-    for _ in 0..100 {
-        steps = net.portlane(&["repair", "--dry-run"])?;
-        if !steps.contains("detach") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let steps = net.portlane(&["repair", "--dry-run"])?;
     ensure!(steps == "everything is as it must be", "{steps}");
     let containers = net.json(&["ps"])?;
     let known: Vec<&str> =

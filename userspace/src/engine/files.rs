@@ -68,6 +68,22 @@ pub(super) fn remove(root: &Path, id: &str) -> Result<()> {
     }
 }
 
+/// Removes the directories of containers that are not known: whoever was to remove them was killed before.
+pub(super) fn sweep(root: &Path, known: impl Fn(&str) -> bool) -> Result<()> {
+    let path = root.join(CONTAINERS);
+    let entries = match fs::read_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed("read", &path))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(failed("read", &path))?.file_name();
+        if let Some(id) = name.to_str().filter(|id| !known(id)) {
+            remove(root, id)?;
+        }
+    }
+    Ok(())
+}
+
 /// For `map_err`: a failed operation on a file.
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
     let path = path.to_owned();

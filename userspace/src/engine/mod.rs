@@ -296,18 +296,16 @@ impl Engine {
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
         let mut next = self.state.clone();
-        let gone = forget_dead(&mut next);
+        forget_dead(&mut next);
         if pending.is_none() && next == self.state {
-            return Ok(());
+            return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
         }
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
         self.apply(&next, &owned, datapath.as_ref()).await?;
         self.commit(next)?;
-        let begun = pending.iter().flat_map(|state| state.containers.keys());
-        let begun: Vec<&String> = begun.filter(|id| !self.state.containers.contains_key(*id)).collect();
-        gone.iter().chain(begun).try_for_each(|id| files::remove(&self.settings.root, id))
+        files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id))
     }
 
     /// Has a change that publishes ports look at the host.
@@ -359,17 +357,15 @@ pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
     Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
 }
 
-/// Containers whose process is gone have ended; returns the identifiers of those that go away with that.
-fn forget_dead(state: &mut State) -> Vec<String> {
-    let mut gone = Vec::new();
-    for container in state.containers.values_mut() {
-        match container.status {
-            Status::Running { pid, start_time } if process::alive(pid, start_time) => {}
-            Status::Exited { .. } => {}
-            Status::Running { .. } if !container.auto_remove => container.status = Status::Exited { code: None },
-            Status::Creating | Status::Running { .. } => gone.push(container.id.clone()),
+/// Containers whose process is gone have ended, and go away with that if they are to.
+fn forget_dead(state: &mut State) {
+    state.containers.retain(|_, container| match container.status {
+        Status::Exited { .. } => true,
+        Status::Running { pid, start_time } if process::alive(pid, start_time) => true,
+        Status::Running { .. } if !container.auto_remove => {
+            container.status = Status::Exited { code: None };
+            true
         }
-    }
-    state.containers.retain(|id, _| !gone.contains(id));
-    gone
+        Status::Creating | Status::Running { .. } => false,
+    });
 }
