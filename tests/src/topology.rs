@@ -229,7 +229,8 @@ impl Topology {
         format!("{}-host", self.name)
     }
 
-    fn outside_netns(&self) -> String {
+    /// The machine outside, as iproute2 calls it.
+    pub fn outside_netns(&self) -> String {
         format!("{}-out", self.name)
     }
 

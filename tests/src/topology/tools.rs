@@ -139,6 +139,19 @@ impl Topology {
         self.folder.join(name)
     }
 
+    /// Starts `portlane daemon` by way of another command; it ends with the value returned. What it serves comes when it
+    /// comes.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn daemon_by(&self, way: &[&str]) -> Result<Program> {
+        let way = self.host().words(way);
+        limited(&[way, self.portlane_program(), vec!["daemon".to_owned()]].concat())
+            .spawn()
+            .map(Program)
+            .context("cannot start timeout")
+    }
+
     /// The same as [`either_way`] on a topology that there is, with options of `portlane run` for the container.
     ///
     /// # Errors

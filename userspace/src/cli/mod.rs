@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage; `run` and `exec` have that of what they ran.
 
 mod container;
+mod daemon;
 mod logger;
 mod look;
 mod network;
@@ -100,6 +101,7 @@ enum Command {
     Flows(look::Flows),
     Status(look::Status),
     Repair(upkeep::Repair),
+    Daemon(daemon::Daemon),
     Uninstall(upkeep::Uninstall),
 }
 
@@ -146,6 +148,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<i32> {
         Command::Flows(flows) => flows.run(global).await?,
         Command::Status(status) => return status.run(global).await,
         Command::Repair(repair) => repair.run(global).await?,
+        Command::Daemon(daemon) => daemon.run(global).await?,
         Command::Uninstall(uninstall) => uninstall.run(global).await?,
     }
     Ok(0)

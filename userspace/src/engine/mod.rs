@@ -12,11 +12,16 @@ mod files;
 mod gone;
 mod life;
 
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 use nix::unistd::Uid;
 
 pub use error::EngineError;
+pub use files::host_name_servers;
 pub use life::{Started, finish, stop};
 
 use crate::{
@@ -27,7 +32,7 @@ use crate::{
         ConnectRequest, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container, network,
         publish,
     },
-    store::Store,
+    store::{Stamp, Store},
 };
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -338,6 +343,18 @@ impl Engine {
         let settings = LoadSettings { netns_cookie, log_level, flows, ..LoadSettings::default() };
         Ok(Datapath::open(&self.settings.bpffs, settings)?)
     }
+}
+
+/// What is in force, for who only looks, and the stamp of the file that it is in. Waits for the lock.
+///
+/// # Errors
+/// The state cannot be locked or read.
+pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
+    if !Store::exists(root) {
+        return Ok((State::default(), None));
+    }
+    let _lock = Lock::acquire(&root.join(files::LOCK))?;
+    Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
 }
 
 /// Containers whose process is gone have ended, and go away with that if they are to.

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::state::{Container, Endpoint, State};
+use super::state::{Container, DEFAULT_NETWORK, Endpoint, State};
 
 /// The lines that come first in `/etc/hosts`.
 const LOCAL: [(&str, &str); 6] = [
@@ -53,6 +53,22 @@ pub fn hosts(state: &State, container: &Container) -> String {
     text
 }
 
+/// The name servers of a `resolv.conf`, with the zones of IPv6 addresses; others that anybody may ask if it has none.
+pub fn name_servers(text: &str) -> Vec<(IpAddr, Option<&str>)> {
+    let mut servers = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("nameserver"), Some(server)) = (words.next(), words.next()) {
+            let (address, zone) = server.split_once('%').map_or((server, None), |(it, zone)| (it, Some(zone)));
+            servers.extend(address.parse().ok().map(|address| (address, zone)));
+        }
+    }
+    if servers.is_empty() {
+        servers.extend(FALLBACK.map(|server| (server.into(), None)));
+    }
+    servers
+}
+
 /// `/etc/hostname`.
 pub fn hostname(container: &Container) -> String {
     format!("{}\n", container.hostname)
@@ -60,7 +76,11 @@ pub fn hostname(container: &Container) -> String {
 
 /// `/etc/resolv.conf`, made from the host's: servers at the host's loopback addresses do not answer a container, and
 /// IPv6 ones only one that has IPv6.
-pub fn resolv_conf(host: &str, container: &Container) -> String {
+///
+/// On created networks a gateway comes first, which knows the containers' names while `portlane daemon` runs; while it
+/// does not, libraries learn at once that nobody listens there, and go on. From an internal network they would go on in
+/// vain. One gateway is enough: libraries read three servers, and everybody has an IPv4 address.
+pub fn resolv_conf(host: &str, state: &State, container: &Container) -> String {
     let asked_search = !container.dns_search.is_empty();
     let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.has_ipv6());
     let mut text = String::new();
@@ -90,10 +110,30 @@ pub fn resolv_conf(host: &str, container: &Container) -> String {
     if !container.dns_options.is_empty() {
         text.extend(["options ", &container.dns_options.join(" "), "\n"]);
     }
+    let gateway = gateway(state, container);
+    if let Some(gateway) = gateway {
+        let mut networks = container.endpoints.iter().filter_map(|endpoint| state.networks.get(&endpoint.network));
+        if networks.all(|network| network.internal) {
+            servers.clear();
+        }
+        servers.insert(0, gateway.to_string());
+    }
     for server in servers {
         text.extend(["nameserver ", &server, "\n"]);
     }
+    // As Docker has it: containers' names have one label, and are asked for as they are before they are searched for.
+    if gateway.is_some() && !text.contains(" ndots:") {
+        text.push_str("options ndots:0\n");
+    }
     text
+}
+
+/// The gateway that knows names: any does, of all the networks that the container is on. The default route's is the one
+/// that stays longest.
+fn gateway(state: &State, container: &Container) -> Option<Ipv4Addr> {
+    let first = state.gateways(container).0.into_iter();
+    let networks = first.chain(&container.endpoints).filter_map(|endpoint| state.networks.get(&endpoint.network));
+    networks.filter(|network| network.name != DEFAULT_NETWORK).map(|network| network.gateway4).next()
 }
 
 /// The alias, the linked container's host name, and its name: each once.

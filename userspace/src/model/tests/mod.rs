@@ -4,6 +4,7 @@ mod connect;
 mod container;
 mod desired;
 mod hosts;
+mod names;
 mod network;
 mod plan;
 mod publish;

@@ -1,0 +1,3 @@
+//! What needs a process that stays: `portlane daemon`.
+
+pub mod dns;
