@@ -32,7 +32,11 @@ pub struct Veth {
     pub addr4: Addr4,
     /// IPv6 address of the container; zero if none.
     pub addr6: Addr6,
-    /// MAC of the container's `eth0`.
+    /// What masqueraded IPv4 packets leave with; zero for the uplink's address.
+    pub host4: Addr4,
+    /// What masqueraded IPv6 packets leave with; zero for the uplink's address.
+    pub host6: Addr6,
+    /// MAC of the container's end of the veth pair.
     pub mac: [u8; 6],
     /// MAC of the network's bridge.
     pub gateway_mac: [u8; 6],
@@ -59,6 +63,12 @@ impl Veth {
     #[inline(always)]
     pub fn addr<F: Family>(&self) -> &F::Addr {
         F::pick(&self.addr4, &self.addr6)
+    }
+
+    /// What its masqueraded packets leave with in a family; [`crate::family::Address::ANY`] for the uplink's address.
+    #[inline(always)]
+    pub fn host<F: Family>(&self) -> &F::Addr {
+        F::pick(&self.host4, &self.host6)
     }
 }
 

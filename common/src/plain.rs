@@ -54,7 +54,7 @@ plain! {
     Publish<Addr4> = 20,
     Publish<Addr6> = 32,
     Endpoint = 24,
-    Veth = 48,
+    Veth = 68,
     bpf_spin_lock = 4,
     Share = 8,
     Uplink = 28,

@@ -104,6 +104,8 @@ pub trait Shared {
     fn veth(&self, ifindex: u32) -> Option<&Veth>;
     /// The uplink with this index.
     fn uplink(&self, ifindex: u32) -> Option<&Uplink>;
+    /// Largest IP packet that an interface carries at this moment; 0 if it is not there.
+    fn mtu(&self, ifindex: u32) -> u32;
     /// Whether a range filed under the key's endpoints and protocol holds `port`; its class and block do not matter.
     fn opens(&self, key: &PolicyKey, port: u16) -> bool;
     /// The present generation of a publish entry.

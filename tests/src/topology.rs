@@ -32,6 +32,7 @@ mod container;
 mod daemon;
 mod dialog;
 mod far;
+mod interface;
 mod place;
 mod ready;
 mod tool;
@@ -230,7 +231,8 @@ impl Topology {
         format!("{}-host", self.name)
     }
 
-    fn outside_netns(&self) -> String {
+    /// The machine outside, as iproute2 calls it.
+    pub fn outside_netns(&self) -> String {
         format!("{}-out", self.name)
     }
 
@@ -307,6 +309,11 @@ impl Topology {
     /// It cannot be written.
     pub fn rewrite_daemon_json(&self, text: &str) -> Result<()> {
         Ok(fs::write(self.daemon_json(), text)?)
+    }
+
+    /// The program that serves and asks.
+    pub fn peer(&self) -> &str {
+        &self.peer
     }
 
     /// Where this portlane keeps its state.

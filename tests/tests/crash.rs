@@ -37,15 +37,7 @@ fn at_every_moment(
 
 /// Host and maps are what the state says, and nothing of portlane's is there that the state does not know.
 fn settled(net: &Topology, subnet: &str) -> Result<()> {
-    // The kernel takes the interface of a container that ended down in the background; until then its programs show.
-    let mut steps = String::new();
-    for _ in 0..100 {
-        steps = net.portlane(&["repair", "--dry-run"])?;
-        if !steps.contains("detach") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let steps = net.portlane(&["repair", "--dry-run"])?;
     ensure!(steps == "everything is as it must be", "{steps}");
     let containers = net.json(&["ps"])?;
     let known: Vec<&str> =
@@ -170,5 +162,36 @@ fn a_killed_network_create_or_rm_can_be_done_again() -> Result<()> {
             ensure!(killed || !there()?, "`network rm` succeeded and the network is there");
             Ok(())
         })
+    })
+}
+
+#[test]
+fn a_killed_connect_or_disconnect_leaves_the_container_reachable_and_its_port_open() -> Result<()> {
+    test(|net| {
+        network(net, "10.75.0.0/16")?;
+        net.portlane(&["network", "create", "--subnet", "10.76.0.0/16", "m"])?;
+        let web = net.container("web", "--network n -p 8080:80", "tcp [::]:80")?;
+        let connected = || {
+            let places = net.json(&["inspect", web.name()])?["networks"].as_array().map_or(0, Vec::len);
+            ensure!((1..=2).contains(&places), "it is on {places} networks");
+            Ok::<_, anyhow::Error>(places == 2)
+        };
+        let (web, connected) = (&web, &connected);
+        let check = |wanted: bool| {
+            move |killed: bool| {
+                // Whoever looks completes what was begun, or undoes it.
+                ensure!(connected()? == wanted || killed, "the command succeeded and nothing has changed");
+                let answer = net.outside().ask("tcp", at(Family::V4.host(), 8080))?;
+                ensure!(answer.by == "web", "{answer:?}");
+                Ok(())
+            }
+        };
+        // It draws the default route, and with it the published port, to itself.
+        let connect = ["network", "connect", "--gw-priority", "1", "m", "web"];
+        let disconnect = ["network", "disconnect", "m", "web"];
+        let apart = || if connected()? { net.portlane(&disconnect).map(drop) } else { Ok(()) };
+        at_every_moment(net, "10.75.0.0/16", apart, &connect, check(true))?;
+        let together = || if connected()? { Ok(()) } else { net.portlane(&connect).map(drop) };
+        at_every_moment(net, "10.75.0.0/16", together, &disconnect, check(false))
     })
 }

@@ -2,10 +2,12 @@
 #![cfg(feature = "root")]
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Topology, at, both, test};
+use portlane_tests::topology::{Topology, at, both, either_way, test};
 
 /// 100 MB.
 const LONG: u64 = 100_000_000;
+/// 10 MB.
+const SHORT: u64 = 10_000_000;
 /// Bytes of the largest packet on a wire without offloads.
 const FRAME: u64 = 1514;
 
@@ -41,6 +43,27 @@ fn a_hundred_megabytes_pass_from_a_host_process_to_a_published_port_each_way() -
     test(|net| {
         let _web = net.container("web", "-p 8080:80", "stream [::]:80")?;
         both(|family| net.host().streams(at(family.loopback(), 8080), LONG))
+    })
+}
+
+#[test]
+fn ten_megabytes_that_interfaces_of_the_host_put_together_pass_each_way() -> Result<()> {
+    either_way("9000/tcp", |net, way| {
+        let _server = way.server.serve("stream [::]:9000")?;
+        let ends = [net.outside(), way.container.inside()];
+        // With checksums left to the next one, and made; as one packet, and as a list of them.
+        for (senders, host) in [("tx on tso off", "gro on"), ("tx off", "gro on"), ("tx off", "gro on rx-gro-list on")]
+        {
+            for end in &ends {
+                end.offload("eth0", senders)?;
+            }
+            for interface in ["up0", &way.container.field("veth")] {
+                net.host().offload(interface, host)?;
+            }
+            both(|family| way.streams_in_packets_above(FRAME, net, family, 9000, SHORT))
+                .with_context(|| format!("senders {senders}, host {host}"))?;
+        }
+        Ok(())
     })
 }
 

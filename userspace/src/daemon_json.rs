@@ -12,23 +12,12 @@ use crate::{
     http::{Address, TlsFiles},
     model::{
         DefaultNetwork,
-        state::{FlowSettings, TimeoutSettings, Xdp},
+        state::{FlowSettings, Pool, TimeoutSettings, Xdp},
     },
 };
 
 /// Docker's networking keys that this version does not serve: to ignore one would surprise its user.
-const NOT_SERVED: [&str; 10] = [
-    "fixed-cidr",
-    "default-gateway",
-    "default-gateway-v6",
-    "dns-opts",
-    "ip",
-    "default-address-pools",
-    "default-network-opts",
-    "cluster-store",
-    "cluster-advertise",
-    "cluster-store-opts",
-];
+const NOT_SERVED: [&str; 4] = ["default-network-opts", "cluster-store", "cluster-advertise", "cluster-store-opts"];
 
 /// Docker's keys that are not about what portlane does; the last five are about what it does without.
 const OTHERS: [&str; 64] = [
@@ -140,6 +129,10 @@ pub struct DaemonJson {
     pub dns: Vec<IpAddr>,
     /// Search domains of containers that ask for none.
     pub dns_search: Vec<String>,
+    /// Options of `/etc/resolv.conf` of containers that ask for none.
+    pub dns_options: Vec<String>,
+    /// Where subnets come from that nobody chose.
+    pub pools: Vec<Pool>,
     /// Where XDP programs go.
     pub xdp: Xdp,
     /// How long conversations live, and how many a container may hold.
@@ -161,6 +154,8 @@ impl Default for DaemonJson {
             default_network: DefaultNetwork { ipv6: true, ..DefaultNetwork::default() },
             dns: Vec::new(),
             dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            pools: Vec::new(),
             xdp: Xdp::default(),
             flows: FlowSettings::default(),
             hosts: Vec::new(),
@@ -219,7 +214,13 @@ impl DaemonJson {
             };
             read.take(&key, value).map_err(fail)?;
         }
-        Ok(read)
+        match read.contradiction() {
+            Some((key, problem)) => {
+                let (path, line, key) = (path.to_owned(), line_of(text, key), key.to_owned());
+                Err(DaemonJsonError::Key { path, line, key, problem })
+            }
+            None => Ok(read),
+        }
     }
 
     fn take(&mut self, key: &str, value: Value) -> Result<(), String> {
@@ -231,11 +232,19 @@ impl DaemonJson {
             "fixed-cidr-v6" => {
                 network.subnet6 = Some(typed::<Ipv6Net>(value, "an IPv6 subnet, as \"fd00:1::/64\"")?);
             }
+            "fixed-cidr" => {
+                network.range4 = Some(typed::<Ipv4Net>(value, "a part of bip's subnet, as \"172.20.5.0/24\"")?);
+            }
+            "default-gateway" => network.router4 = Some(typed(value, "an IPv4 address")?),
+            "default-gateway-v6" => network.router6 = Some(typed(value, "an IPv6 address")?),
+            "ip" => network.host_binding = Some(typed(value, "an address of the host")?),
+            "default-address-pools" => self.pools = pools(value)?,
             "ipv6" => network.ipv6 = typed(value, "true or false")?,
             "icc" => network.icc = typed(value, "true or false")?,
             "ip-masq" => network.masquerade = typed(value, "true or false")?,
-            "mtu" => network.mtu = typed(value, "a number of bytes")?,
+            "mtu" => network.mtu = Some(typed(value, "a number of bytes")?),
             "dns" => self.dns = typed(value, "a list of addresses")?,
+            "dns-opts" => self.dns_options = typed(value, "a list of options of resolv.conf, as \"ndots:2\"")?,
             "dns-search" => self.dns_search = typed(value, "a list of domains")?,
             "hosts" => {
                 let hosts: Vec<String> = typed(value, "a list of addresses, as [\"tcp://0.0.0.0:2376\"]")?;
@@ -257,7 +266,39 @@ impl DaemonJson {
     }
 }
 
+fn pools(value: Value) -> Result<Vec<Pool>, String> {
+    let pools: Vec<Pool> = typed(value, "a list of pools, as {\"base\": \"10.32.0.0/16\", \"size\": 24}")?;
+    match pools.iter().find(|pool| pool.size < pool.base.prefix_len() || pool.size > 30) {
+        Some(pool) => Err(format!("cuts no subnets of size {} from {}", pool.size, pool.base)),
+        None => Ok(pools),
+    }
+}
+
 impl DaemonJson {
+    /// A key that another one contradicts, and how.
+    fn contradiction(&self) -> Option<(&'static str, String)> {
+        let network = &self.default_network;
+        let subnet4 = network.bip.map(|bip| (bip.trunc(), "bip")).or(network.range4.map(|range| (range, "fixed-cidr")));
+        let outside =
+            |what: String, subnet: String, key: &str| format!("is {what}, outside {subnet}, the subnet of `{key}`");
+        if let (Some(range), Some((subnet, key))) = (network.range4, subnet4)
+            && !subnet.contains(&range)
+        {
+            return Some(("fixed-cidr", outside(range.to_string(), subnet.to_string(), key)));
+        }
+        if let (Some(router), Some((subnet, key))) = (network.router4, subnet4)
+            && !subnet.contains(&router)
+        {
+            return Some(("default-gateway", outside(router.to_string(), subnet.to_string(), key)));
+        }
+        if let (Some(router), Some(subnet)) = (network.router6, network.subnet6)
+            && !subnet.contains(&router)
+        {
+            return Some(("default-gateway-v6", outside(router.to_string(), subnet.to_string(), "fixed-cidr-v6")));
+        }
+        None
+    }
+
     fn take_own(&mut self, value: Value) -> Result<(), String> {
         let own: Own = typed(value, "an object with no other keys than `xdp`, `flows`, `flow-share` and `timeouts`")?;
         if !own.xdp.is_null() {
@@ -321,8 +362,30 @@ mod tests {
         .expect("it is Docker's");
         assert_eq!(read.default_network.bip, Some("10.9.0.1/24".parse().expect("a net")));
         assert!(!read.default_network.icc && !read.default_network.masquerade && read.default_network.ipv6);
-        assert_eq!((read.default_network.mtu, read.dns.len(), read.xdp), (1400, 2, Xdp::Off));
+        assert_eq!((read.default_network.mtu, read.dns.len(), read.xdp), (Some(1400), 2, Xdp::Off));
         assert_eq!(read.ignored, ["iptables", "log-driver"]);
+    }
+
+    #[test]
+    fn the_sample_that_contradicts_itself_is_told_so_and_a_corrected_one_is_taken() {
+        let sample = |fixed: &str, gateway: &str, gateway6: &str| {
+            format!(
+                r#"{{ "bip": "192.168.1.5/24", "fixed-cidr": "{fixed}", "fixed-cidr-v6": "2001:db8::/64", "mtu": 1500,
+  "default-gateway": "{gateway}", "default-gateway-v6": "{gateway6}", "dns": ["10.20.1.2","10.20.1.3"] }}"#
+            )
+        };
+        let refused = |text: String| parse(&text).expect_err("it contradicts itself");
+        let problem = "is 10.20.0.0/16, outside 192.168.1.0/24, the subnet of `bip`";
+        let said = refused(sample("10.20.0.0/16", "10.20.1.1", "2001:db8:abcd::89"));
+        assert_eq!(said, format!("daemon.json, line 1: `fixed-cidr` {problem}"));
+        let said = refused(sample("192.168.1.128/25", "10.20.1.1", "2001:db8:abcd::89"));
+        assert!(said.contains("line 2: `default-gateway` is 10.20.1.1"), "{said}");
+        let said = refused(sample("192.168.1.128/25", "192.168.1.254", "2001:db8:abcd::89"));
+        assert!(said.contains("`default-gateway-v6`") && said.contains("`fixed-cidr-v6`"), "{said}");
+        let read =
+            parse(&sample("192.168.1.128/25", "192.168.1.254", "2001:db8::89")).expect("nothing is wrong any more");
+        assert_eq!(read.default_network.router4, "192.168.1.254".parse().ok());
+        assert_eq!(read.default_network.range4, "192.168.1.128/25".parse().ok());
     }
 
     #[test]
@@ -336,7 +399,7 @@ mod tests {
             parse("{\"mtu\":\n\"big\"}").expect_err("no number"),
             "daemon.json, line 1: `mtu` is \"big\" and must be a number of bytes"
         );
-        for wrong in ["{\"portlane\": {\"xpd\": \"off\"}}", "{\"bip\": \"10.0.0.1\"}", "[]", "{", "{\"ip\": \"::\"}"] {
+        for wrong in ["{\"portlane\": {\"xpd\": \"off\"}}", "{\"bip\": \"10.0.0.1\"}", "[]", "{", "{\"ip\": \"x\"}"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -5,14 +5,15 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadableDatabase, TableDefinition};
-use serde::{Serialize, de::DeserializeOwned};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, TableDefinition};
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::model::{State, state::SCHEMA};
+use crate::model::{State, upgrade::upgrade};
 
 /// Name of an empty file in the state directory, written after each commit of another state: a daemon learns so of changes
 /// that others made.
@@ -72,7 +73,41 @@ pub struct Stored {
     pub pending: Option<State>,
 }
 
+/// Tells two contents of the file apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    length: u64,
+    /// Seconds and nanoseconds.
+    written: (i64, i64),
+}
+
+impl Stamp {
+    /// That of the present content; none if there is no file.
+    pub fn of(root: &Path) -> Option<Self> {
+        let found = fs::metadata(root.join(FILE)).ok()?;
+        Some(Self { inode: found.ino(), length: found.len(), written: (found.mtime(), found.mtime_nsec()) })
+    }
+}
+
 impl Store {
+    /// The state in force, read without touching the file, which opening it does. Whoever looks must hold the lock of its
+    /// directory.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds something else.
+    pub fn look(root: &Path) -> Result<Option<State>, StoreError> {
+        let path = root.join(FILE);
+        if !Self::exists(root) {
+            return Ok(None);
+        }
+        match ReadOnlyDatabase::open(&path) {
+            Ok(database) => read(&path, &database).map(|stored| stored.state),
+            // Whoever wrote it was killed: it must be mended first.
+            Err(_) => Self::open(root)?.read().map(|stored| stored.state),
+        }
+    }
+
     /// Opens the file, or makes it.
     ///
     /// # Errors
@@ -97,12 +132,7 @@ impl Store {
     /// # Errors
     /// The file cannot be read, or holds something else.
     pub fn read(&self) -> Result<Stored, StoreError> {
-        let (state, pending) = self.rows().map_err(|source| self.failed("read", source))?;
-        let stored = Stored { state: self.parse(state)?, pending: self.parse(pending)? };
-        match stored.state.iter().chain(&stored.pending).find(|state| state.schema != SCHEMA) {
-            Some(other) => Err(self.nonsense(format!("its schema is {} and not {SCHEMA}", other.schema))),
-            None => Ok(stored),
-        }
+        read(&self.path, &self.database)
     }
 
     /// Notes that a change to `next` begins.
@@ -160,16 +190,6 @@ impl Store {
         }
     }
 
-    fn rows(&self) -> Result<(Option<String>, Option<String>), redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(TABLE) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, None)),
-            table => table?,
-        };
-        let row = |key| Ok::<_, redb::Error>(table.get(key)?.map(|row| row.value().to_owned()));
-        Ok((row(STATE)?, row(PENDING)?))
-    }
-
     fn write(
         &self,
         change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static str>) -> Result<(), redb::StorageError>,
@@ -179,24 +199,43 @@ impl Store {
             change(&mut transaction.open_table(TABLE)?)?;
             Ok::<_, redb::Error>(transaction.commit()?)
         };
-        transaction().map_err(|source| self.failed("written", source))
+        transaction().map_err(|source| failed(&self.path, "written", source))
     }
 
     fn text(&self, state: &impl Serialize) -> Result<String, StoreError> {
-        serde_json::to_string(state).map_err(|error| self.nonsense(error.to_string()))
+        serde_json::to_string(state).map_err(|error| nonsense(&self.path, error.to_string()))
     }
+}
 
-    fn parse<T: DeserializeOwned>(&self, text: Option<String>) -> Result<Option<T>, StoreError> {
-        text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| self.nonsense(error.to_string()))
-    }
+fn read(path: &Path, database: &impl ReadableDatabase) -> Result<Stored, StoreError> {
+    let (state, pending) = rows(database).map_err(|source| failed(path, "read", source))?;
+    Ok(Stored { state: parse(path, state)?, pending: parse(path, pending)? })
+}
 
-    fn failed(&self, action: &'static str, source: redb::Error) -> StoreError {
-        StoreError::Database { path: self.path.clone(), action, source: Box::new(source) }
-    }
+fn rows(database: &impl ReadableDatabase) -> Result<(Option<String>, Option<String>), redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(TABLE) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, None)),
+        table => table?,
+    };
+    let row = |key| Ok::<_, redb::Error>(table.get(key)?.map(|row| row.value().to_owned()));
+    Ok((row(STATE)?, row(PENDING)?))
+}
 
-    fn nonsense(&self, problem: String) -> StoreError {
-        StoreError::Content { path: self.path.clone(), problem }
-    }
+/// Whatever version of portlane wrote it.
+fn parse(path: &Path, text: Option<String>) -> Result<Option<State>, StoreError> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = |error: serde_json::Error| nonsense(path, error.to_string());
+    let stored = upgrade(serde_json::from_str(&text).map_err(wrong)?).map_err(|problem| nonsense(path, problem))?;
+    serde_json::from_value(stored).map(Some).map_err(wrong)
+}
+
+fn failed(path: &Path, action: &'static str, source: redb::Error) -> StoreError {
+    StoreError::Database { path: path.to_owned(), action, source: Box::new(source) }
+}
+
+fn nonsense(path: &Path, problem: String) -> StoreError {
+    StoreError::Content { path: path.to_owned(), problem }
 }
 
 #[cfg(test)]
@@ -249,6 +288,20 @@ mod tests {
             store.commit(&State { seed, ..state.clone() }).expect("commits");
             assert_eq!(fs::remove_file(&changed).is_ok(), told, "{seed}");
         }
+    }
+
+    #[test]
+    fn looking_changes_nothing_and_sees_what_is_in_force() {
+        let root = Root::new("looking");
+        assert_eq!(Store::look(&root.0).expect("looks"), None);
+        assert!(!Store::exists(&root.0) && Stamp::of(&root.0).is_none());
+        let state = State { seed: 1, ..State::default() };
+        Store::open(&root.0).and_then(|store| store.commit(&state)).expect("commits");
+        let stamp = Stamp::of(&root.0);
+        assert_eq!(Store::look(&root.0).expect("looks"), Some(state.clone()));
+        assert_eq!(Stamp::of(&root.0), stamp);
+        Store::open(&root.0).and_then(|store| store.commit(&State { seed: 2, ..state })).expect("commits");
+        assert_ne!(Stamp::of(&root.0), stamp);
     }
 
     #[test]

@@ -28,8 +28,9 @@ const COMPILER: [&str; 3] = [
 const LINKER: &str = "llvm-22-dev";
 
 /// Programs that the tests and the demo start: name, Debian package.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("ip", "iproute2"),                 // hosts, links and addresses of tests; `lo` of every sandbox
+    ("ethtool", "ethtool"),             // interfaces of tests that leave more or less to their hardware
     ("bpftool", "bpftool"),             // dumps of pinned maps, as users do them
     ("iptables-save", "iptables"),      // shows that no rule of ours exists
     ("nft", "nftables"),                // the same, for nft

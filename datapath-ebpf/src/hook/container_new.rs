@@ -108,7 +108,7 @@ fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) 
         return decision::drop(Reason::NoRoute);
     }
     let Some(uplink) = tables.uplink(found.ifindex) else { return decision::drop(Reason::NoUplink) };
-    let src = *uplink.addr::<F>();
+    let src = *if *veth.host::<F>() == F::Addr::ANY { uplink.addr::<F>() } else { veth.host::<F>() };
     if src == F::Addr::ANY && veth.flags & veth_flag::MASQUERADE != 0 {
         return decision::drop(Reason::NoUplink);
     }

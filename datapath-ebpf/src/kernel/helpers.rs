@@ -84,6 +84,16 @@ pub fn fib<F: Family>(context: *mut c_void, from: u32, src: &F::Addr, dst: &F::A
     }
 }
 
+/// The interface's MTU (Linux 5.12); 0 if there is no such interface.
+#[inline(always)]
+pub fn mtu(context: *mut c_void, ifindex: u32) -> u32 {
+    // Zero asks about the packet itself. Whether that fits is not of interest: for a train it would be its whole length.
+    let mut mtu = 0;
+    // SAFETY: the context is the program's own, which an sk_buff's or XDP's is; the kernel writes one word.
+    let result = unsafe { generated::bpf_check_mtu(context, ifindex, &raw mut mtu, 0, 0) };
+    if result < 0 { 0 } else { mtu }
+}
+
 /// `struct bpf_sock_tuple`'s halves: addresses, then ports in network order.
 #[repr(C)]
 struct SocketTuple<A> {

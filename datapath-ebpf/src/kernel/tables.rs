@@ -137,6 +137,11 @@ impl Shared for Maps {
     }
 
     #[inline(always)]
+    fn mtu(&self, ifindex: u32) -> u32 {
+        helpers::mtu(self.context, ifindex)
+    }
+
+    #[inline(always)]
     fn opens(&self, key: &PolicyKey, port: u16) -> bool {
         range::find(*key, config().policy_classes, port).is_some()
     }

@@ -6,7 +6,7 @@ use portlane_common::{
 };
 
 use crate::{
-    packet::{Net, Packet, Tables, route, table},
+    packet::{Net, Packet, Shared, Tables, route, table},
     stage::{
         parse::{ACK, FIN, Parsed, RST, SYN, headers},
         rewrite, route as way,
@@ -97,7 +97,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     flow: &Flow<F::Addr>,
     table: u32,
 ) -> Verdict {
-    if flow.mtu != 0 && size_on_wire(packet, parsed) > flow.mtu as u32 {
+    if flow.mtu != 0 && is_too_large(packet, tables, parsed, flow) {
         // The stack answers with the size that passes. What may be cut up it would send on as the container's: so this
         // may not, and the container, told of the size, cuts up its next ones itself.
         return if F::keep_whole(packet) {
@@ -131,6 +131,14 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
         refresh::<F, T>(tables, key, next as u32 | table << 8);
     }
     verdict
+}
+
+/// Whether the way out cannot carry the packet: by what it could when the flow began and, as the stack would otherwise
+/// send it on as the container's, by what it can at this moment.
+#[inline(always)]
+fn is_too_large<A, P: Packet, T: Shared>(packet: &P, tables: &T, parsed: &Parsed<()>, flow: &Flow<A>) -> bool {
+    let size = size_on_wire(packet, parsed);
+    size > flow.mtu as u32 && size > tables.mtu(flow.ifindex)
 }
 
 /// Bytes of the largest IP packet that will be on the wire: a train is cut into segments first.

@@ -205,6 +205,10 @@ impl Shared for Memory {
         self.world.uplink.get(&ifindex)
     }
 
+    fn mtu(&self, ifindex: u32) -> u32 {
+        self.world.uplink.get(&ifindex).map_or(0, |uplink| uplink.mtu)
+    }
+
     fn opens(&self, key: &PolicyKey, port: u16) -> bool {
         let same = |other: &PolicyKey| (other.from, other.to, other.proto) == (key.from, key.to, key.proto);
         self.world.policy.iter().any(|(other, open)| same(other) && (open.first..=open.last).contains(&port))

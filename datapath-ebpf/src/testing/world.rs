@@ -224,8 +224,10 @@ impl World {
         let (network, ifindex) = (u32::from(member.network), interfaces.veth(member));
         let bridge = interfaces.bridges[usize::from(member.network) - 1];
         let endpoint = member.endpoint;
-        self.veth
-            .insert(ifindex, Veth { endpoint, network, bridge, addr4, addr6, mac, gateway_mac, flags, pad: [0; 3] });
+        self.veth.insert(
+            ifindex,
+            Veth { endpoint, network, bridge, addr4, addr6, mac, gateway_mac, flags, ..Veth::default() },
+        );
         let endpoint = Endpoint { id: endpoint, network, ifindex, mac, gateway_mac };
         self.endpoint4.insert(addr4, endpoint);
         self.endpoint6.insert(addr6, endpoint);

@@ -99,6 +99,8 @@ pub struct Way<'t> {
     pub client: Place<'t>,
     /// Whether the server is the container, and its port published.
     pub published: bool,
+    /// The container, whichever of the two runs there.
+    pub container: &'t Container<'t>,
 }
 
 impl Way<'_> {
@@ -109,6 +111,11 @@ impl Way<'_> {
         } else {
             SocketAddr::new(family.outside(), port)
         }
+    }
+
+    /// The address that the client has of its own.
+    pub fn client_address(&self, family: Family) -> IpAddr {
+        if self.published { family.outside() } else { self.container.address(family) }
     }
 
     /// Whom the server sees.
@@ -123,16 +130,7 @@ impl Way<'_> {
 /// # Errors
 /// The topology cannot be made; the check's.
 pub fn either_way(ports: &str, mut check: impl FnMut(&Topology, &Way<'_>) -> Result<()>) -> Result<()> {
-    test(|net| {
-        let container = net.publishing(ports)?;
-        for published in [true, false] {
-            let (inside, outside) = (container.inside(), net.outside());
-            let (server, client) = if published { (inside, outside) } else { (outside, inside) };
-            let name = if published { "by a published port" } else { "masqueraded" };
-            check(net, &Way { server, client, published }).context(name)?;
-        }
-        Ok(())
-    })
+    test(|net| net.either_way("", ports, |way| check(net, way)))
 }
 
 impl Topology {
@@ -141,12 +139,38 @@ impl Topology {
         self.folder.join(name)
     }
 
-    fn publishing(&self, ports: &str) -> Result<Container<'_>> {
-        let mut options = Vec::new();
-        for spec in words(&ports.split_whitespace().collect::<Vec<_>>()) {
-            let (port, proto) = spec.split_once('/').with_context(|| format!("no protocol in {spec}"))?;
-            options.push(format!("-p {}:{port}/{proto}", port.parse::<u16>()? + ABOVE));
+    /// Starts `portlane daemon` by way of another command; it ends with the value returned. What it serves comes when it
+    /// comes.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn daemon_by(&self, way: &[&str]) -> Result<Program> {
+        let way = self.host().words(way);
+        let serve = words(&["daemon", "--listen", &self.daemon_address()]);
+        limited(&[way, self.portlane_program(), serve].concat()).spawn().map(Program).context("cannot start timeout")
+    }
+
+    /// The same as [`either_way`] on a topology that there is, with options of `portlane run` for the container.
+    ///
+    /// # Errors
+    /// The container cannot be made; the check's.
+    pub fn either_way(&self, options: &str, ports: &str, mut check: impl FnMut(&Way<'_>) -> Result<()>) -> Result<()> {
+        let container = self.publishing(options, ports)?;
+        for published in [true, false] {
+            let (inside, outside) = (container.inside(), self.outside());
+            let (server, client) = if published { (inside, outside) } else { (outside, inside) };
+            let name = if published { "by a published port" } else { "masqueraded" };
+            check(&Way { server, client, published, container: &container }).context(name)?;
         }
-        self.container("box", &options.join(" "), "")
+        Ok(())
+    }
+
+    fn publishing(&self, options: &str, ports: &str) -> Result<Container<'_>> {
+        let mut options = options.to_owned();
+        for spec in ports.split_whitespace() {
+            let (port, proto) = spec.split_once('/').with_context(|| format!("no protocol in {spec}"))?;
+            options += &format!(" -p {}:{port}/{proto}", port.parse::<u16>()? + ABOVE);
+        }
+        self.container("box", &options, "")
     }
 }

@@ -10,7 +10,9 @@ use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
-    model::{ContainerRequest, LinkRequest, PortSpec, PublishRequest, spec, state::Nat, state::SHORT_ID},
+    model::{
+        ConnectRequest, ContainerRequest, LinkRequest, PortSpec, PublishRequest, spec, state::Nat, state::SHORT_ID,
+    },
     request::{Request, start},
 };
 
@@ -27,9 +29,13 @@ pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]
     name: Option<String>,
-    /// A network, `host`, `none`, or `container:NAME`
-    #[arg(long, visible_alias = "net", default_value = "bridge", value_name = "NETWORK")]
-    network: String,
+    /// A network, `host`, `none`, or `container:NAME`; a further network (repeatable). In full:
+    /// name=NETWORK,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,gw-priority=NUMBER
+    #[arg(long, visible_alias = "net", value_parser = spec::network, default_value = "bridge", value_name = "NETWORK")]
+    network: Vec<ConnectRequest>,
+    /// Name that others on the first network know it by (repeatable)
+    #[arg(long, value_name = "ALIAS")]
+    network_alias: Vec<String>,
     /// IPv4 address [default: a free one of the network]
     #[arg(long)]
     ip: Option<Ipv4Addr>,
@@ -57,6 +63,9 @@ pub(super) struct Run {
     /// Search domain instead of the host's; `.` for none (repeatable)
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
+    /// Option of resolv.conf instead of the host's (repeatable)
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
     /// Line for /etc/hosts (repeatable)
     #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
     add_host: Vec<(String, IpAddr)>,
@@ -105,16 +114,22 @@ impl Run {
     }
 
     fn request(self) -> ContainerRequest {
+        let mut networks = self.network.into_iter();
+        let first = networks.next().unwrap_or_default();
         ContainerRequest {
             id: String::new(),
             name: self.name.unwrap_or_default(),
-            network: self.network,
-            addr4: self.ip,
-            addr6: self.ip6,
-            mac: self.mac_address,
+            network: first.network,
+            addr4: self.ip.or(first.addr4),
+            addr6: self.ip6.or(first.addr6),
+            mac: self.mac_address.or(first.mac),
+            aliases: first.aliases.into_iter().chain(self.network_alias).collect(),
+            priority: first.priority,
+            more: networks.collect(),
             hostname: self.hostname,
             dns: self.dns,
             dns_search: self.dns_search,
+            dns_options: self.dns_option,
             extra_hosts: self.add_host,
             links: self.link,
             exposed: self.expose,
@@ -177,7 +192,9 @@ impl Ps {
             .map(|row| {
                 let field = |name| print::field(row, name);
                 let list = |name| print::rows(&row[name]).filter_map(Value::as_str).collect::<Vec<_>>();
-                let addresses = [field("addr4"), field("addr6")].into_iter().filter(|address| !address.is_empty());
+                let networks = print::rows(&row["networks"]);
+                let addresses = networks.flat_map(|at| [print::field(at, "addr4"), print::field(at, "addr6")]);
+                let addresses = addresses.filter(|address| !address.is_empty());
                 vec![
                     short_id(row),
                     field("name"),

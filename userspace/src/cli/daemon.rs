@@ -10,7 +10,7 @@ use crate::{
     service::{self, Source},
 };
 
-/// Serve requests over HTTP, take note of containers that end, and follow the host's uplinks
+/// Serve requests over HTTP, answer containers that ask for names, and follow containers' ends and the host's uplinks
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +27,8 @@ GET    /containers/NAME/ports            ?port=80/tcp
 POST   /containers/NAME/ports            DELETE /containers/NAME/ports      a list: [\"8080:80\", \"53/udp\"]
 GET    /networks                         POST   /networks                   a network: {\"name\": \"n\", \"icc\": false}
 GET    /networks/NAME                    DELETE /networks/NAME[,NAME…]
+POST   /networks/NAME/containers         one more: {\"container\": \"web\", \"aliases\": [\"www\"]}
+DELETE /networks/NAME/containers/NAME    POST   /networks/prune
 GET    /stats   /flows   /status         POST   /repair                     ?dry_run=true
                                          POST   /reload
 Answers are what --json prints; an error is {\"error\": \"the sentence\"}.

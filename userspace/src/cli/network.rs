@@ -1,6 +1,6 @@
-//! `network create|ls|inspect|rm`.
+//! `network create|ls|inspect|rm|prune|connect|disconnect`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -8,15 +8,21 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{Global, print};
-use crate::{model::NetworkRequest, request::Request};
+use crate::{
+    model::{ConnectRequest, NetworkRequest, spec},
+    request::Request,
+};
 
-/// Make, list and remove networks
+/// Make, list and remove networks, and connect containers to them
 #[derive(Debug, Subcommand)]
 pub(super) enum Network {
     Create(Create),
     Ls(Ls),
     Inspect(Inspect),
     Rm(Rm),
+    Prune(Prune),
+    Connect(Connect),
+    Disconnect(Disconnect),
 }
 
 impl Network {
@@ -26,6 +32,9 @@ impl Network {
             Self::Ls(ls) => ls.run(global).await,
             Self::Inspect(inspect) => inspect.run(global).await,
             Self::Rm(rm) => rm.run(global).await,
+            Self::Prune(prune) => prune.run(global).await,
+            Self::Connect(connect) => connect.run(global).await,
+            Self::Disconnect(disconnect) => disconnect.run(global).await,
         }
     }
 }
@@ -36,7 +45,13 @@ impl Network {
 Examples:
   portlane network create --subnet 10.20.0.0/16 --gateway 10.20.0.1 back
   portlane network create --ipv6 -o icc=false quiet
-Options: icc=true|false, masquerade=true|false, mtu=BYTES; Docker's long names of them are understood.")]
+  portlane network create --subnet 10.30.0.0/16 --ip-range 10.30.5.0/24 -o host-ipv4=192.0.2.7 front
+Options (Docker's long names of them are understood):
+  icc=true|false          containers reach each other without a link [default: true]
+  masquerade=true|false   what leaves the host takes the host's address [default: true]
+  mtu=BYTES               [default: that of the interface that the host's default route leads out by]
+  host-binding=ADDRESS    host address of ports that are published without one [default: every one]
+  host-ipv4=ADDRESS, host-ipv6=ADDRESS   what masqueraded packets leave with [default: the uplink's address]")]
 pub(super) struct Create {
     /// Subnet [default: a free one]; one for each family
     #[arg(long, value_name = "CIDR")]
@@ -44,6 +59,9 @@ pub(super) struct Create {
     /// Gateway, which the bridge has [default: the first address]; one for each family
     #[arg(long, value_name = "ADDRESS")]
     gateway: Vec<IpAddr>,
+    /// Part of the subnet to give addresses out of [default: all of it]; one for each family
+    #[arg(long, value_name = "CIDR")]
+    ip_range: Vec<IpNet>,
     /// IPv6 too
     #[arg(long)]
     ipv6: bool,
@@ -53,6 +71,9 @@ pub(super) struct Create {
     /// Driver option
     #[arg(short, long = "opt", value_parser = option, value_name = "KEY=VALUE")]
     opt: Vec<Opt>,
+    /// Note for `inspect`, or for whoever reads it
+    #[arg(long, value_parser = label, value_name = "KEY[=VALUE]")]
+    label: Vec<(String, String)>,
     /// Name
     name: String,
 }
@@ -63,11 +84,20 @@ enum Opt {
     Icc(bool),
     Masquerade(bool),
     Mtu(u32),
+    HostBinding(IpAddr),
+    Host4(Ipv4Addr),
+    Host6(Ipv6Addr),
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() { Err(format!("`{text}` is no label: write KEY=VALUE")) } else { Ok((key.into(), value.into())) }
 }
 
 fn option(text: &str) -> Result<Opt, String> {
     let wrong = |wanted: &str| format!("`{text}` is no driver option: write {wanted}");
-    let Some((key, value)) = text.split_once('=') else { return Err(wrong("icc=, masquerade= or mtu=, and a value")) };
+    const KEYS: &str = "icc=, masquerade=, mtu=, host-binding=, host-ipv4= or host-ipv6=";
+    let Some((key, value)) = text.split_once('=') else { return Err(wrong(&format!("{KEYS} and a value"))) };
     let truth = || value.parse().map_err(|_| wrong(&format!("{key}=true or {key}=false")));
     match key {
         "icc" | "com.docker.network.bridge.enable_icc" => truth().map(Opt::Icc),
@@ -75,7 +105,16 @@ fn option(text: &str) -> Result<Opt, String> {
         "mtu" | "com.docker.network.driver.mtu" => {
             value.parse().map(Opt::Mtu).map_err(|_| wrong("a number of bytes after mtu="))
         }
-        _ => Err(wrong("icc=, masquerade= or mtu=")),
+        "host-binding" | "com.docker.network.bridge.host_binding_ipv4" => {
+            value.parse().map(Opt::HostBinding).map_err(|_| wrong("an address after host-binding="))
+        }
+        "host-ipv4" | "com.docker.network.host_ipv4" => {
+            value.parse().map(Opt::Host4).map_err(|_| wrong("an IPv4 address after host-ipv4="))
+        }
+        "host-ipv6" | "com.docker.network.host_ipv6" => {
+            value.parse().map(Opt::Host6).map_err(|_| wrong("an IPv6 address after host-ipv6="))
+        }
+        _ => Err(wrong(KEYS)),
     }
 }
 
@@ -97,11 +136,22 @@ impl Create {
             };
             anyhow::ensure!(!twice, "{gateway} is one gateway too many: a network has one for each family");
         }
+        for range in self.ip_range {
+            let twice = match range {
+                IpNet::V4(range) => request.range4.replace(range).is_some(),
+                IpNet::V6(range) => request.range6.replace(range).is_some(),
+            };
+            anyhow::ensure!(!twice, "{range} is one range too many: a network has one for each family");
+        }
+        request.labels.extend(self.label);
         for opt in self.opt {
             match opt {
                 Opt::Icc(icc) => request.icc = icc,
                 Opt::Masquerade(masquerade) => request.masquerade = masquerade,
-                Opt::Mtu(mtu) => request.mtu = mtu,
+                Opt::Mtu(mtu) => request.mtu = Some(mtu),
+                Opt::HostBinding(address) => request.host_binding = Some(address),
+                Opt::Host4(address) => request.host4 = Some(address),
+                Opt::Host6(address) => request.host6 = Some(address),
             }
         }
         global.ask(Request::CreateNetwork(Box::new(request))).await?;
@@ -156,6 +206,79 @@ impl Inspect {
     }
 }
 
+/// Remove every created network that no container uses
+#[derive(Debug, Args)]
+#[command(after_help = "Example: portlane network prune")]
+pub(super) struct Prune;
+
+impl Prune {
+    async fn run(self, global: &Global) -> Result<()> {
+        print_names(&global.ask(Request::PruneNetworks).await?)
+    }
+}
+
+/// Connect a running container to one more network
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portlane network connect back web
+  portlane network connect --ip 10.20.0.9 --alias db --gw-priority 1 back web
+It appears there as eth1, eth2 and so on. The default route, and published ports, lead to the network with the highest
+priority; among equals to the first.")]
+pub(super) struct Connect {
+    /// IPv4 address [default: a free one of the network]
+    #[arg(long)]
+    ip: Option<Ipv4Addr>,
+    /// IPv6 address [default: a free one of the network]
+    #[arg(long)]
+    ip6: Option<Ipv6Addr>,
+    /// MAC address [default: made from the IPv4 address]
+    #[arg(long, value_parser = spec::mac, value_name = "MAC")]
+    mac_address: Option<[u8; 6]>,
+    /// Name that others on the network know it by (repeatable)
+    #[arg(long)]
+    alias: Vec<String>,
+    /// How much the default route is drawn to this network
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "NUMBER")]
+    gw_priority: i32,
+    /// Network
+    network: String,
+    /// Container
+    container: String,
+}
+
+impl Connect {
+    async fn run(self, global: &Global) -> Result<()> {
+        let request = ConnectRequest {
+            network: self.network,
+            addr4: self.ip,
+            addr6: self.ip6,
+            mac: self.mac_address,
+            aliases: self.alias,
+            priority: self.gw_priority,
+        };
+        let (container, request) = (self.container, Box::new(request));
+        global.ask(Request::Connect { container, request }).await.map(drop)
+    }
+}
+
+/// Disconnect a container from a network
+#[derive(Debug, Args)]
+#[command(after_help = "Example: portlane network disconnect back web")]
+pub(super) struct Disconnect {
+    /// Network
+    network: String,
+    /// Container
+    container: String,
+}
+
+impl Disconnect {
+    async fn run(self, global: &Global) -> Result<()> {
+        let Self { network, container } = self;
+        global.ask(Request::Disconnect { container, network }).await.map(drop)
+    }
+}
+
 /// Remove networks that no container uses
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane network rm quiet")]
@@ -167,7 +290,11 @@ pub(super) struct Rm {
 
 impl Rm {
     async fn run(self, global: &Global) -> Result<()> {
-        let gone = global.ask(Request::RemoveNetworks { names: self.names }).await?;
-        print::text(&print::rows(&gone).filter_map(Value::as_str).map(|name| format!("{name}\n")).collect::<String>())
+        print_names(&global.ask(Request::RemoveNetworks { names: self.names }).await?)
     }
+}
+
+/// Of those that are gone.
+fn print_names(gone: &Value) -> Result<()> {
+    print::text(&print::rows(gone).filter_map(Value::as_str).map(|name| format!("{name}\n")).collect::<String>())
 }

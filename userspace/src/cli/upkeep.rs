@@ -34,7 +34,8 @@ impl Repair {
 /// Read daemon.json again, and say what of it is in force and what has to wait
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What can change at once does: icc, ip-masq, xdp, timeouts, flow-share, flows. A running daemon does the same on SIGHUP;
+What can change at once does: icc, ip, ip-masq, default-address-pools, xdp, timeouts, flow-share, flows. A running daemon
+does the same on SIGHUP;
 what it listens on (hosts, tls…) it reads when it starts.
 Example: portlane reload")]
 pub(super) struct Reload;

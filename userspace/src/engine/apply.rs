@@ -106,7 +106,11 @@ impl Engine {
                 self.host.loopback_up(name).await?;
             }
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
-            Step::Connect(veth) => self.host.connect(veth).await?,
+            Step::Connect(link) => {
+                self.host.connect(&link.veth).await?;
+                self.host.announce(link).await?;
+            }
+            Step::Lead(route) => self.host.lead(route).await?,
             Step::DeleteVeth(name) | Step::DeleteBridge(name) => self.host.delete_link(name).await?,
             Step::DeleteNetns(name) => {
                 crate::linux::process::kill_netns(name)?;
@@ -138,8 +142,10 @@ impl Engine {
         let before = |id: &String| self.state.containers.get(id);
         for container in next.live().filter(|container| container.is_bridged()) {
             let old = before(&container.id);
-            if old.is_none() {
-                datapath.reset_endpoint_traffic(container.endpoint)?;
+            for endpoint in &container.endpoints {
+                if old.is_none_or(|old| old.on(&endpoint.network).is_none()) {
+                    datapath.reset_endpoint_traffic(endpoint.number)?;
+                }
             }
             for publish in &container.publishes {
                 if !old.is_some_and(|old| old.publishes.contains(publish)) {
@@ -167,6 +173,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         | Step::Netns(_)
         | Step::Endpoint(_)
         | Step::Connect(_)
+        | Step::Lead(_)
         | Step::DeleteVeth(_)
         | Step::DeleteNetns(_)
         | Step::DeleteBridge(_) => Ok(()),

@@ -2,8 +2,11 @@
 
 use std::{
     fs, io,
+    net::{SocketAddr, SocketAddrV6},
     path::{Path, PathBuf},
 };
+
+use nix::net::if_::if_nametoindex;
 
 use super::{EngineError, Result};
 use crate::model::{Container, State, hosts};
@@ -14,6 +17,8 @@ pub(super) const LOCK: &str = "lock";
 pub const DAEMON_LOCK: &str = "daemon";
 /// Name of the directory of containers in the state directory.
 pub(super) const CONTAINERS: &str = "containers";
+/// Where name servers listen.
+const DNS: u16 = 53;
 /// Where the host's name servers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The same behind systemd-resolved's stub, which answers on the host's loopback alone.
@@ -46,8 +51,8 @@ pub(super) fn write(root: &Path, state: &State, container: &Container) -> Result
     if own_names || !container.extra_hosts.is_empty() {
         files.push(("hosts", hosts::hosts(state, container)));
     }
-    if own_names || !container.dns.is_empty() || !container.dns_search.is_empty() {
-        files.push(("resolv.conf", hosts::resolv_conf(&host_resolv_conf(), container)));
+    if own_names || !container.dns.is_empty() || !container.dns_search.is_empty() || !container.dns_options.is_empty() {
+        files.push(("resolv.conf", hosts::resolv_conf(&host_resolv_conf(), state, container)));
     }
     for (name, text) in files {
         let path = directory.join(name);
@@ -65,10 +70,41 @@ pub(super) fn remove(root: &Path, id: &str) -> Result<()> {
     }
 }
 
+/// Removes the directories of containers that are not known: whoever was to remove them was killed before.
+pub(super) fn sweep(root: &Path, known: impl Fn(&str) -> bool) -> Result<()> {
+    let path = root.join(CONTAINERS);
+    let entries = match fs::read_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed("read", &path))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(failed("read", &path))?.file_name();
+        if let Some(id) = name.to_str().filter(|id| !known(id)) {
+            remove(root, id)?;
+        }
+    }
+    Ok(())
+}
+
 /// For `map_err`: a failed operation on a file.
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
     let path = path.to_owned();
     move |source| EngineError::File { path, action, source }
+}
+
+/// Name servers that the host's own processes ask; those on its loopback are among them.
+pub fn host_name_servers() -> Vec<SocketAddr> {
+    let text = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    let servers = hosts::name_servers(&text).into_iter();
+    servers
+        .filter_map(|(address, zone)| match (SocketAddr::new(address, DNS), zone) {
+            (SocketAddr::V6(six), Some(zone)) => {
+                let interface = zone.parse().ok().or_else(|| if_nametoindex(zone).ok())?;
+                Some(SocketAddrV6::new(*six.ip(), DNS, 0, interface).into())
+            }
+            (address, _) => Some(address),
+        })
+        .collect()
 }
 
 /// A host without the file has no name servers to hand on.

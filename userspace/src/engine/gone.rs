@@ -9,7 +9,7 @@ use super::Result;
 use crate::{
     bpf::Datapath,
     linux::sockets,
-    model::{Container, Proto, Row, State, Step},
+    model::{Endpoint, Proto, Publish, Row, State, Step},
 };
 
 /// Containers and publications that are no more.
@@ -27,20 +27,21 @@ impl Gone {
     /// What `next` lacks of what there was before.
     pub(super) fn between(before: &State, next: &State) -> Self {
         let mut gone = Self::default();
-        for container in before.live().filter(|container| container.is_bridged()) {
-            match next.containers.get(&container.id).filter(|container| container.is_live()) {
-                None => {
-                    gone.endpoints.push(container.endpoint);
-                    gone.addresses.extend(addresses(container));
+        for container in before.live() {
+            let stays = next.containers.get(&container.id).filter(|container| container.is_live());
+            for endpoint in &container.endpoints {
+                if stays
+                    .and_then(|stays| stays.on(&endpoint.network))
+                    .is_none_or(|other| other.number != endpoint.number)
+                {
+                    gone.endpoints.push(endpoint.number);
+                    gone.addresses.extend(addresses(endpoint));
                 }
-                Some(stays) => {
-                    let withdrawn = container.publishes.iter().filter(|publish| !stays.publishes.contains(publish));
-                    for publish in withdrawn {
-                        let first = publish.container_first;
-                        let span = Span { first, last: first + (publish.host.last - publish.host.first) };
-                        gone.services.extend(addresses(container).map(|address| (publish.proto, address, span)));
-                    }
-                }
+            }
+            let withdrawn = |publish: &&Publish| stays.is_some_and(|stays| !stays.publishes.contains(publish));
+            for publish in container.publishes.iter().filter(withdrawn) {
+                let places = container.endpoints.iter().flat_map(addresses);
+                gone.services.extend(places.map(|address| (publish.proto, address, publish.container_span())));
             }
         }
         gone
@@ -84,6 +85,6 @@ impl Gone {
     }
 }
 
-fn addresses(container: &Container) -> impl Iterator<Item = IpAddr> + use<> {
-    [Some(IpAddr::from(container.addr4)), container.addr6.map(IpAddr::from)].into_iter().flatten()
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> + use<> {
+    [Some(IpAddr::from(endpoint.addr4)), endpoint.addr6.map(IpAddr::from)].into_iter().flatten()
 }

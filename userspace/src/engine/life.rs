@@ -43,8 +43,10 @@ impl Engine {
         }
         let (next, id) = self.with_container(request).await?;
         self.prepare(&next).await?;
-        if let Some(network) = next.networks.get(&next.container(&id)?.network) {
-            self.host.wait_for_bridge(&network.bridge).await?;
+        for endpoint in &next.container(&id)?.endpoints {
+            if let Some(network) = next.networks.get(&endpoint.network) {
+                self.host.wait_until_running(&network.bridge).await?;
+            }
         }
         let spec = |container: &Container, etc_dir| ContainerSpec {
             netns: (!container.netns.is_empty()).then(|| container.netns.clone()),

@@ -13,13 +13,18 @@ mod gone;
 mod life;
 mod reload;
 
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 use nix::unistd::Uid;
 
 pub use apply::{Followed, HostAddresses};
 pub use error::EngineError;
 pub use files::DAEMON_LOCK;
+pub use files::host_name_servers;
 pub use life::{Started, finish, stop};
 pub use reload::Reloaded;
 
@@ -27,8 +32,11 @@ use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
-    model::{HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
-    store::Store,
+    model::{
+        ConnectRequest, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container, network,
+        publish,
+    },
+    store::{Stamp, Store},
 };
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -137,8 +145,42 @@ impl Engine {
     /// # Errors
     /// As [`network::add_network`]; a failed step is undone.
     pub async fn add_network(&mut self, request: crate::model::NetworkRequest) -> Result<()> {
+        let (used, mtu) = (self.used().await?, self.host.mtu_of_way_out().await?);
+        self.change(|state| network::add_network(state, request, &HostView { used: &used, mtu, ..HostView::default() }))
+            .await
+    }
+
+    /// Takes every created network away that no container uses; returns their names.
+    ///
+    /// # Errors
+    /// A failed step is undone.
+    pub async fn prune_networks(&mut self) -> Result<Vec<String>> {
+        self.change(|state| Ok(network::prune(state))).await
+    }
+
+    /// Connects a running container to one more network.
+    ///
+    /// # Errors
+    /// As [`connect::connect`]; a failed step is undone.
+    pub async fn connect(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
         let used = self.used().await?;
-        self.change(|state| network::add_network(state, request, &used)).await
+        let mut next = self.configured();
+        self.with_view(&[], &used, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
+        self.reach(next).await?;
+        self.rewrite_files(name)
+    }
+
+    /// Disconnects a container from a network.
+    ///
+    /// # Errors
+    /// As [`connect::disconnect`]; a failed step is undone.
+    pub async fn disconnect(&mut self, name: &str, network: &str) -> Result<()> {
+        self.change(|state| connect::disconnect(state, name, network)).await?;
+        self.rewrite_files(name)
+    }
+
+    fn rewrite_files(&self, name: &str) -> Result<()> {
+        files::write(&self.settings.root, &self.state, self.state.container(name)?).map(drop)
     }
 
     /// Takes a network away.
@@ -234,6 +276,7 @@ impl Engine {
     fn configured(&self) -> State {
         let mut next = self.state.clone();
         network::set_default(&mut next, self.settings.daemon.default_network.clone());
+        next.pools.clone_from(&self.settings.daemon.pools);
         next.xdp = self.settings.daemon.xdp;
         next.flows = self.settings.daemon.flows;
         next
@@ -278,18 +321,16 @@ impl Engine {
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
         let mut next = self.state.clone();
-        let gone = forget_dead(&mut next);
+        forget_dead(&mut next);
         if pending.is_none() && next == self.state {
-            return Ok(());
+            return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
         }
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
         self.apply(&next, &owned, datapath.as_ref()).await?;
         self.commit(next)?;
-        let begun = pending.iter().flat_map(|state| state.containers.keys());
-        let begun: Vec<&String> = begun.filter(|id| !self.state.containers.contains_key(*id)).collect();
-        gone.iter().chain(begun).try_for_each(|id| files::remove(&self.settings.root, id))
+        files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id))
     }
 
     /// Has a change that publishes ports look at the host.
@@ -304,7 +345,8 @@ impl Engine {
         let (ephemeral, reserved, seed) =
             (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
         let listening = |proto, address, port| listeners.holder(proto, address, port);
-        change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed })
+        let mtu = self.host.mtu_of_way_out().await?;
+        change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed, mtu })
     }
 
     async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {
@@ -328,17 +370,27 @@ impl Engine {
     }
 }
 
-/// Containers whose process is gone have ended; returns the identifiers of those that go away with that.
-fn forget_dead(state: &mut State) -> Vec<String> {
-    let mut gone = Vec::new();
-    for container in state.containers.values_mut() {
-        match container.status {
-            Status::Running { pid, start_time } if process::alive(pid, start_time) => {}
-            Status::Exited { .. } => {}
-            Status::Running { .. } if !container.auto_remove => container.status = Status::Exited { code: None },
-            Status::Creating | Status::Running { .. } => gone.push(container.id.clone()),
-        }
+/// What is in force, for who only looks, and the stamp of the file that it is in. Waits for the lock.
+///
+/// # Errors
+/// The state cannot be locked or read.
+pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
+    if !Store::exists(root) {
+        return Ok((State::default(), None));
     }
-    state.containers.retain(|id, _| !gone.contains(id));
-    gone
+    let _lock = Lock::acquire(&root.join(files::LOCK))?;
+    Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
+}
+
+/// Containers whose process is gone have ended, and go away with that if they are to.
+fn forget_dead(state: &mut State) {
+    state.containers.retain(|_, container| match container.status {
+        Status::Exited { .. } => true,
+        Status::Running { pid, start_time } if process::alive(pid, start_time) => true,
+        Status::Running { .. } if !container.auto_remove => {
+            container.status = Status::Exited { code: None };
+            true
+        }
+        Status::Creating | Status::Running { .. } => false,
+    });
 }

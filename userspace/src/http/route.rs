@@ -1,10 +1,10 @@
 //! Which method and path stand for which request.
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    model::{PublishRequest, spec},
+    model::{ConnectRequest, PublishRequest, spec},
     request::Request,
 };
 
@@ -50,6 +50,13 @@ impl Request {
             Self::CreateNetwork(request) => ("POST", "/networks".to_owned(), json(request)),
             Self::InspectNetwork { name } => ("GET", format!("/networks/{}", encode(name)), None),
             Self::RemoveNetworks { names } => ("DELETE", format!("/networks/{}", list(names)), None),
+            Self::PruneNetworks => ("POST", "/networks/prune".to_owned(), None),
+            Self::Connect { container, request } => {
+                ("POST", format!("/networks/{}/containers", encode(&request.network)), connection(container, request))
+            }
+            Self::Disconnect { container, network } => {
+                ("DELETE", format!("/networks/{}/containers/{}", encode(network), encode(container)), None)
+            }
             Self::Stats => ("GET", "/stats".to_owned(), None),
             Self::Flows => ("GET", "/flows".to_owned(), None),
             Self::Status => ("GET", "/status".to_owned(), None),
@@ -86,6 +93,11 @@ pub(super) fn read(method: &str, path: &str, query: Option<&str>, body: &[u8]) -
         ("POST", ["networks"]) => Request::CreateNetwork(Box::new(parse(&what, body)?)),
         ("GET", ["networks", name]) => Request::InspectNetwork { name: decode(name)? },
         ("DELETE", ["networks", names]) => Request::RemoveNetworks { names: split(names)? },
+        ("POST", ["networks", "prune"]) => Request::PruneNetworks,
+        ("POST", ["networks", network, "containers"]) => connect(&what, decode(network)?, body)?,
+        ("DELETE", ["networks", network, "containers", container]) => {
+            Request::Disconnect { container: decode(container)?, network: decode(network)? }
+        }
         ("GET", ["stats"]) => Request::Stats,
         ("GET", ["flows"]) => Request::Flows,
         ("GET", ["status"]) => Request::Status,
@@ -142,6 +154,29 @@ fn specs(what: &str, body: &[u8]) -> Result<Vec<PublishRequest>, Refusal> {
         return Err(bad(format!("the body of `{what}` names no port: write a list, as in [\"8080:80\"]")));
     }
     texts.iter().map(|text| spec::publish(text).map_err(|error| bad(error.to_string()))).collect()
+}
+
+/// The network is in the path, the container beside what was asked for it.
+fn connection(container: &str, request: &ConnectRequest) -> Option<Value> {
+    let mut body = json!(request);
+    if let Some(keys) = body.as_object_mut() {
+        keys.remove("network");
+        keys.insert("container".to_owned(), container.into());
+    }
+    Some(body)
+}
+
+fn connect(what: &str, network: String, body: &[u8]) -> Result<Request, Refusal> {
+    let nonsense = |problem: String| bad(format!("the body of `{what}` makes no sense: {problem}"));
+    let mut keys: Map<String, Value> = parse(what, body)?;
+    let Some(Value::String(container)) = keys.remove("container") else {
+        return Err(nonsense("write which `container`, by its name or identifier".to_owned()));
+    };
+    if keys.insert("network".to_owned(), network.into()).is_some() {
+        return Err(nonsense("the network is in the path, leave `network` away".to_owned()));
+    }
+    let request = serde_json::from_value(keys.into()).map_err(|error| nonsense(error.to_string()))?;
+    Ok(Request::Connect { container, request: Box::new(request) })
 }
 
 fn json(value: &impl Serialize) -> Option<Value> {
@@ -206,11 +241,20 @@ mod tests {
         let name = || "a b/c,d%é".to_owned();
         let specs =
             vec![spec::publish("[::1]:8000-8009:80-89/udp").expect("right"), spec::publish("80").expect("right")];
+        let connected = ConnectRequest {
+            network: name(),
+            addr4: Some([10, 0, 0, 9].into()),
+            mac: Some([2, 0, 0, 0, 0, 9]),
+            aliases: vec!["db".to_owned()],
+            priority: -1,
+            ..ConnectRequest::default()
+        };
         let container = ContainerRequest {
             name: name(),
             network: "n".to_owned(),
             addr6: Some("fd00::5".parse().expect("right")),
             mac: Some([2, 0, 0, 0, 0, 7]),
+            more: vec![connected.clone()],
             extra_hosts: vec![("db".to_owned(), "fd00::6".parse().expect("right"))],
             links: vec![LinkRequest { target: "db".to_owned(), alias: "database".to_owned() }],
             exposed: vec![spec::port("53/udp").expect("right")],
@@ -234,6 +278,9 @@ mod tests {
             Request::CreateNetwork(Box::new(NetworkRequest { icc: false, ..NetworkRequest::named("quiet") })),
             Request::InspectNetwork { name: name() },
             Request::RemoveNetworks { names: vec![name(), name()] },
+            Request::PruneNetworks,
+            Request::Connect { container: name(), request: Box::new(connected) },
+            Request::Disconnect { container: name(), network: name() },
             Request::Stats,
             Request::Flows,
             Request::Status,
@@ -269,6 +316,16 @@ mod tests {
             ("POST", "/containers/web/ports", None, r#"["80/icmp"]"#, 400, "tcp, udp or sctp"),
             ("POST", "/containers/web/stop", Some("time=soon"), "", 400, "`time=soon`"),
             ("DELETE", "/containers/web", Some("frce=true"), "", 400, "takes no `frce`"),
+            ("POST", "/networks/n/containers", None, "{}", 400, "which `container`"),
+            ("POST", "/networks/n/containers", None, r#"{"container": "c", "network": "m"}"#, 400, "in the path"),
+            (
+                "POST",
+                "/networks/n/containers",
+                None,
+                r#"{"container": "c", "alias": "a"}"#,
+                400,
+                "unknown field `alias`",
+            ),
             ("GET", "/containers/%zz", None, "", 400, "two digits"),
             ("GET", "/containers/%ff", None, "", 400, "two digits"),
         ] {

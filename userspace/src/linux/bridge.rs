@@ -54,14 +54,14 @@ impl Host {
 }
 
 impl Host {
-    /// Waits until a bridge carries packets. The kernel takes note of a bridge's first port in the background, and drops
-    /// what the host sends until then; usually that is over before it is looked at.
+    /// Waits until an interface carries packets. The kernel takes note of a bridge's first port, or of a cable's other end,
+    /// in the background, and drops what is sent until then; usually that is over before it is looked at.
     ///
     /// # Errors
-    /// The kernel refuses to show the interface. A bridge that is still not up after two seconds is no error.
-    pub async fn wait_for_bridge(&self, name: &str) -> Result<(), LinuxError> {
+    /// The kernel refuses to show the interface. One that is still not up after two seconds is no error.
+    pub async fn wait_until_running(&self, name: &str) -> Result<(), LinuxError> {
         for _ in 0..LOOKS {
-            let found = self.link(name).await.attempt(|| format!("look at bridge {name}"))?;
+            let found = self.link(name).await.attempt(|| format!("look at {name}"))?;
             if found.is_none_or(|link| link.header.flags.contains(LinkFlags::Running)) {
                 break;
             }

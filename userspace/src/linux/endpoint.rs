@@ -18,15 +18,13 @@ use super::{
     netlink::{self, IfThere},
     netns, observe, sysctl,
 };
-use crate::model::EndpointLink;
+use crate::model::{DefaultRoute, EndpointLink};
 
-/// The container's interface.
-const INSIDE: &str = "eth0";
 /// Index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of the kernel).
 const LOOPBACK: u32 = 1;
 
 impl Host {
-    /// Makes the namespace if need be, and in it `eth0` with its addresses and routes, on the bridge.
+    /// Makes the namespace if need be, and in it the interface with its addresses and routes, on the bridge.
     ///
     /// Putting the host's end on the bridge is the last act: a veth that is on its bridge is complete and is left
     /// alone; one that is not is deleted and made anew. It stays down until [`Self::connect`].
@@ -65,6 +63,41 @@ impl Host {
         self.send(up, IfThere::Change).await.attempt(|| format!("set {veth} up"))
     }
 
+    /// Tells the network whose addresses the container has now: somebody may remember another MAC for one of them (ARP
+    /// announcement, RFC 5227 §2.3; unsolicited neighbour advertisement, RFC 4861 §7.2.6).
+    ///
+    /// The kernel says so whenever a MAC is set, also to what it is.
+    ///
+    /// # Errors
+    /// There is no such namespace or interface, or the kernel refuses.
+    pub async fn announce(&self, link: &EndpointLink) -> Result<(), LinuxError> {
+        let attempt = || format!("announce {}", link.addr4.0);
+        let inside = Self::open_within(&link.netns)?;
+        // The kernel takes note in the background that the cable is plugged in, and drops what is sent until then.
+        inside.wait_until_running(&link.interface).await?;
+        let again = LinkUnspec::new_with_name(&link.interface).address(link.mac.to_vec()).build();
+        inside.send(RouteNetlinkMessage::NewLink(again), IfThere::Change).await.attempt(attempt)
+    }
+
+    /// Has the default routes of a container lead by other interfaces. What leads nowhere any more goes with its interface.
+    ///
+    /// # Errors
+    /// There is no such namespace or interface, or the kernel refuses.
+    pub async fn lead(&self, route: &DefaultRoute) -> Result<(), LinuxError> {
+        let attempt = || format!("have {route}");
+        let index = |name: &String| if_nametoindex(name.as_str()).attempt(attempt);
+        let (messages, socket) = netns::within(&route.netns, || {
+            let four = route.v4.as_ref().map(|(router, name)| Ok(default_route4(index(name)?, *router))).transpose()?;
+            let six = route.v6.as_ref().map(|(router, name)| Ok(default_route6(index(name)?, *router))).transpose()?;
+            Ok::<_, LinuxError>(([four, six], netlink::socket().attempt(attempt)?))
+        })??;
+        let inside = Self::over(socket);
+        for message in messages.into_iter().flatten() {
+            inside.send(RouteNetlinkMessage::NewRoute(message), IfThere::Replace).await.attempt(attempt)?;
+        }
+        Ok(())
+    }
+
     /// Sets `lo` up in a namespace.
     ///
     /// # Errors
@@ -100,7 +133,7 @@ impl Host {
 /// Both ends in one request, the container's in its namespace from the start: no other name is ever taken on the host.
 fn pair(link: &EndpointLink, netns: i32) -> LinkMessage {
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
-        .name(INSIDE)
+        .name(link.interface.clone())
         .address(link.mac.to_vec())
         .mtu(link.mtu)
         .setns_by_fd(netns)
@@ -115,6 +148,7 @@ fn pair(link: &EndpointLink, netns: i32) -> LinkMessage {
 /// Runs in the namespace, while `eth0` is down. Returns its index, and a socket to speak of it.
 fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
     // As in Docker: who has no IPv6 address on the network has no link-local one there either.
+    let inside = &link.interface;
     let disable = if link.addr6.is_some() { "0" } else { "1" };
     let conf = [
         ("disable_ipv6", disable),
@@ -123,14 +157,16 @@ fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
         ("accept_dad", "0"),
         // EUI-64, so that the link-local address follows from the MAC.
         ("addr_gen_mode", "0"),
+        ("ndisc_notify", "1"),
     ];
     for (setting, value) in conf {
-        sysctl::set_if_present(&format!("net/ipv6/conf/{INSIDE}/{setting}"), value)?;
+        sysctl::set_if_present(&format!("net/ipv6/conf/{inside}/{setting}"), value)?;
     }
+    sysctl::set_if_present(&format!("net/ipv4/conf/{inside}/arp_notify"), "1")?;
     // As in Docker: `ping` works for any user without capabilities.
     sysctl::set_if_present("net/ipv4/ping_group_range", "0 2147483647")?;
-    let attempt = || format!("find {INSIDE} in {}", link.netns);
-    Ok((if_nametoindex(INSIDE).attempt(attempt)?, netlink::socket().attempt(attempt)?))
+    let attempt = || format!("find {inside} in {}", link.netns);
+    Ok((if_nametoindex(inside.as_str()).attempt(attempt)?, netlink::socket().attempt(attempt)?))
 }
 
 /// What is asked of the container's namespace, in order: routes need their interface up and their gateway on it.
@@ -141,15 +177,15 @@ fn inner(link: &EndpointLink, eth0: u32) -> Vec<(RouteNetlinkMessage, IfThere)> 
     let mut requests = vec![up(LOOPBACK), addr(link.addr4.0.into(), link.addr4.1)];
     requests.extend(link.addr6.map(|(addr6, length)| addr(addr6.into(), length)));
     requests.push(up(eth0));
-    requests.extend(
-        link.gateway4.map(|gateway| {
-            route(RouteMessageBuilder::<Ipv4Addr>::new().output_interface(eth0).gateway(gateway).build())
-        }),
-    );
-    requests.extend(
-        link.gateway6.map(|gateway| {
-            route(RouteMessageBuilder::<Ipv6Addr>::new().output_interface(eth0).gateway(gateway).build())
-        }),
-    );
+    requests.extend(link.gateway4.map(|gateway| route(default_route4(eth0, gateway))));
+    requests.extend(link.gateway6.map(|gateway| route(default_route6(eth0, gateway))));
     requests
+}
+
+fn default_route4(interface: u32, router: Ipv4Addr) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new().output_interface(interface).gateway(router).build()
+}
+
+fn default_route6(interface: u32, router: Ipv6Addr) -> RouteMessage {
+    RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).gateway(router).build()
 }

@@ -318,7 +318,17 @@ pub(super) fn reap(pid: u32) -> Option<i32> {
 /// The file that a command names: by `$PATH`, unless there is a `/` in it.
 pub(super) fn find(command: &str) -> Result<PathBuf, LinuxError> {
     if command.contains('/') {
-        return Ok(PathBuf::from(command));
+        let path = PathBuf::from(command);
+        let runs = match fs::metadata(&path) {
+            Ok(found) if !found.is_file() => Err(Errno::EACCES),
+            _ => access(&path, AccessFlags::X_OK),
+        };
+        let command = command.to_owned();
+        return match runs {
+            Ok(()) => Ok(path),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(LinuxError::CommandNotFound { command }),
+            Err(errno) => Err(LinuxError::Exec { command, source: errno.into() }),
+        };
     }
     let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let is_file = |candidate: &PathBuf| fs::metadata(candidate).is_ok_and(|found| found.is_file());

@@ -17,7 +17,7 @@ use netlink_packet_route::{
 use portlane_common::span::Span;
 
 use super::{Attempt, Host, LinuxError, netns, sockets};
-use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact};
+use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
 
 /// Interfaces and addresses at one moment.
 #[derive(Debug, Default)]
@@ -92,19 +92,43 @@ impl Host {
             .collect();
         let mut routes = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family;
-            let found: Vec<RouteMessage> = self
-                .handle()
-                .route()
-                .get(request)
-                .execute()
-                .try_collect()
-                .await
-                .attempt(|| "list routes".to_owned())?;
+            let found = self.main_routes(family).await?;
             routes.extend(found.iter().filter_map(|route| destination(route, &ours)));
         }
         Ok(routes.into_iter().collect())
+    }
+
+    /// MTU of the interface that the default route leads out by, IPv4's before IPv6's; Ethernet's if there is none.
+    ///
+    /// # Errors
+    /// The kernel refuses to list routes or interfaces.
+    pub async fn mtu_of_way_out(&self) -> Result<u32, LinuxError> {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let found = self.main_routes(family).await?;
+            let leads = |route: &&RouteMessage| route.header.destination_prefix_length == 0;
+            let out = |route: &RouteMessage| {
+                route.attributes.iter().find_map(|attribute| match attribute {
+                    RouteAttribute::Oif(index) => Some(*index),
+                    _ => None,
+                })
+            };
+            if let Some(index) = found.iter().filter(leads).find_map(out) {
+                let interfaces = self.snapshot().await?.interfaces;
+                return Ok(interfaces.get(&index).map_or(DEFAULT_MTU, |interface| interface.mtu));
+            }
+        }
+        Ok(DEFAULT_MTU)
+    }
+
+    async fn main_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, LinuxError> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        let routes: Vec<RouteMessage> =
+            self.handle().route().get(request).execute().try_collect().await.attempt(|| "list routes".to_owned())?;
+        Ok(routes
+            .into_iter()
+            .filter(|route| in_main_table(route) && route.header.kind != RouteType::Multicast)
+            .collect())
     }
 
     async fn snapshot(&self) -> Result<Snapshot, LinuxError> {
@@ -290,14 +314,17 @@ impl Address {
     }
 }
 
-fn destination(route: &RouteMessage, ours: &BTreeSet<u32>) -> Option<IpNet> {
+fn in_main_table(route: &RouteMessage) -> bool {
     let table = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    let main = table.unwrap_or_else(|| route.header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN);
+    table.unwrap_or_else(|| route.header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN)
+}
+
+fn destination(route: &RouteMessage, ours: &BTreeSet<u32>) -> Option<IpNet> {
     let is_ours = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Oif(index) if ours.contains(index));
-    if !main || route.header.kind == RouteType::Multicast || route.attributes.iter().any(is_ours) {
+    if route.attributes.iter().any(is_ours) {
         return None;
     }
     let address = route.attributes.iter().find_map(|attribute| match attribute {

@@ -1,21 +1,17 @@
 //! Making containers and taking them away.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portlane_common::config::MAX_ENDPOINTS;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    connect::{ConnectRequest, place},
     desired::exceeds_policies,
-    error::{ModelError, outside},
-    ipam,
-    network::{check_name, ensure_network},
+    error::ModelError,
+    network::check_name,
     publish::{self, HostView},
     spec::{PublishRequest, is_host_word},
-    state::{Container, Link, Nat, Network, PortSpec, SHORT_ID, State, Status},
+    state::{BRIDGED, Container, Link, Nat, PortSpec, SHORT_ID, State, Status},
     words::{each_text, hosts_text, mac_asked},
 };
 
@@ -41,12 +37,20 @@ pub struct ContainerRequest {
     /// Made from the IPv4 address if none.
     #[serde(with = "mac_asked")]
     pub mac: Option<[u8; 6]>,
+    /// Names that others on the network know it by, beside its own.
+    pub aliases: Vec<String>,
+    /// How much its default route is drawn to the network.
+    pub priority: i32,
+    /// Further networks.
+    pub more: Vec<ConnectRequest>,
     /// The short identifier if none; on the host's network the host's, on another container's that one's.
     pub hostname: Option<String>,
     /// Name servers instead of the host's.
     pub dns: Vec<IpAddr>,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
+    /// Options of `/etc/resolv.conf` instead of the host's.
+    pub dns_options: Vec<String>,
     /// Lines to add to `/etc/hosts`.
     #[serde(with = "hosts_text")]
     pub extra_hosts: Vec<(String, IpAddr)>,
@@ -92,10 +96,7 @@ pub fn add_container(state: &mut State, request: ContainerRequest, view: &HostVi
         "host" | "none" => unbridged(&request, request.network.clone(), own_netns(&request.id))?,
         name => match name.strip_prefix("container:") {
             Some(target) => sharing(state, &request, target)?,
-            None => {
-                let key = ensure_network(&mut next, name, view.used)?;
-                bridged(&next, next.network(&key)?, &request)?
-            }
+            None => bridged(&mut next, &request, view)?,
         },
     };
     if container.network == "host" {
@@ -148,6 +149,8 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
         (request.addr4.is_some() || request.addr6.is_some(), "an address"),
         (request.mac.is_some(), "a MAC address"),
         (!request.links.is_empty(), "links"),
+        (!request.aliases.is_empty(), "aliases"),
+        (!request.more.is_empty() && network != BRIDGED, "further networks"),
     ];
     if let Some((_, what)) = cannot.into_iter().find(|(asked, _)| *asked) {
         return Err(ModelError::NeedsBridge { network, what });
@@ -155,12 +158,8 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
     Ok(Container {
         id: request.id.clone(),
         name: request.name.clone(),
-        endpoint: 0,
         network,
-        addr4: Ipv4Addr::UNSPECIFIED,
-        addr6: None,
-        mac: [0; 6],
-        veth: String::new(),
+        endpoints: Vec::new(),
         netns,
         hostname: match &request.hostname {
             Some(hostname) => hostname.clone(),
@@ -169,6 +168,7 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
         },
         dns: request.dns.clone(),
         dns_search: request.dns_search.clone(),
+        dns_options: request.dns_options.clone(),
         extra_hosts: request.extra_hosts.clone(),
         links: Vec::new(),
         exposed: request.exposed.clone(),
@@ -195,102 +195,41 @@ fn sharing(state: &State, request: &ContainerRequest, target: &str) -> Result<Co
     Ok(Container { hostname: target.hostname.clone(), ..shared })
 }
 
-fn bridged(state: &State, network: &Network, request: &ContainerRequest) -> Result<Container, ModelError> {
-    let numbers = state.live().map(|container| container.endpoint).collect();
-    let endpoint = ipam::lowest_free(&numbers, MAX_ENDPOINTS).ok_or(ModelError::EndpointsFull)?;
-    let addr4 = address4(state, network, request.addr4)?;
-    let addr6 = address6(state, network, request.addr6, addr4)?;
-    let plain = ContainerRequest { addr4: None, addr6: None, mac: None, links: Vec::new(), ..request.clone() };
-    Ok(Container {
-        endpoint,
-        addr4,
-        addr6,
-        mac: mac(state, network, request.mac.unwrap_or_else(|| ipam::mac_of(addr4)))?,
-        veth: veth(state, &request.id)?,
-        links: request.links.iter().map(|link| linked(state, network, link)).collect::<Result<_, _>>()?,
-        ..unbridged(&plain, network.name.clone(), own_netns(&request.id))?
-    })
-}
-
-fn address4(state: &State, network: &Network, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr, ModelError> {
-    let subnet = network.subnet4;
-    match asked {
-        Some(address) if !ipam::check4(subnet, address) => Err(outside(address, subnet, &network.name)),
-        Some(address) if address == network.gateway4 => Err(taken(address, "the gateway".to_owned())),
-        Some(address) => match state.live_on(&network.name).find(|other| other.addr4 == address) {
-            Some(holder) => Err(taken(address, format!("container `{}`", holder.name))),
-            None => Ok(address),
-        },
-        None => {
-            let used: BTreeSet<Ipv4Addr> = state.live_on(&network.name).map(|other| other.addr4).collect();
-            ipam::next4(subnet, network.gateway4, &used)
-                .ok_or_else(|| ModelError::SubnetFull { subnet: subnet.into(), network: network.name.clone() })
-        }
-    }
-}
-
-fn address6(
-    state: &State,
-    network: &Network,
-    asked: Option<Ipv6Addr>,
-    addr4: Ipv4Addr,
-) -> Result<Option<Ipv6Addr>, ModelError> {
-    let name = &network.name;
-    let (Some(subnet), Some(gateway)) = (network.subnet6, network.gateway6) else {
-        return match asked {
-            Some(address) => Err(ModelError::NoIpv6 { network: name.clone(), what: format!("the address {address}") }),
-            None => Ok(None),
-        };
+fn bridged(state: &mut State, request: &ContainerRequest, view: &HostView<'_>) -> Result<Container, ModelError> {
+    let plain = ContainerRequest {
+        addr4: None,
+        addr6: None,
+        mac: None,
+        aliases: Vec::new(),
+        links: Vec::new(),
+        ..request.clone()
     };
-    match asked {
-        Some(address) if !ipam::check6(subnet, address) => {
-            Err(ModelError::OutsideSubnet { address: address.into(), subnet: subnet.into(), network: name.clone() })
-        }
-        Some(address) if address == gateway => Err(taken(address, "the gateway".to_owned())),
-        Some(address) => match state.live_on(name).find(|other| other.addr6 == Some(address)) {
-            Some(holder) => Err(taken(address, format!("container `{}`", holder.name))),
-            None => Ok(Some(address)),
-        },
-        None => {
-            let used: BTreeSet<Ipv6Addr> = state.live_on(name).filter_map(|other| other.addr6).collect();
-            ipam::next6(subnet, gateway, &used, network.subnet4, addr4)
-                .map(Some)
-                .ok_or_else(|| ModelError::SubnetFull { subnet: subnet.into(), network: name.clone() })
-        }
-    }
-}
-
-fn taken(address: impl Into<IpAddr>, holder: String) -> ModelError {
-    ModelError::AddressTaken { address: address.into(), holder }
-}
-
-fn mac(state: &State, network: &Network, mac: [u8; 6]) -> Result<[u8; 6], ModelError> {
-    let holder = match state.live_on(&network.name).find(|other| other.mac == mac) {
-        Some(other) => format!("container `{}`", other.name),
-        None if mac == network.bridge_mac => "the gateway".to_owned(),
-        None => return Ok(mac),
+    let mut container = unbridged(&plain, BRIDGED.to_owned(), own_netns(&request.id))?;
+    let first = ConnectRequest {
+        network: request.network.clone(),
+        addr4: request.addr4,
+        addr6: request.addr6,
+        mac: request.mac,
+        aliases: request.aliases.clone(),
+        priority: request.priority,
     };
-    Err(ModelError::MacTaken { mac, holder })
+    for asked in [&first].into_iter().chain(&request.more) {
+        place(state, &mut container, asked, view)?;
+    }
+    container.links = request.links.iter().map(|link| linked(state, &container, link)).collect::<Result<_, _>>()?;
+    Ok(container)
 }
 
-/// `veth` and seven digits of the identifier: the first ones that no other container's interface is named by.
-fn veth(state: &State, id: &str) -> Result<String, ModelError> {
-    (0..=id.len() - 7)
-        .map(|from| format!("veth{}", &id[from..from + 7]))
-        .find(|name| state.containers.values().all(|other| other.veth != *name))
-        .ok_or_else(|| ModelError::BadId { id: id.to_owned() })
-}
-
-fn linked(state: &State, network: &Network, link: &LinkRequest) -> Result<Link, ModelError> {
+fn linked(state: &State, container: &Container, link: &LinkRequest) -> Result<Link, ModelError> {
     let target = state.container(&link.target)?;
     if !target.is_live() {
         return Err(ModelError::LinkNotRunning { target: target.name.clone() });
     }
-    if target.network != network.name {
+    if !container.endpoints.iter().any(|endpoint| target.on(&endpoint.network).is_some()) {
         return Err(ModelError::LinkElsewhere {
             target: target.name.clone(),
-            theirs: target.network.clone(),
-            ours: network.name.clone(),
+            theirs: target.networks(),
+            ours: container.networks(),
         });
     }
     Ok(Link { target: target.id.clone(), alias: link.alias.clone() })

@@ -61,8 +61,10 @@ pub struct Desired {
     pub bridges: Vec<Bridge>,
     /// Network namespaces, by name: one for each live container that has one of its own.
     pub netns: BTreeSet<String>,
-    /// One for each live container on a bridge network.
+    /// One for each place of a live container on a bridge network.
     pub endpoints: Vec<EndpointLink>,
+    /// Where the default routes of containers lead that are on several networks, or on none any more.
+    pub routes: Vec<DefaultRoute>,
     /// Content of the control maps. Rows that need an interface's index are there once the interface is.
     pub tables: Tables,
     /// Programs on interfaces. Those of a veth are there once the veth is.
@@ -84,24 +86,37 @@ pub struct Bridge {
     pub mtu: u32,
 }
 
-/// A container's veth pair: `veth` in the host on `bridge`, `eth0` in `netns`.
+/// Where a container's default route leads, in each family; nowhere if none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// Name under `/run/netns`.
+    pub netns: String,
+    /// The router, and the interface inside.
+    pub v4: Option<(Ipv4Addr, String)>,
+    /// The router, and the interface inside.
+    pub v6: Option<(Ipv6Addr, String)>,
+}
+
+/// A container's veth pair: `veth` in the host on `bridge`, `interface` in `netns`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointLink {
     /// Name under `/run/netns`.
     pub netns: String,
     /// Interface name of the host's end.
     pub veth: String,
+    /// Interface name inside.
+    pub interface: String,
     /// Interface name of the bridge that it is put on.
     pub bridge: String,
-    /// MAC of `eth0`.
+    /// MAC of the interface inside.
     pub mac: [u8; 6],
-    /// Address of `eth0` and prefix length.
+    /// Address of the interface inside and prefix length.
     pub addr4: (Ipv4Addr, u8),
-    /// Address of `eth0` and prefix length.
+    /// Address of the interface inside and prefix length.
     pub addr6: Option<(Ipv6Addr, u8)>,
-    /// Default route; none on an internal network.
+    /// Default route; none on an internal network, or where it leads to another one.
     pub gateway4: Option<Ipv4Addr>,
-    /// Default route; none on an internal network.
+    /// Default route; none on an internal network, or where it leads to another one.
     pub gateway6: Option<Ipv6Addr>,
     /// Bytes.
     pub mtu: u32,
@@ -118,24 +133,38 @@ pub struct Attachment {
 
 /// What the host and the maps must hold for `state` to be in force on a host of which `facts` are true.
 pub fn desired(state: &State, facts: &HostFacts) -> Desired {
-    let placed: Vec<Placed<'_>> = state
-        .live()
-        .filter(|container| container.is_bridged())
-        .filter_map(|container| Some(Placed { container, network: state.networks.get(&container.network)? }))
-        .collect();
+    let placed: Vec<Placed<'_>> = state.live().flat_map(|container| Placed::all(state, container)).collect();
     Desired {
         bridges: state.networks.values().map(bridge).collect(),
         netns: state.live().filter(|c| !c.netns.is_empty()).map(|c| c.netns.clone()).collect(),
         endpoints: placed.iter().map(Placed::link).collect(),
+        routes: state.live().filter_map(|container| default_route(state, container)).collect(),
         tables: tables(state, &placed, facts),
         attach: attachments(state, &placed, facts),
     }
 }
 
-/// A container and the network that it is on.
+/// A container and one of the networks that it is on.
 struct Placed<'a> {
     container: &'a Container,
+    endpoint: &'a state::Endpoint,
     network: &'a Network,
+    /// Whether its default routes lead there: the IPv4 one, the IPv6 one.
+    leads: [bool; 2],
+}
+
+/// Where the default routes of a container lead.
+fn default_route(state: &State, container: &Container) -> Option<DefaultRoute> {
+    if !container.is_bridged() {
+        return None;
+    }
+    let (mut v4, mut v6) = (None, None);
+    for placed in Placed::all(state, container) {
+        let link = placed.link();
+        v4 = v4.or(link.gateway4.map(|router| (router, link.interface.clone())));
+        v6 = v6.or(link.gateway6.map(|router| (router, link.interface)));
+    }
+    Some(DefaultRoute { netns: container.netns.clone(), v4, v6 })
 }
 
 fn bridge(network: &Network) -> Bridge {
@@ -148,42 +177,54 @@ fn bridge(network: &Network) -> Bridge {
     }
 }
 
-impl Placed<'_> {
+impl<'a> Placed<'a> {
+    fn all(state: &'a State, container: &'a Container) -> impl Iterator<Item = Self> {
+        let (four, six) = state.gateways(container);
+        container.endpoints.iter().filter_map(move |endpoint| {
+            let leads = [four, six].map(|best| best.is_some_and(|best| best.number == endpoint.number));
+            Some(Self { container, endpoint, network: state.networks.get(&endpoint.network)?, leads })
+        })
+    }
+
     fn link(&self) -> EndpointLink {
-        let Self { container, network } = self;
+        let Self { container, endpoint, network, leads } = self;
+        let leads = leads.map(|leads| leads && !network.internal);
         EndpointLink {
             netns: container.netns.clone(),
-            veth: container.veth.clone(),
+            veth: endpoint.veth.clone(),
+            interface: endpoint.interface.clone(),
             bridge: network.bridge.clone(),
-            mac: container.mac,
-            addr4: (container.addr4, network.subnet4.prefix_len()),
-            addr6: container.addr6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix_len())),
-            gateway4: (!network.internal).then_some(network.gateway4),
-            gateway6: network.gateway6.filter(|_| !network.internal && container.addr6.is_some()),
+            mac: endpoint.mac,
+            addr4: (endpoint.addr4, network.subnet4.prefix_len()),
+            addr6: endpoint.addr6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix_len())),
+            gateway4: leads[0].then_some(network.router4.unwrap_or(network.gateway4)),
+            gateway6: network.router6.or(network.gateway6).filter(|_| leads[1] && endpoint.addr6.is_some()),
             mtu: network.mtu,
         }
     }
 
     fn endpoint(&self, ifindex: u32) -> Endpoint {
         Endpoint {
-            id: self.container.endpoint,
+            id: self.endpoint.number,
             network: self.network.id,
             ifindex,
-            mac: self.container.mac,
+            mac: self.endpoint.mac,
             gateway_mac: self.network.bridge_mac,
         }
     }
 
     fn veth(&self, bridge: u32) -> Veth {
-        let Self { container, network } = self;
+        let Self { container, endpoint, network, .. } = self;
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         Veth {
-            endpoint: container.endpoint,
+            endpoint: endpoint.number,
             network: network.id,
             bridge,
-            addr4: container.addr4.into(),
-            addr6: container.addr6.map_or(Addr6::ANY, Into::into),
-            mac: container.mac,
+            addr4: endpoint.addr4.into(),
+            addr6: endpoint.addr6.map_or(Addr6::ANY, Into::into),
+            host4: network.host4.map_or(Addr4::ANY, Into::into),
+            host6: network.host6.map_or(Addr6::ANY, Into::into),
+            mac: endpoint.mac,
             gateway_mac: network.bridge_mac,
             flags: flag(!network.icc, veth::ICC_OFF)
                 | flag(network.masquerade, veth::MASQUERADE)
@@ -225,17 +266,18 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
         tables.uplink.insert(uplink.ifindex, row);
     }
     for place in placed {
-        let container = place.container;
+        let Placed { container, endpoint, leads, .. } = place;
         let index = |name: &str| facts.ifindex.get(name).copied();
-        if let (Some(ifindex), Some(bridge)) = (index(&container.veth), index(&place.network.bridge)) {
+        if let (Some(ifindex), Some(bridge)) = (index(&endpoint.veth), index(&place.network.bridge)) {
             tables.veth.insert(ifindex, place.veth(bridge));
-            tables.endpoint4.insert(container.addr4.into(), place.endpoint(ifindex));
-            if let Some(address) = container.addr6 {
+            tables.endpoint4.insert(endpoint.addr4.into(), place.endpoint(ifindex));
+            if let Some(address) = endpoint.addr6 {
                 tables.endpoint6.insert(address.into(), place.endpoint(ifindex));
             }
         }
+        // Where the default route leads: the answers must come back that way.
         for publish in &container.publishes {
-            publish_rows(container, publish, &mut tables);
+            publish_rows(endpoint, *leads, publish, &mut tables);
         }
     }
     for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
@@ -245,16 +287,17 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
     tables
 }
 
-fn publish_rows(container: &Container, publish: &state::Publish, tables: &mut Tables) {
+fn publish_rows(endpoint: &state::Endpoint, leads: [bool; 2], publish: &state::Publish, tables: &mut Tables) {
     tables.generation.insert(publish.id, publish.generation);
-    if !matches!(publish.host_addr, Some(IpAddr::V6(_))) {
+    if leads[0] && !matches!(publish.host_addr, Some(IpAddr::V6(_))) {
         let host = match publish.host_addr {
             Some(IpAddr::V4(address)) => address.into(),
             _ => Addr4::ANY,
         };
-        publish_row(publish, host, container.addr4.into(), &mut tables.publish4);
+        publish_row(publish, host, endpoint.addr4.into(), &mut tables.publish4);
     }
-    if let (Some(address), false) = (container.addr6, matches!(publish.host_addr, Some(IpAddr::V4(_)))) {
+    let six = endpoint.addr6.filter(|_| leads[1]);
+    if let (Some(address), false) = (six, matches!(publish.host_addr, Some(IpAddr::V4(_)))) {
         let host = match publish.host_addr {
             Some(IpAddr::V6(address)) => address.into(),
             _ => Addr6::ANY,
@@ -291,13 +334,15 @@ fn publish_row<A: Address + Ord>(
 /// What links open on networks whose containers otherwise do not reach each other.
 fn policies(state: &State) -> BTreeMap<PolicyKey, Policy> {
     let mut rows = BTreeMap::new();
-    for from in state.live().filter(|c| c.is_bridged() && state.networks.get(&c.network).is_some_and(|n| !n.icc)) {
-        let targets = from.links.iter().filter_map(|link| state.containers.get(&link.target));
-        for to in targets.filter(|to| to.is_live() && to.network == from.network) {
+    let apart = |endpoint: &state::Endpoint| state.networks.get(&endpoint.network).is_some_and(|network| !network.icc);
+    for (container, from) in state.endpoints().filter(|(_, endpoint)| apart(endpoint)) {
+        let targets = container.links.iter().filter_map(|link| state.containers.get(&link.target));
+        for target in targets.filter(|target| target.is_live()) {
+            let Some(to) = target.on(&from.network) else { continue };
             for proto in Proto::ALL {
-                let open = to.open_ports().filter(|port| port.proto == proto).map(|port| port.span);
+                let open = target.open_ports().filter(|port| port.proto == proto).map(|port| port.span);
                 for span in merged(open.collect()) {
-                    let key = PolicyKey::new(from.endpoint, to.endpoint, proto.number(), span);
+                    let key = PolicyKey::new(from.number, to.number, proto.number(), span);
                     rows.insert(key, Policy { first: span.first, last: span.last });
                 }
             }
@@ -339,7 +384,7 @@ fn config(state: &State, tables: &Tables) -> Config {
 }
 
 fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
-    let veths = placed.iter().map(|place| &place.container.veth).filter(|veth| facts.ifindex.contains_key(*veth));
+    let veths = placed.iter().map(|place| &place.endpoint.veth).filter(|veth| facts.ifindex.contains_key(*veth));
     let containers = veths.map(|veth| (veth, [Hook::FromContainer, Hook::ToContainer]));
     let ethernet = facts.uplinks.iter().filter(|uplink| uplink.ethernet);
     let uplinks = ethernet.map(|uplink| (&uplink.name, [Hook::FromUplink, Hook::ToUplink]));
@@ -369,9 +414,21 @@ impl fmt::Display for Bridge {
     }
 }
 
+impl fmt::Display for DefaultRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the default route of {} lead to", self.netns)?;
+        let four = self.v4.as_ref().map(|(router, interface)| format!(" {router} by {interface}"));
+        let six = self.v6.as_ref().map(|(router, interface)| format!(" {router} by {interface}"));
+        match (four, six) {
+            (None, None) => f.write_str(" nothing"),
+            (four, six) => f.write_str(&[four, six].into_iter().flatten().collect::<Vec<_>>().join(" and")),
+        }
+    }
+}
+
 impl fmt::Display for EndpointLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {} for eth0 of {} ({}", self.veth, self.bridge, self.netns, self.addr4.0)?;
+        write!(f, "{} on {} for {} of {} ({}", self.veth, self.bridge, self.interface, self.netns, self.addr4.0)?;
         if let Some((address, _)) = self.addr6 {
             write!(f, ", {address}")?;
         }

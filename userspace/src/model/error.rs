@@ -146,6 +146,41 @@ pub enum ModelError {
         /// What it cannot have.
         what: &'static str,
     },
+    /// An address range that is no part of the subnet.
+    #[error(
+        "{range} is no part of {} of network `{network}`: addresses are given out of the subnet",
+        subnet.map_or_else(|| "an IPv6 subnet".to_owned(), |subnet| format!("the subnet {subnet}"))
+    )]
+    RangeOutside {
+        /// The range.
+        range: IpNet,
+        /// The subnet; none if the network has no IPv6.
+        subnet: Option<IpNet>,
+        /// The network.
+        network: String,
+    },
+    /// A container has one place on a network.
+    #[error("container `{name}` is on network `{network}` already")]
+    AlreadyConnected {
+        /// The container.
+        name: String,
+        /// The network.
+        network: String,
+    },
+    /// It has no place there.
+    #[error("container `{name}` is not on network `{network}`")]
+    NotConnected {
+        /// The container.
+        name: String,
+        /// The network.
+        network: String,
+    },
+    /// An alias that is no host name.
+    #[error("`{alias}` cannot be an alias: use letters, digits, `-`, `_` and `.`")]
+    BadAlias {
+        /// As it was given.
+        alias: String,
+    },
     /// A MTU that the family, or Linux, does not allow.
     #[error("a network cannot have an MTU of {mtu}: choose one from {least} to 65535")]
     BadMtu {

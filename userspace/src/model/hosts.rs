@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::state::{Container, State};
+use super::state::{Container, DEFAULT_NETWORK, Endpoint, State};
 
 /// The lines that come first in `/etc/hosts`.
 const LOCAL: [(&str, &str); 6] = [
@@ -36,18 +36,37 @@ pub fn hosts(state: &State, container: &Container) -> String {
     for link in &container.links {
         let Some(target) = state.containers.get(&link.target).filter(|target| target.is_live()) else { continue };
         let names = aliases(&link.alias, target);
-        line(&target.addr4, &names);
-        if let Some(address) = target.addr6.filter(|_| container.addr6.is_some()) {
-            line(&address, &names);
+        let shared = |theirs: &&Endpoint| container.on(&theirs.network).is_some();
+        if let Some(theirs) = target.endpoints.iter().find(shared) {
+            line(&theirs.addr4, &names);
+            if let Some(address) = theirs.addr6.filter(|_| container.has_ipv6()) {
+                line(&address, &names);
+            }
         }
     }
-    if container.is_bridged() {
-        line(&container.addr4, &container.hostname);
-        if let Some(address) = container.addr6 {
+    for endpoint in &container.endpoints {
+        line(&endpoint.addr4, &container.hostname);
+        if let Some(address) = endpoint.addr6 {
             line(&address, &container.hostname);
         }
     }
     text
+}
+
+/// The name servers of a `resolv.conf`, with the zones of IPv6 addresses; others that anybody may ask if it has none.
+pub fn name_servers(text: &str) -> Vec<(IpAddr, Option<&str>)> {
+    let mut servers = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("nameserver"), Some(server)) = (words.next(), words.next()) {
+            let (address, zone) = server.split_once('%').map_or((server, None), |(it, zone)| (it, Some(zone)));
+            servers.extend(address.parse().ok().map(|address| (address, zone)));
+        }
+    }
+    if servers.is_empty() {
+        servers.extend(FALLBACK.map(|server| (server.into(), None)));
+    }
+    servers
 }
 
 /// `/etc/hostname`.
@@ -57,9 +76,13 @@ pub fn hostname(container: &Container) -> String {
 
 /// `/etc/resolv.conf`, made from the host's: servers at the host's loopback addresses do not answer a container, and
 /// IPv6 ones only one that has IPv6.
-pub fn resolv_conf(host: &str, container: &Container) -> String {
+///
+/// On created networks a gateway comes first, which knows the containers' names while `portlane daemon` runs; while it
+/// does not, libraries learn at once that nobody listens there, and go on. From an internal network they would go on in
+/// vain. One gateway is enough: libraries read three servers, and everybody has an IPv4 address.
+pub fn resolv_conf(host: &str, state: &State, container: &Container) -> String {
     let asked_search = !container.dns_search.is_empty();
-    let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.addr6.is_some());
+    let reachable = |server: &IpAddr| !server.is_loopback() && (server.is_ipv4() || container.has_ipv6());
     let mut text = String::new();
     let mut servers: Vec<String> = container.dns.iter().map(ToString::to_string).collect();
     let asked_servers = !servers.is_empty();
@@ -73,6 +96,7 @@ pub fn resolv_conf(host: &str, container: &Container) -> String {
                 servers.extend(address.parse().ok().filter(reachable).map(|server: IpAddr| server.to_string()));
             }
             Some("search" | "domain") if asked_search => {}
+            Some("options") if !container.dns_options.is_empty() => {}
             _ => text.extend([line, "\n"]),
         }
     }
@@ -83,10 +107,33 @@ pub fn resolv_conf(host: &str, container: &Container) -> String {
     if asked_search && container.dns_search != ["."] {
         text.extend(["search ", &container.dns_search.join(" "), "\n"]);
     }
+    if !container.dns_options.is_empty() {
+        text.extend(["options ", &container.dns_options.join(" "), "\n"]);
+    }
+    let gateway = gateway(state, container);
+    if let Some(gateway) = gateway {
+        let mut networks = container.endpoints.iter().filter_map(|endpoint| state.networks.get(&endpoint.network));
+        if networks.all(|network| network.internal) {
+            servers.clear();
+        }
+        servers.insert(0, gateway.to_string());
+    }
     for server in servers {
         text.extend(["nameserver ", &server, "\n"]);
     }
+    // As Docker has it: containers' names have one label, and are asked for as they are before they are searched for.
+    if gateway.is_some() && !text.contains(" ndots:") {
+        text.push_str("options ndots:0\n");
+    }
     text
+}
+
+/// The gateway that knows names: any does, of all the networks that the container is on. The default route's is the one
+/// that stays longest.
+fn gateway(state: &State, container: &Container) -> Option<Ipv4Addr> {
+    let first = state.gateways(container).0.into_iter();
+    let networks = first.chain(&container.endpoints).filter_map(|endpoint| state.networks.get(&endpoint.network));
+    networks.filter(|network| network.name != DEFAULT_NETWORK).map(|network| network.gateway4).next()
 }
 
 /// The alias, the linked container's host name, and its name: each once.

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     error::ModelError,
     hash::{hash, mix},
+    state::Pool,
 };
 
 /// Docker's default pools: the length of a network's prefix, and where it is cut from.
@@ -44,24 +45,27 @@ pub fn lowest_free(taken: &BTreeSet<u32>, limit: u32) -> Option<u32> {
     (1..limit).find(|number| !taken.contains(number))
 }
 
-/// The lowest address of the subnet that a container can have: not the network's, the broadcast or a taken one.
-pub fn next4(subnet: Ipv4Net, gateway: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    hosts4(subnet).map(Ipv4Addr::from_bits).find(|address| *address != gateway && !taken.contains(address))
+/// The next address of a part of the subnet that a container can have: not the network's, the broadcast or a taken one.
+/// The search begins behind `last`, so that an address that was let go of does not come back at once.
+pub fn next4(subnet: Ipv4Net, range: Ipv4Net, last: Option<Ipv4Addr>, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let (hosts, range) = (hosts4(subnet), range.network().to_bits()..=range.broadcast().to_bits());
+    let (first, end) = (hosts.start.max(*range.start()), hosts.end.min(range.end().saturating_add(1)));
+    let from = last.map_or(first, |last| last.to_bits().saturating_add(1)).clamp(first, end.max(first));
+    (from..end).chain(first..from).map(Ipv4Addr::from_bits).find(|address| !taken.contains(address))
 }
 
-/// The address of the subnet with the host number of `addr4`, or the lowest free one if that one is taken.
+/// The address of a part of the subnet with the host number of `addr4`, or the lowest free one if that one is taken.
 pub fn next6(
-    subnet: Ipv6Net,
-    gateway: Ipv6Addr,
+    (subnet, range): (Ipv6Net, Ipv6Net),
     taken: &BTreeSet<Ipv6Addr>,
     subnet4: Ipv4Net,
     addr4: Ipv4Addr,
 ) -> Option<Ipv6Addr> {
-    let free = |address: &Ipv6Addr| check6(subnet, *address) && *address != gateway && !taken.contains(address);
-    let base = subnet.network().to_bits();
+    let free = |address: &Ipv6Addr| check6(subnet, *address) && range.contains(address) && !taken.contains(address);
+    let base = range.network().to_bits();
     let hosts = |number: &u128| base.checked_add(*number).map(Ipv6Addr::from_bits);
-    // As many numbers as can be taken, and the gateway's: one of them is free, or there is none.
-    let numbers = 1..=taken.len() as u128 + 2;
+    // As many numbers as can be taken, and the routers': one of them is free, or there is none.
+    let numbers = 0..=taken.len() as u128 + 2;
     [same_host6(subnet, subnet4, addr4)].into_iter().chain(numbers.filter_map(|number| hosts(&number))).find(free)
 }
 
@@ -118,14 +122,18 @@ pub fn bridge_name(name: &str) -> String {
     format!("pl-{:08x}", hash(&[b"bridge", name.as_bytes()]) >> 32)
 }
 
-/// The first of Docker's default pools that overlaps nothing in use.
+/// The first subnet of the pools, Docker's own if there are none, that overlaps nothing in use.
 ///
 /// # Errors
 /// [`ModelError::NoFreeSubnet`].
-pub fn free_subnet4(used: &[IpNet]) -> Result<Ipv4Net, ModelError> {
-    POOLS
+pub fn free_subnet4(pools: &[Pool], used: &[IpNet]) -> Result<Ipv4Net, ModelError> {
+    let dockers = POOLS.iter().filter(|_| pools.is_empty());
+    let dockers = dockers.filter_map(|(size, base, length)| Some((Ipv4Net::new(*base, *length).ok()?, *size)));
+    pools
         .iter()
-        .flat_map(|(length, base, pool)| Ipv4Net::new(*base, *pool).and_then(|pool| pool.subnets(*length)))
+        .map(|pool| (pool.base, pool.size))
+        .chain(dockers)
+        .flat_map(|(base, size)| base.subnets(size))
         .flatten()
         .find(|subnet| used.iter().all(|other| !overlaps((*subnet).into(), *other)))
         .ok_or(ModelError::NoFreeSubnet)
@@ -163,25 +171,36 @@ mod tests {
 
     #[test]
     fn the_next_address_is_the_lowest_that_a_host_can_have() {
-        fn check(subnet: &str, gateway: &str, taken: &[&str], expected: Option<&str>) {
+        fn check(subnet: &str, last: &str, taken: &[&str], expected: Option<&str>) {
+            let (subnet, range) = subnet.split_once(' ').unwrap_or((subnet, subnet));
             let taken = taken.iter().map(|a| a.parse().unwrap()).collect();
-            let found = next4(net4(subnet), gateway.parse().unwrap(), &taken);
-            assert_eq!(found, expected.map(|a| a.parse().unwrap()), "{subnet} {gateway} {taken:?}");
+            let found = next4(net4(subnet), net4(range), last.parse().ok(), &taken);
+            assert_eq!(found, expected.map(|a| a.parse().unwrap()), "{subnet} {range} {last} {taken:?}");
         }
-        check("172.17.0.0/16", "172.17.0.1", &[], Some("172.17.0.2"));
-        check("172.17.0.0/16", "172.17.0.1", &["172.17.0.2", "172.17.0.4"], Some("172.17.0.3"));
-        check("172.17.0.0/16", "172.17.0.2", &[], Some("172.17.0.1"));
-        check("10.0.0.8/30", "10.0.0.9", &[], Some("10.0.0.10"));
-        check("10.0.0.8/30", "10.0.0.9", &["10.0.0.10"], None);
+        check("172.17.0.0/16", "", &["172.17.0.1"], Some("172.17.0.2"));
+        check("172.17.0.0/16", "", &["172.17.0.1", "172.17.0.2", "172.17.0.4"], Some("172.17.0.3"));
+        check("172.17.0.0/16", "", &["172.17.0.2"], Some("172.17.0.1"));
+        check("10.0.0.8/30", "", &["10.0.0.9"], Some("10.0.0.10"));
+        check("10.0.0.8/30", "", &["10.0.0.9", "10.0.0.10"], None);
+        // What was given out last comes back last.
+        check("10.0.0.8/29", "10.0.0.10", &["10.0.0.9"], Some("10.0.0.11"));
+        check("10.0.0.8/29", "10.0.0.14", &["10.0.0.9"], Some("10.0.0.10"));
+        check("10.0.0.8/30", "10.0.0.10", &["10.0.0.9"], Some("10.0.0.10"));
+        // Out of a part of the subnet alone.
+        check("10.0.0.0/16 10.0.5.0/24", "", &["10.0.0.1"], Some("10.0.5.0"));
+        check("10.0.0.0/16 10.0.5.0/30", "10.0.5.3", &["10.0.5.0"], Some("10.0.5.1"));
+        check("10.0.0.0/16 10.0.255.252/30", "10.0.255.253", &[], Some("10.0.255.254"));
+        check("10.0.0.0/24 10.0.0.0/30", "", &["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
     }
 
     #[test]
     fn an_ipv6_address_has_the_host_number_of_the_ipv4_one() {
         fn check(subnet: &str, gateway: &str, taken: &[&str], addr4: &str, expected: Option<&str>) {
-            let taken = taken.iter().map(|a| a.parse().unwrap()).collect();
+            let taken: Vec<Ipv6Addr> = taken.iter().map(|a| a.parse().unwrap()).collect();
             let subnet: Ipv6Net = subnet.parse().unwrap();
             let addr4 = addr4.parse().unwrap();
-            let found = next6(subnet, gateway.parse().unwrap(), &taken, net4("172.17.0.0/16"), addr4);
+            let taken: BTreeSet<Ipv6Addr> = BTreeSet::from_iter(taken).into_iter().chain(gateway.parse()).collect();
+            let found = next6((subnet, subnet), &taken, net4("172.17.0.0/16"), addr4);
             assert_eq!(found, expected.map(|a| a.parse().unwrap()), "{subnet} {gateway} {taken:?}");
         }
         check("fd00::/64", "fd00::1", &[], "172.17.0.2", Some("fd00::2"));
@@ -196,7 +215,7 @@ mod tests {
     fn a_free_subnet_is_the_first_pool_that_nobody_uses() {
         fn check(used: &[&str], expected: Option<&str>) {
             let used: Vec<IpNet> = used.iter().map(|n| n.parse().unwrap()).collect();
-            assert_eq!(free_subnet4(&used).ok(), expected.map(net4), "{used:?}");
+            assert_eq!(free_subnet4(&[], &used).ok(), expected.map(net4), "{used:?}");
         }
         check(&[], Some("172.17.0.0/16"));
         check(&["0.0.0.0/0", "10.0.0.0/8", "::/0"], Some("172.17.0.0/16"));
@@ -204,6 +223,9 @@ mod tests {
         check(&["172.16.0.0/12"], Some("192.168.0.0/20"));
         check(&["172.16.0.0/12", "192.168.1.0/24"], Some("192.168.16.0/20"));
         check(&["172.16.0.0/12", "192.168.0.0/16"], None);
+        let pools = [Pool { base: net4("10.32.0.0/23"), size: 24 }];
+        assert_eq!(free_subnet4(&pools, &[net4("10.32.0.0/24").into()]).ok(), Some(net4("10.32.1.0/24")));
+        assert!(free_subnet4(&pools, &[net4("10.32.0.0/16").into()]).is_err(), "none of Docker's own then");
     }
 
     #[test]
@@ -233,16 +255,18 @@ mod tests {
         ) {
             let subnet = Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), length).trunc();
             let gateway = Ipv4Addr::from_bits(subnet.network().to_bits() + 1);
-            let mut taken = BTreeSet::new();
-            let room = subnet.hosts().count() - 1;
-            for _ in 0..number.min(room) {
-                let address = next4(subnet, gateway, &taken).expect("there is room");
+            let mut taken = BTreeSet::from([gateway]);
+            let room = subnet.hosts().count();
+            let mut last = None;
+            for _ in 0..number.min(room - 1) {
+                let address = next4(subnet, subnet, last, &taken).expect("there is room");
+                last = Some(address);
                 prop_assert!(check4(subnet, address));
                 prop_assert_ne!(address, gateway);
                 prop_assert!(taken.insert(address));
             }
             if taken.len() == room {
-                prop_assert_eq!(next4(subnet, gateway, &taken), None);
+                prop_assert_eq!(next4(subnet, subnet, last, &taken), None);
             }
         }
 
@@ -253,7 +277,7 @@ mod tests {
                 .map(|(bits, length)| (Ipv4Addr::from_bits(0xac10_0000 + (u32::from(bits) << 4)), length))
                 .map(|(address, length)| Ipv4Net::new_assert(address, length).into())
                 .collect();
-            if let Ok(subnet) = free_subnet4(&used) {
+            if let Ok(subnet) = free_subnet4(&[], &used) {
                 prop_assert!(used.iter().all(|other| !overlaps(subnet.into(), *other)));
                 prop_assert!(check_subnet4(subnet));
             }

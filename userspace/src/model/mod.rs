@@ -6,12 +6,15 @@
 //!
 //! Invariant: no I/O crate, no clock, no randomness; a seed is an argument.
 
+mod configured;
+pub mod connect;
 pub mod container;
 pub mod desired;
 pub mod error;
 mod hash;
 pub mod hosts;
 pub mod ipam;
+pub mod names;
 pub mod network;
 pub mod plan;
 pub mod publish;
@@ -21,14 +24,17 @@ pub mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+pub mod upgrade;
 mod words;
 
+pub use connect::ConnectRequest;
 pub use container::{ContainerRequest, LinkRequest};
-pub use desired::{Attachment, Bridge, Desired, EndpointLink, HostFacts, UplinkFact, desired};
+pub use desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, desired};
 pub use error::ModelError;
+pub use names::Names;
 pub use network::NetworkRequest;
 pub use plan::{Observed, ObservedLinks, Owned, Step};
 pub use publish::HostView;
 pub use spec::PublishRequest;
-pub use state::{Container, DefaultNetwork, Link, Network, PortSpec, Proto, Publish, State, Status};
+pub use state::{Container, DefaultNetwork, Endpoint, Link, Network, PortSpec, Proto, Publish, State, Status};
 pub use tables::{Row, Tables};

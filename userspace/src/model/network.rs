@@ -1,6 +1,9 @@
 //! Making networks and taking them away.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -8,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::{ModelError, outside},
     ipam,
-    state::{DEFAULT_MTU, DEFAULT_NETWORK, DefaultNetwork, Network, State, network_key},
+    publish::HostView,
+    state::{DEFAULT_NETWORK, DefaultNetwork, Network, State, network_key},
 };
 
 /// The least MTU for IPv4 (RFC 791), in bytes.
@@ -38,22 +42,31 @@ pub struct NetworkRequest {
     pub masquerade: bool,
     /// Whether the network reaches nothing outside.
     pub internal: bool,
-    /// Bytes.
-    pub mtu: u32,
+    /// Bytes; the uplink's if none.
+    pub mtu: Option<u32>,
+    /// The part of the subnet that IPv4 addresses are given out of.
+    pub range4: Option<Ipv4Net>,
+    /// The part of the subnet that IPv6 addresses are given out of.
+    pub range6: Option<Ipv6Net>,
+    /// Where containers' default route leads instead of the bridge.
+    pub router4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub router6: Option<Ipv6Addr>,
+    /// The host address of ports that are published without one.
+    pub host_binding: Option<IpAddr>,
+    /// What masqueraded packets leave with.
+    pub host4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub host6: Option<Ipv6Addr>,
+    /// The user's own notes.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Without a name, which none can do without.
 impl Default for NetworkRequest {
     fn default() -> Self {
-        Self::named("")
-    }
-}
-
-impl NetworkRequest {
-    /// A network for which nothing but its name was asked.
-    pub fn named(name: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            name: String::new(),
             subnet4: None,
             gateway4: None,
             ipv6: false,
@@ -62,46 +75,64 @@ impl NetworkRequest {
             icc: true,
             masquerade: true,
             internal: false,
-            mtu: DEFAULT_MTU,
+            mtu: None,
+            range4: None,
+            range6: None,
+            router4: None,
+            router6: None,
+            host_binding: None,
+            host4: None,
+            host6: None,
+            labels: BTreeMap::new(),
         }
     }
 }
 
-/// Makes a network whose subnet overlaps no other network's, and takes over none of `used`: the host's addresses and
-/// routes.
+impl NetworkRequest {
+    /// A network for which nothing but its name was asked.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
+/// Makes a network whose subnet overlaps no other network's, and takes over none that the host uses.
 ///
 /// # Errors
 /// A name that is taken, reserved or malformed; a subnet that overlaps, is too small, or is not left; a gateway
 /// outside it; an MTU out of range. The state is unchanged then.
-pub fn add_network(state: &mut State, request: NetworkRequest, used: &[IpNet]) -> Result<(), ModelError> {
+pub fn add_network(state: &mut State, request: NetworkRequest, view: &HostView<'_>) -> Result<(), ModelError> {
     let name = &request.name;
     if [DEFAULT_NETWORK, "bridge", "default", "host", "none", "container"].contains(&name.as_str()) {
         return Err(ModelError::ReservedName { name: name.clone() });
     }
     check_name(name)?;
     let bridge = ipam::bridge_name(name);
-    insert(state, request, bridge, used)
+    insert(state, request, bridge, view)
 }
 
 /// The name under which the network is kept; the default network is made if it is meant and not there.
 ///
 /// # Errors
 /// [`ModelError::NoSuchNetwork`]; for the default network, as [`add_network`].
-pub fn ensure_network(state: &mut State, name: &str, used: &[IpNet]) -> Result<String, ModelError> {
+pub fn ensure_network(state: &mut State, name: &str, view: &HostView<'_>) -> Result<String, ModelError> {
     let key = network_key(name);
     if key == DEFAULT_NETWORK && !state.networks.contains_key(key) {
         let settings = &state.default_network;
         let request = NetworkRequest {
-            subnet4: settings.bip.map(|bip| bip.trunc()),
+            subnet4: settings.bip.or(settings.range4).map(|net| net.trunc()),
             gateway4: settings.bip.map(|bip| bip.addr()).filter(|address| Some(*address) != network_of(settings.bip)),
             ipv6: settings.ipv6,
             subnet6: settings.subnet6.filter(|_| settings.ipv6),
             icc: settings.icc,
             masquerade: settings.masquerade,
             mtu: settings.mtu,
+            range4: settings.range4,
+            router4: settings.router4,
+            router6: settings.router6.filter(|_| settings.ipv6),
+            host_binding: settings.host_binding,
             ..NetworkRequest::named(key)
         };
-        insert(state, request, DEFAULT_NETWORK.to_owned(), used)?;
+        insert(state, request, DEFAULT_NETWORK.to_owned(), view)?;
     }
     state.network(name).map(|network| network.name.clone())
 }
@@ -117,6 +148,7 @@ pub fn set_default(state: &mut State, settings: DefaultNetwork) {
     } else if let Some(network) = state.networks.get_mut(DEFAULT_NETWORK) {
         network.icc = settings.icc;
         network.masquerade = settings.masquerade;
+        network.host_binding = settings.host_binding;
     }
     state.default_network = settings;
 }
@@ -127,11 +159,19 @@ pub fn set_default(state: &mut State, settings: DefaultNetwork) {
 /// [`ModelError::NoSuchNetwork`], [`ModelError::NetworkInUse`].
 pub fn remove_network(state: &mut State, name: &str) -> Result<Network, ModelError> {
     let key = state.network(name)?.name.clone();
-    let users: Vec<String> = state.live_on(&key).map(|container| container.name.clone()).collect();
+    let users: Vec<String> = state.live_on(&key).map(|(container, _)| container.name.clone()).collect();
     if !users.is_empty() {
         return Err(ModelError::NetworkInUse { name: key, users });
     }
     state.networks.remove(&key).ok_or(ModelError::NoSuchNetwork { name: key })
+}
+
+/// Takes every created network away that no container uses; returns their names.
+pub fn prune(state: &mut State) -> Vec<String> {
+    let unused = |name: &&String| *name != DEFAULT_NETWORK && state.live_on(name).next().is_none();
+    let names: Vec<String> = state.networks.keys().filter(unused).cloned().collect();
+    state.networks.retain(|name, _| !names.contains(name));
+    names
 }
 
 /// Names that containers and networks can have; Docker's rule.
@@ -148,8 +188,8 @@ fn network_of(net: Option<Ipv4Net>) -> Option<Ipv4Addr> {
     net.map(|net| net.network())
 }
 
-fn insert(state: &mut State, request: NetworkRequest, bridge: String, used: &[IpNet]) -> Result<(), ModelError> {
-    let name = &request.name;
+fn insert(state: &mut State, request: NetworkRequest, bridge: String, view: &HostView<'_>) -> Result<(), ModelError> {
+    let (name, used) = (&request.name, view.used);
     // Two names whose bridges would have one name are one in four thousand million; the second one is told so.
     if state.networks.values().any(|network| network.name == *name || network.bridge == bridge) {
         return Err(ModelError::NetworkExists { name: name.clone() });
@@ -159,7 +199,7 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, used: &[Ip
         Some(subnet) => {
             checked_subnet(state, subnet.trunc().into(), used, ipam::check_subnet4(subnet)).map(|()| subnet.trunc())?
         }
-        None => ipam::free_subnet4(&taken)?,
+        None => ipam::free_subnet4(&state.pools, &taken)?,
     };
     let gateway4 = request.gateway4.unwrap_or_else(|| Ipv4Addr::from_bits(subnet4.network().to_bits() + 1));
     if !ipam::check4(subnet4, gateway4) {
@@ -181,9 +221,28 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, used: &[Ip
         }
         (_, gateway) => gateway,
     };
+    let routers: [Option<IpAddr>; 2] = [request.router4.map(Into::into), request.router6.map(Into::into)];
+    for (router, subnet) in routers.into_iter().zip([Some(IpNet::V4(subnet4)), subnet6.map(IpNet::V6)]) {
+        match (router, subnet) {
+            (Some(router), Some(subnet)) if !subnet.contains(&router) => {
+                return Err(ModelError::OutsideSubnet { address: router, subnet, network: name.clone() });
+            }
+            (Some(router), None) => {
+                return Err(ModelError::NoIpv6 { network: name.clone(), what: format!("the gateway {router}") });
+            }
+            _ => {}
+        }
+    }
+    let ranges: [Option<IpNet>; 2] = [request.range4.map(Into::into), request.range6.map(Into::into)];
+    for (range, subnet) in ranges.into_iter().zip([Some(IpNet::V4(subnet4)), subnet6.map(IpNet::V6)]) {
+        if let Some(range) = range.filter(|range| !subnet.is_some_and(|subnet| subnet.contains(range))) {
+            return Err(ModelError::RangeOutside { range, subnet, network: name.clone() });
+        }
+    }
     let least = if subnet6.is_some() { LEAST_MTU6 } else { LEAST_MTU4 };
-    if !(least..=65_535).contains(&request.mtu) {
-        return Err(ModelError::BadMtu { mtu: request.mtu, least });
+    let mtu = request.mtu.unwrap_or_else(|| view.mtu.max(least));
+    if !(least..=65_535).contains(&mtu) {
+        return Err(ModelError::BadMtu { mtu, least });
     }
     let numbers = state.networks.values().map(|network| network.id).collect();
     let network = Network {
@@ -198,7 +257,16 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, used: &[Ip
         icc: request.icc,
         masquerade: request.masquerade,
         internal: request.internal,
-        mtu: request.mtu,
+        mtu,
+        range4: request.range4.map(|range| range.trunc()),
+        range6: request.range6.map(|range| range.trunc()),
+        last4: None,
+        router4: request.router4,
+        router6: request.router6,
+        host_binding: request.host_binding,
+        host4: request.host4,
+        host6: request.host6,
+        labels: request.labels,
     };
     state.networks.insert(request.name, network);
     Ok(())

@@ -12,7 +12,7 @@ use std::{
 use portlane_common::config::Config;
 
 use super::{
-    desired::{Attachment, Bridge, Desired, EndpointLink},
+    desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink},
     state::State,
     tables::{Row, Tables},
 };
@@ -50,6 +50,9 @@ pub struct Owned {
     pub veths: BTreeMap<String, String>,
     /// Names under `/run/netns`.
     pub netns: BTreeSet<String>,
+    /// Those of them whose default route leads elsewhere in one state than in another: a change that was broken off may
+    /// have moved it.
+    pub moved: BTreeSet<String>,
 }
 
 /// One idempotent act of a driver.
@@ -68,11 +71,13 @@ pub enum Step {
     /// Put a program on an interface.
     Attach(Attachment),
     /// Set the host's end of a veth pair up: its container is served from here on.
-    Connect(String),
+    Connect(EndpointLink),
     /// Delete one entry of a map (of `pl_generation`: write 0); the row is as it was found.
     Delete(Row),
     /// Take a program off an interface.
     Detach(Attachment),
+    /// Have a container's default route lead elsewhere.
+    Lead(DefaultRoute),
     /// Delete a veth pair by its host end.
     DeleteVeth(String),
     /// Delete a named network namespace.
@@ -84,12 +89,17 @@ pub enum Step {
 impl Owned {
     /// What is named in any of these states: the ones before and after a change.
     pub fn by<'a>(states: impl IntoIterator<Item = &'a State>) -> Self {
-        let mut owned = Self::default();
+        let (mut owned, mut leads) = (Self::default(), BTreeMap::new());
         for state in states {
             owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
             for container in state.containers.values() {
-                if !container.veth.is_empty() {
-                    owned.veths.insert(container.veth.clone(), container.netns.clone());
+                for endpoint in &container.endpoints {
+                    owned.veths.insert(endpoint.veth.clone(), container.netns.clone());
+                }
+                let lead = state.gateways(container);
+                let lead = [lead.0, lead.1].map(|endpoint| endpoint.map(|endpoint| endpoint.number));
+                if container.is_bridged() && *leads.entry(container.netns.clone()).or_insert(lead) != lead {
+                    owned.moved.insert(container.netns.clone());
                 }
                 owned.netns.extend(Some(&container.netns).filter(|name| !name.is_empty()).cloned());
             }
@@ -145,7 +155,9 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     steps.extend(puts.into_iter().map(Step::Put));
     steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
     let down = desired.endpoints.iter().filter(|link| !observed.links.up.contains(&link.veth));
-    steps.extend(down.map(|link| Step::Connect(link.veth.clone())));
+    steps.extend(down.cloned().map(Step::Connect));
+    // Before the interface goes that it led by.
+    steps.extend(desired.routes.iter().filter(|route| owned.moved.contains(&route.netns)).cloned().map(Step::Lead));
     steps.extend(deletes.into_iter().map(Step::Delete));
     steps.extend(observed.attach.difference(&desired.attach).cloned().map(Step::Detach));
     steps.extend(left_over.steps());
@@ -154,7 +166,7 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
 }
 
 /// The steps without those that the deletion of a namespace makes needless: with the namespace goes its `eth0`, and with
-/// that the host's end and the programs on it. The kernel does that in the background; a step would wait for it.
+/// that the host's end. The kernel does that in the background; a step would wait for it.
 ///
 /// What is on a bridge that goes too is deleted by steps: nothing of a network outlives it.
 pub fn without_waiting(steps: Vec<Step>, owned: &Owned) -> Vec<Step> {
@@ -168,7 +180,6 @@ pub fn without_waiting(steps: Vec<Step>, owned: &Owned) -> Vec<Step> {
     let netns: BTreeSet<String> = steps.iter().filter_map(netns).collect();
     let goes = |veth: &String| owned.veths.get(veth).is_some_and(|name| netns.contains(name));
     let needed = |step: &Step| match step {
-        Step::Detach(attachment) => !goes(&attachment.interface),
         Step::DeleteVeth(name) => !goes(name),
         _ => true,
     };
@@ -231,7 +242,8 @@ impl fmt::Display for Step {
             ),
             Self::Put(row) => write!(f, "write to {}: {row}", row.map()),
             Self::Attach(attachment) => write!(f, "attach {attachment}"),
-            Self::Connect(veth) => write!(f, "set {veth} up"),
+            Self::Connect(link) => write!(f, "set {} up", link.veth),
+            Self::Lead(route) => write!(f, "have {route}"),
             Self::Delete(row) => write!(f, "delete from {}: {row}", row.map()),
             Self::Detach(attachment) => write!(f, "detach {attachment}"),
             Self::DeleteVeth(name) => write!(f, "delete interface {name}"),

@@ -14,7 +14,7 @@ use super::{
     hash::mix,
     ipam,
     spec::PublishRequest,
-    state::{Before, Container, Ports, Proto, Publish, State},
+    state::{Before, Container, DEFAULT_MTU, Ports, Proto, Publish, State},
 };
 
 /// What a change must know of the host.
@@ -30,6 +30,8 @@ pub struct HostView<'a> {
     pub reserved: &'a [Span],
     /// Which of the free dynamic ports is taken: any number, another one each time.
     pub seed: u64,
+    /// MTU of the way out, in bytes: that of networks for which none was asked.
+    pub mtu: u32,
 }
 
 /// A host with nothing on it, and Linux's own range of dynamic ports.
@@ -41,6 +43,7 @@ impl Default for HostView<'_> {
             ephemeral: Span { first: 32_768, last: 60_999 },
             reserved: &[],
             seed: 0,
+            mtu: DEFAULT_MTU,
         }
     }
 }
@@ -156,7 +159,9 @@ pub(super) fn entries(
     let mut added: Vec<Publish> = Vec::with_capacity(requests.len());
     let mut numbers: BTreeSet<u32> = state.publishes().map(|(_, publish)| publish.id).collect();
     for (index, request) in requests.iter().enumerate() {
-        check_host_address(container, request.host_addr)?;
+        let host_addr = request.host_addr.or_else(|| binding(state, container));
+        let request = &PublishRequest { host_addr, ..*request };
+        check_host_address(container, host_addr)?;
         let host = host_ports(state, container, &added, request, index, view)?;
         let id = ipam::lowest_free(&numbers, MAX_PUBLISHES).ok_or(ModelError::PublishesFull)?;
         numbers.insert(id);
@@ -164,12 +169,18 @@ pub(super) fn entries(
             id,
             generation: following(state.next_generation, index),
             proto: request.proto,
-            host_addr: request.host_addr,
+            host_addr,
             host,
             container_first: request.container.first,
         });
     }
     Ok(added)
+}
+
+/// The host address that the container's network publishes on.
+fn binding(state: &State, container: &Container) -> Option<IpAddr> {
+    let endpoint = state.gateways(container).0?;
+    state.networks.get(&endpoint.network)?.host_binding
 }
 
 /// The generation `count` entries after `generation`: never 0, which means no entry.
@@ -185,8 +196,8 @@ fn check_host_address(container: &Container, address: Option<IpAddr>) -> Result<
         Some(IpAddr::V6(six)) if Addr6::from(six).is_link_local() => {
             Err(ModelError::BadHostAddress { address: six.into() })
         }
-        Some(IpAddr::V6(six)) if container.addr6.is_none() => {
-            Err(ModelError::NoIpv6 { network: container.network.clone(), what: format!("the port published on {six}") })
+        Some(IpAddr::V6(six)) if !container.has_ipv6() => {
+            Err(ModelError::NoIpv6 { network: container.networks(), what: format!("the port published on {six}") })
         }
         _ => Ok(()),
     }

@@ -11,8 +11,13 @@ pub fn changed(before: &State, after: &State) -> Vec<&'static str> {
     let (flows, timeouts) = (&before.flows, &before.flows.timeouts);
     let keys = [
         ("bip", old.bip != new.bip),
+        ("default-address-pools", before.pools != after.pools),
+        ("default-gateway", old.router4 != new.router4),
+        ("default-gateway-v6", old.router6 != new.router6),
+        ("fixed-cidr", old.range4 != new.range4),
         ("fixed-cidr-v6", old.subnet6 != new.subnet6),
         ("icc", old.icc != new.icc),
+        ("ip", old.host_binding != new.host_binding),
         ("ip-masq", old.masquerade != new.masquerade),
         ("ipv6", old.ipv6 != new.ipv6),
         ("mtu", old.mtu != new.mtu),
@@ -35,11 +40,15 @@ pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
             bip.trunc() == network.subnet4 && (bip.addr() == network.gateway4 || bip.addr() == bip.network())
         })
     };
+    let has_ipv6 = wanted.ipv6 && network.subnet6.is_some();
     let keys = [
         ("bip", !gateway_is(network)),
-        ("fixed-cidr-v6", wanted.ipv6 && network.subnet6.is_some() && !prefix_is(network)),
+        ("default-gateway", wanted.router4 != network.router4),
+        ("default-gateway-v6", has_ipv6 && wanted.router6 != network.router6),
+        ("fixed-cidr", wanted.range4.map(|range| range.trunc()) != network.range4),
+        ("fixed-cidr-v6", has_ipv6 && !prefix_is(network)),
         ("ipv6", wanted.ipv6 != network.subnet6.is_some()),
-        ("mtu", wanted.mtu != network.mtu),
+        ("mtu", wanted.mtu.is_some_and(|mtu| mtu != network.mtu)),
     ];
     keys.into_iter().filter(|(_, waits)| *waits).map(|(key, _)| (key, MADE_ANEW)).collect()
 }
@@ -57,7 +66,7 @@ mod tests {
     fn what_a_network_has_from_its_making_waits_until_it_is_made_anew() {
         let mut state = State::default();
         let asked =
-            DefaultNetwork { mtu: 1400, bip: Some("10.9.0.0/24".parse().expect("a net")), ..Default::default() };
+            DefaultNetwork { mtu: Some(1400), bip: Some("10.9.0.0/24".parse().expect("a net")), ..Default::default() };
         set_default(&mut state, asked.clone());
         assert_eq!(waiting(&state), [], "there is none yet");
         let request = ContainerRequest {
@@ -69,10 +78,23 @@ mod tests {
         add_container(&mut state, request, &HostView::default()).expect("it is right");
         assert_eq!(waiting(&state), [], "it was made so");
         let before = state.clone();
-        let other = DefaultNetwork { mtu: 1300, bip: None, ipv6: true, icc: false, ..asked };
+        let other = DefaultNetwork {
+            mtu: Some(1300),
+            bip: None,
+            ipv6: true,
+            icc: false,
+            range4: Some("10.9.0.128/25".parse().expect("a net")),
+            router4: Some([10, 9, 0, 9].into()),
+            router6: Some("fd00::9".parse().expect("an address")),
+            host_binding: Some([192, 0, 2, 1].into()),
+            ..asked
+        };
         set_default(&mut state, other);
-        assert_eq!(changed(&before, &state), ["bip", "icc", "ipv6", "mtu"]);
+        assert_eq!(
+            changed(&before, &state),
+            ["bip", "default-gateway", "default-gateway-v6", "fixed-cidr", "icc", "ip", "ipv6", "mtu"]
+        );
         let keys: Vec<_> = waiting(&state).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["ipv6", "mtu"], "any subnet will do");
+        assert_eq!(keys, ["default-gateway", "fixed-cidr", "ipv6", "mtu"], "any subnet will do");
     }
 }

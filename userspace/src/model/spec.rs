@@ -9,6 +9,7 @@ use std::{
 use portlane_common::span::Span;
 
 use super::{
+    connect::ConnectRequest,
     container::LinkRequest,
     error::ModelError,
     state::{PortSpec, Proto},
@@ -119,6 +120,32 @@ pub fn mac(text: &str) -> Result<[u8; 6], ModelError> {
         Some(_) => Err(bad("MAC address for a container", text, "choose a unicast address".to_owned())),
         None => Err(bad("MAC address", text, "write six pairs of digits, as in `02:42:ac:11:00:02`".to_owned())),
     }
+}
+
+/// `--network`: a name, or `name=NETWORK,alias=NAME,ip=ADDRESS,…` as Docker has it.
+///
+/// # Errors
+/// [`ModelError::BadSpec`].
+pub fn network(text: &str) -> Result<ConnectRequest, ModelError> {
+    if !text.contains('=') {
+        return Ok(ConnectRequest { network: text.to_owned(), ..ConnectRequest::default() });
+    }
+    let wrong = |problem: String| ModelError::BadSpec { what: "network", text: text.to_owned(), problem };
+    let mut request = ConnectRequest::default();
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("`{part}` has no value")))?;
+        let no = |what: &str| wrong(format!("`{value}` is no {what}"));
+        match key {
+            "name" => value.clone_into(&mut request.network),
+            "alias" => request.aliases.push(value.to_owned()),
+            "ip" => request.addr4 = Some(value.parse().map_err(|_| no("IPv4 address"))?),
+            "ip6" => request.addr6 = Some(value.parse().map_err(|_| no("IPv6 address"))?),
+            "mac-address" => request.mac = Some(mac(value)?),
+            "gw-priority" => request.priority = value.parse().map_err(|_| no("number"))?,
+            _ => return Err(wrong(format!("write name, alias, ip, ip6, mac-address or gw-priority, not `{key}`"))),
+        }
+    }
+    if request.network.is_empty() { Err(wrong("it has no name=".to_owned())) } else { Ok(request) }
 }
 
 /// Whether the word can stand for a host in `/etc/hosts`.

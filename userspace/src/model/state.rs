@@ -7,21 +7,22 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use portlane_common::{
-    config::{FLOW_SHARE, MAX_FLOWS},
-    flow::Timeouts,
-    span::Span,
-};
+use portlane_common::span::Span;
 use serde::{Deserialize, Serialize};
 
-pub use super::words::{Before, Mac, Ports};
+pub use super::{
+    configured::{DefaultNetwork, FlowSettings, Pool, TimeoutSettings, Xdp},
+    words::{Before, Mac, Ports},
+};
 use super::{
     error::ModelError,
     words::{mac_text, span_text},
 };
 
 /// Version of [`State`] as it is stored.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+/// [`Container::network`] of a container on bridge networks.
+pub const BRIDGED: &str = "bridge";
 /// The default network, and the interface of its bridge.
 pub const DEFAULT_NETWORK: &str = "portlane0";
 /// Largest IP packet of a network for which nothing else was asked, in bytes.
@@ -38,6 +39,9 @@ pub struct State {
     pub seed: u64,
     /// How the default network is made on its first use.
     pub default_network: DefaultNetwork,
+    /// Where subnets come from that nobody chose; Docker's own pools if empty.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
     /// By name.
     pub networks: BTreeMap<String, Network>,
     /// By full identifier.
@@ -52,54 +56,6 @@ pub struct State {
     pub flows: FlowSettings,
 }
 
-/// What becomes of conversations (`daemon.json`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct FlowSettings {
-    /// Conversations that each family's table holds.
-    pub table: u32,
-    /// Conversations that a container may hold.
-    pub share: u32,
-    /// When they are over.
-    pub timeouts: TimeoutSettings,
-}
-
-impl Default for FlowSettings {
-    fn default() -> Self {
-        Self { table: MAX_FLOWS / 2, share: FLOW_SHARE, timeouts: TimeoutSettings::default() }
-    }
-}
-
-/// Seconds without a packet after which conversations are over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TimeoutSettings {
-    /// TCP and SCTP, established.
-    pub tcp: u32,
-    /// TCP and SCTP, opening or closing.
-    pub tcp_transitory: u32,
-    /// UDP, answered.
-    pub udp: u32,
-    /// UDP, not answered yet.
-    pub udp_unanswered: u32,
-    /// ICMP echo.
-    pub icmp: u32,
-}
-
-impl Default for TimeoutSettings {
-    fn default() -> Self {
-        let Timeouts { tcp, tcp_transitory, udp, udp_unanswered, icmp } = Timeouts::default();
-        Self { tcp, tcp_transitory, udp, udp_unanswered, icmp }
-    }
-}
-
-impl From<TimeoutSettings> for Timeouts {
-    fn from(settings: TimeoutSettings) -> Self {
-        let TimeoutSettings { tcp, tcp_transitory, udp, udp_unanswered, icmp } = settings;
-        Self { tcp, tcp_transitory, udp, udp_unanswered, icmp }
-    }
-}
-
 /// How a container's UDP sockets are mapped to ports outside, and who may send to those (RFC 4787 §4.1, §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,55 +67,19 @@ pub enum Nat {
     FullCone,
 }
 
-/// Which uplinks have an XDP program before the tc one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Xdp {
-    /// Hardware whose driver has native XDP.
-    #[default]
-    Auto,
-    /// Every uplink; one that cannot is an error.
-    Native,
-    /// None.
-    Off,
-}
-
 impl Default for State {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
             seed: 0,
             default_network: DefaultNetwork::default(),
+            pools: Vec::new(),
             networks: BTreeMap::new(),
             containers: BTreeMap::new(),
             next_generation: 1,
             xdp: Xdp::default(),
             flows: FlowSettings::default(),
         }
-    }
-}
-
-/// Settings of the default network (`daemon.json`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DefaultNetwork {
-    /// Docker's `bip`: the gateway's address with the prefix length of the subnet; a free pool if none.
-    pub bip: Option<Ipv4Net>,
-    /// Whether its containers get IPv6 addresses.
-    pub ipv6: bool,
-    /// Docker's `fixed-cidr-v6`; derived from the host's seed if none.
-    pub subnet6: Option<Ipv6Net>,
-    /// Whether its containers reach each other.
-    pub icc: bool,
-    /// Docker's `ip-masq`.
-    pub masquerade: bool,
-    /// Bytes.
-    pub mtu: u32,
-}
-
-impl Default for DefaultNetwork {
-    fn default() -> Self {
-        Self { bip: None, ipv6: false, subnet6: None, icc: true, masquerade: true, mtu: DEFAULT_MTU }
     }
 }
 
@@ -191,6 +111,25 @@ pub struct Network {
     pub internal: bool,
     /// Bytes.
     pub mtu: u32,
+    /// The part of the subnet that IPv4 addresses are given out of; all of it if none.
+    pub range4: Option<Ipv4Net>,
+    /// The part of the subnet that IPv6 addresses are given out of; all of it if none.
+    pub range6: Option<Ipv6Net>,
+    /// The last IPv4 address that was given out: the next one is sought behind it, so that none comes back at once.
+    pub last4: Option<Ipv4Addr>,
+    /// Where containers' default route leads instead of the bridge.
+    pub router4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub router6: Option<Ipv6Addr>,
+    /// The host address of ports that are published without one.
+    pub host_binding: Option<IpAddr>,
+    /// What masqueraded packets leave with; the uplink's address if none.
+    pub host4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub host6: Option<Ipv6Addr>,
+    /// The user's own notes.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A container, whatever its network is: one of the networks, `host`, `none`, or `container:<full id>`.
@@ -200,19 +139,10 @@ pub struct Container {
     pub id: String,
     /// As the user calls it.
     pub name: String,
-    /// The lowest number that was free, from 1; 0 if the container is on no bridge network.
-    pub endpoint: u32,
-    /// Name of its network, `host`, `none`, or `container:<full id>`.
+    /// [`BRIDGED`] for the networks of its endpoints, `host`, `none`, or `container:<full id>`.
     pub network: String,
-    /// Unspecified if it is on no bridge network.
-    pub addr4: Ipv4Addr,
-    /// Its IPv6 address, if its network has any.
-    pub addr6: Option<Ipv6Addr>,
-    /// MAC of its `eth0`.
-    #[serde(with = "mac_text")]
-    pub mac: [u8; 6],
-    /// Interface name of the host's end; empty if it is on no bridge network.
-    pub veth: String,
+    /// Its places on bridge networks, the first one first.
+    pub endpoints: Vec<Endpoint>,
     /// Name under `/run/netns`; empty if it shares the host's or cannot be entered by name.
     pub netns: String,
     /// What `hostname` says inside; empty for what it says on the host.
@@ -221,6 +151,8 @@ pub struct Container {
     pub dns: Vec<IpAddr>,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
+    /// Options of `/etc/resolv.conf` instead of the host's.
+    pub dns_options: Vec<String>,
     /// Lines of `/etc/hosts` that the user added.
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Containers that it knows by an alias, and whose ports are open to it.
@@ -238,6 +170,30 @@ pub struct Container {
     /// How its UDP sockets are mapped to ports outside.
     #[serde(default)]
     pub nat: Nat,
+}
+
+/// A container's place on a bridge network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The lowest number that was free on the host, from 1.
+    pub number: u32,
+    /// Name of the network.
+    pub network: String,
+    /// Interface name inside: `eth0`, `eth1` and so on.
+    pub interface: String,
+    /// Its IPv4 address.
+    pub addr4: Ipv4Addr,
+    /// Its IPv6 address, if the network has any.
+    pub addr6: Option<Ipv6Addr>,
+    /// MAC of the interface inside.
+    #[serde(with = "mac_text")]
+    pub mac: [u8; 6],
+    /// Interface name of the host's end.
+    pub veth: String,
+    /// Names that others on the network know it by, beside its own.
+    pub aliases: Vec<String>,
+    /// The default route leads to the network with the highest; among equals to the first.
+    pub priority: i32,
 }
 
 /// A container's life.
@@ -348,9 +304,28 @@ impl State {
         self.containers.values().filter(|container| container.is_live())
     }
 
+    /// Every place that a container has on a bridge network.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&Container, &Endpoint)> {
+        self.live().flat_map(|container| container.endpoints.iter().map(move |endpoint| (container, endpoint)))
+    }
+
     /// Containers that hold an address of this network.
-    pub fn live_on<'a>(&'a self, network: &'a str) -> impl Iterator<Item = &'a Container> {
-        self.live().filter(move |container| container.network == network)
+    pub fn live_on<'a>(&'a self, network: &'a str) -> impl Iterator<Item = (&'a Container, &'a Endpoint)> {
+        self.endpoints().filter(move |(_, endpoint)| endpoint.network == network)
+    }
+
+    /// Where a container's default route leads, one for each family, and with it where its published ports lead to: not
+    /// to an internal network, if there is another.
+    pub fn gateways<'a>(&self, container: &'a Container) -> (Option<&'a Endpoint>, Option<&'a Endpoint>) {
+        let leads =
+            |endpoint: &&Endpoint| self.networks.get(&endpoint.network).is_some_and(|network| !network.internal);
+        let best = |six: bool| {
+            let fits = |endpoint: &&'a Endpoint| !six || endpoint.addr6.is_some();
+            let rank = |endpoint: &&'a Endpoint| (leads(endpoint), endpoint.priority);
+            // The last of equals is the greatest: from behind, that is the first.
+            container.endpoints.iter().filter(fits).rev().max_by_key(rank)
+        };
+        (best(false), best(true))
     }
 
     /// Publish entries that are in force, and whose they are.
@@ -378,9 +353,27 @@ impl Container {
         !matches!(self.status, Status::Exited { .. })
     }
 
-    /// Whether it is on a bridge network, and not on `host`, `none` or another container's.
-    pub const fn is_bridged(&self) -> bool {
-        self.endpoint != 0
+    /// Whether it is for bridge networks, and not on `host`, `none` or another container's.
+    pub fn is_bridged(&self) -> bool {
+        self.network == BRIDGED
+    }
+
+    /// Its place on a network.
+    pub fn on(&self, network: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.network == network)
+    }
+
+    /// Names of its networks.
+    pub fn networks(&self) -> String {
+        if self.endpoints.is_empty() && !self.is_bridged() {
+            return self.network.clone();
+        }
+        self.endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether it has an IPv6 address.
+    pub fn has_ipv6(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.addr6.is_some())
     }
 
     /// Container ports that a link to it opens: exposed ones, and those behind published ones.

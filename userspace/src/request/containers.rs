@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Result;
 use crate::{
     engine::{self, Engine, EngineError, Settings, Started},
-    model::{Container, ContainerRequest, Status, state::Mac},
+    model::{Container, ContainerRequest, Endpoint, Status, state::Mac},
 };
 
 pub(super) async fn list(settings: Settings) -> Result<Value> {
@@ -31,7 +31,7 @@ pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value
     Ok((json!({"id": started.id, "name": started.name}), started))
 }
 
-/// Starts a container, with the name servers that the administrator configured for those that ask for none.
+/// Starts a container, with the settings of names that the administrator configured for those that ask for none.
 ///
 /// # Errors
 /// As [`Engine::run`].
@@ -42,6 +42,9 @@ pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached:
     }
     if request.dns_search.is_empty() {
         request.dns_search.clone_from(&daemon.dns_search);
+    }
+    if request.dns_options.is_empty() {
+        request.dns_options.clone_from(&daemon.dns_options);
     }
     engine.run(request, detached).await
 }
@@ -87,6 +90,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "netns": container.netns,
         "dns": container.dns,
         "dns_search": container.dns_search,
+        "dns_options": container.dns_options,
         "extra_hosts": container.extra_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect::<Vec<_>>(),
         "exposed": container.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "publishes": container.publishes.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -96,11 +100,32 @@ fn describe(engine: &Engine, container: &Container) -> Value {
     });
     let mut set = |key: &str, field: Value| value[key] = field;
     if container.is_bridged() {
-        set("addr4", json!(container.addr4));
-        set("addr6", json!(container.addr6));
-        set("mac", json!(Mac(container.mac).to_string()));
-        set("veth", json!(container.veth));
-        set("endpoint", json!(container.endpoint));
+        let (four, six) = engine.state().gateways(container);
+        let endpoints = container.endpoints.iter().map(|endpoint| {
+            let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);
+            json!({
+                "network": endpoint.network,
+                "interface": endpoint.interface,
+                "addr4": endpoint.addr4,
+                "addr6": endpoint.addr6,
+                "mac": Mac(endpoint.mac).to_string(),
+                "veth": endpoint.veth,
+                "number": endpoint.number,
+                "aliases": endpoint.aliases,
+                "priority": endpoint.priority,
+                "leads4": leads(four),
+                "leads6": leads(six),
+            })
+        });
+        set("networks", endpoints.collect());
+        // The one that published ports lead to, in short.
+        if let Some(main) = four {
+            set("addr4", json!(main.addr4));
+            set("addr6", json!(main.addr6));
+            set("mac", json!(Mac(main.mac).to_string()));
+            set("veth", json!(main.veth));
+            set("endpoint", json!(main.number));
+        }
         let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
         let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
         set("links", links.collect());
@@ -125,5 +150,5 @@ fn status(status: Status) -> String {
 /// `container:` with the name that the other one has by now.
 fn network(engine: &Engine, container: &Container) -> String {
     let other = container.network.strip_prefix("container:").and_then(|id| engine.state().containers.get(id));
-    other.map_or_else(|| container.network.clone(), |other| format!("container:{}", other.name))
+    other.map_or_else(|| container.networks(), |other| format!("container:{}", other.name))
 }

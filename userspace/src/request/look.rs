@@ -23,8 +23,10 @@ pub(super) async fn stats(settings: Settings) -> Result<Value> {
     let Some(datapath) = engine.datapath()? else { return Ok(json!({})) };
     let (mut containers, mut ports) = (Vec::new(), Vec::new());
     for container in engine.state().live().filter(|container| container.is_bridged()) {
-        let count = datapath.endpoint_traffic(container.endpoint)?;
-        containers.push(traffic(json!({"name": container.name, "address": container.addr4}), &count));
+        for endpoint in &container.endpoints {
+            let count = datapath.endpoint_traffic(endpoint.number)?;
+            containers.push(traffic(json!({"name": container.name, "address": endpoint.addr4}), &count));
+        }
         for publish in &container.publishes {
             let count = datapath.publish_traffic(publish.id)?;
             ports.push(traffic(json!({"port": publish.to_string(), "container": container.name}), &count));
@@ -67,7 +69,10 @@ struct Names(BTreeMap<u32, String>);
 
 impl Names {
     fn new(engine: &Engine, datapath: &Datapath) -> Result<Self> {
-        let name = |endpoint| engine.state().live().find(|c| c.endpoint == endpoint).map(|c| c.name.clone());
+        let name = |number| {
+            let mut endpoints = engine.state().endpoints();
+            endpoints.find(|(_, endpoint)| endpoint.number == number).map(|(container, _)| container.name.clone())
+        };
         let veths = datapath.tables()?.veth;
         Ok(Self(veths.into_iter().filter_map(|(ifindex, veth)| Some((ifindex, name(veth.endpoint)?))).collect()))
     }

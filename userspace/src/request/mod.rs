@@ -16,7 +16,7 @@ pub use ports::PublishedPort;
 
 use crate::{
     engine::{EngineError, Settings},
-    model::{ContainerRequest, NetworkRequest, PortSpec, PublishRequest},
+    model::{ConnectRequest, ContainerRequest, NetworkRequest, PortSpec, PublishRequest},
 };
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -82,6 +82,22 @@ pub enum Request {
         /// Their names.
         names: Vec<String>,
     },
+    /// `portlane network prune`
+    PruneNetworks,
+    /// `portlane network connect`
+    Connect {
+        /// Name or identifier.
+        container: String,
+        /// Where, and as what.
+        request: Box<ConnectRequest>,
+    },
+    /// `portlane network disconnect`
+    Disconnect {
+        /// Name or identifier.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
     /// `portlane stats`
     Stats,
     /// `portlane flows`
@@ -116,6 +132,9 @@ impl Request {
             Self::CreateNetwork(request) => networks::create(settings, *request).await,
             Self::InspectNetwork { name } => networks::inspect(settings, &name).await,
             Self::RemoveNetworks { names } => networks::remove(settings, &names).await,
+            Self::PruneNetworks => networks::prune(settings).await,
+            Self::Connect { container, request } => networks::connect(settings, &container, &request).await,
+            Self::Disconnect { container, network } => networks::disconnect(settings, &container, &network).await,
             Self::Stats => look::stats(settings).await,
             Self::Flows => look::flows(settings).await,
             Self::Status => look::status(settings).await,

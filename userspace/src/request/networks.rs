@@ -1,11 +1,11 @@
-//! Networks: listed, made, removed.
+//! Networks: listed, made, removed, and connected to.
 
 use serde_json::{Value, json};
 
 use super::Result;
 use crate::{
     engine::{Engine, Settings},
-    model::{Network, NetworkRequest, State, network::remove_network, state::Mac},
+    model::{ConnectRequest, Network, NetworkRequest, State, network::remove_network, state::Mac},
 };
 
 pub(super) async fn list(settings: Settings) -> Result<Value> {
@@ -40,10 +40,26 @@ pub(super) async fn remove(settings: Settings, names: &[String]) -> Result<Value
     Ok(gone.into())
 }
 
+pub(super) async fn prune(settings: Settings) -> Result<Value> {
+    Ok(Engine::open(settings).await?.prune_networks().await?.into())
+}
+
+pub(super) async fn connect(settings: Settings, container: &str, request: &ConnectRequest) -> Result<Value> {
+    let mut engine = Engine::open(settings).await?;
+    engine.connect(container, request).await?;
+    Ok(describe(engine.state(), engine.state().network(&request.network)?))
+}
+
+pub(super) async fn disconnect(settings: Settings, container: &str, network: &str) -> Result<Value> {
+    let mut engine = Engine::open(settings).await?;
+    engine.disconnect(container, network).await?;
+    Ok(describe(engine.state(), engine.state().network(network)?))
+}
+
 fn describe(state: &State, network: &Network) -> Value {
-    let containers = state.live_on(&network.name).map(|container| {
-        json!({"name": container.name, "id": container.id, "addr4": container.addr4, "addr6": container.addr6,
-               "mac": Mac(container.mac).to_string()})
+    let containers = state.live_on(&network.name).map(|(container, endpoint)| {
+        json!({"name": container.name, "id": container.id, "interface": endpoint.interface, "addr4": endpoint.addr4,
+               "addr6": endpoint.addr6, "mac": Mac(endpoint.mac).to_string(), "aliases": endpoint.aliases})
     });
     json!({
         "name": network.name,
@@ -58,6 +74,14 @@ fn describe(state: &State, network: &Network) -> Value {
         "masquerade": network.masquerade,
         "internal": network.internal,
         "mtu": network.mtu,
+        "range4": network.range4,
+        "range6": network.range6,
+        "router4": network.router4,
+        "router6": network.router6,
+        "host_binding": network.host_binding,
+        "host_ipv4": network.host4,
+        "host_ipv6": network.host6,
+        "labels": network.labels,
         "containers": containers.collect::<Vec<_>>(),
     })
 }

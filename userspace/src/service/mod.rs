@@ -7,6 +7,7 @@
 
 mod api;
 mod changes;
+pub mod dns;
 mod ends;
 mod error;
 mod listen;
@@ -67,7 +68,8 @@ pub async fn run(source: Source, addresses: Vec<Address>) -> Result<()> {
     start(&mut services, "changes", changes::serve(watch, changed));
     let (children, started) = mpsc::unbounded_channel();
     start(&mut services, "ends", ends::serve(source.clone(), started, changes.clone()));
-    start(&mut services, "uplinks", uplink::serve(source.clone(), events, changes));
+    start(&mut services, "uplinks", uplink::serve(source.clone(), events, changes.clone()));
+    start(&mut services, "names", dns::serve(settings, changes));
     let callee = api::Callee { source: source.clone(), children };
     let mut api = tokio::spawn(api::serve(callee, sockets, stopped));
     notify::ready();

@@ -15,7 +15,8 @@ fn check(state: &mut State, request: ContainerRequest, expected: Result<&str, &s
     match (add_container(state, request, &HostView::default()), expected) {
         (Ok(id), Ok(address)) => {
             let container = &state.containers[&id];
-            assert_eq!(container.addr4.to_string(), address, "{name}");
+            let first = container.endpoints.first().map(|endpoint| endpoint.addr4.to_string());
+            assert_eq!(first.unwrap_or_default(), address, "{name}");
         }
         (Err(error), Err(part)) => {
             assert!(error.to_string().contains(part), "{error} does not say {part}");
@@ -52,21 +53,21 @@ fn containers_get_what_they_asked_for_or_the_next_free() {
     row(ContainerRequest { links: links("ghost"), ..named("c5", "a") }, Err("there is no container `ghost`"));
     row(ContainerRequest { links: links("c3"), ..named("c5", "a") }, Err("on network `b6` and not on `a`"));
     row(named("c5", "bridge"), Ok("172.17.0.2"));
-    row(named("h1", "host"), Ok("0.0.0.0"));
-    row(named("n1", "none"), Ok("0.0.0.0"));
-    row(named("s1", "container:c1"), Ok("0.0.0.0"));
+    row(named("h1", "host"), Ok(""));
+    row(named("n1", "none"), Ok(""));
+    row(named("s1", "container:c1"), Ok(""));
     row(named("s2", "container:ghost"), Err("there is no container `ghost`"));
     row(ContainerRequest { links: links("c1"), ..named("h2", "host") }, Err("on `host` cannot have links"));
     let publishes = vec![spec::publish("80:80").unwrap()];
     row(ContainerRequest { publishes, ..named("h2", "none") }, Err("on `none` cannot have published ports"));
     let of = |name: &str| state.container(name).unwrap();
-    assert_eq!(of("c1").mac, [0x02, 0x42, 10, 0, 0, 2]);
-    assert_eq!(of("c3").addr6.unwrap().segments()[7], 2);
+    assert_eq!(of("c1").endpoints[0].mac, [0x02, 0x42, 10, 0, 0, 2]);
+    assert_eq!(of("c3").endpoints[0].addr6.unwrap().segments()[7], 2);
     assert_eq!(of("s1").netns, of("c1").netns);
-    assert_eq!((of("h1").netns.as_str(), of("h1").veth.as_str()), ("", ""));
+    assert_eq!((of("h1").netns.as_str(), of("h1").endpoints.len()), ("", 0));
     assert_eq!(of("c1").hostname, of("c1").short_id());
-    let endpoints: BTreeSet<u32> = state.live().map(|c| c.endpoint).collect();
-    assert_eq!(endpoints.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    let endpoints: BTreeSet<u32> = state.endpoints().map(|(_, endpoint)| endpoint.number).collect();
+    assert_eq!(endpoints.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
 }
 
 #[test]
@@ -74,11 +75,13 @@ fn a_container_that_ended_holds_no_address() {
     let mut state = state_with(&["a"]);
     add(&mut state, "c1", "a").unwrap();
     state.container_mut("c1").unwrap().status = Status::Exited { code: Some(0) };
-    check(&mut state, named("c2", "a"), Ok("10.0.0.2"));
+    // Free again, but not given out at once.
+    check(&mut state, named("c2", "a"), Ok("10.0.0.3"));
+    check(&mut state, ContainerRequest { addr4: "10.0.0.2".parse().ok(), ..named("c4", "a") }, Ok("10.0.0.2"));
     let link = LinkRequest { target: "c1".into(), alias: "x".into() };
     check(&mut state, ContainerRequest { links: vec![link], ..named("c3", "a") }, Err("does not run"));
     check(&mut state, named("c3", "container:c1"), Err("does not run"));
-    assert_ne!(state.container("c1").unwrap().veth, state.container("c2").unwrap().veth);
+    assert_ne!(state.container("c1").unwrap().endpoints[0].veth, state.container("c2").unwrap().endpoints[0].veth);
 }
 
 #[test]

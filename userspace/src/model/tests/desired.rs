@@ -24,7 +24,7 @@ use crate::model::{
 
 /// A host with an uplink of index 2, whose other interfaces are the state's, from 10 on.
 fn facts(state: &State) -> HostFacts {
-    let veths = state.live().filter(|c| c.is_bridged()).map(|c| c.veth.clone());
+    let veths = state.endpoints().map(|(_, endpoint)| endpoint.veth.clone());
     let names = state.networks.values().map(|n| n.bridge.clone()).chain(veths);
     let uplink = UplinkFact {
         hardware: false,
@@ -68,7 +68,7 @@ fn a_containers_rows_are_there_once_its_interface_is() {
     add(&mut state, "n1", "none").unwrap();
     add(&mut state, "h1", "host").unwrap();
     let mut seen = facts(&state);
-    let c1 = state.container("c1").unwrap();
+    let c1 = state.container("c1").unwrap().endpoints[0].clone();
     let found = desired(&state, &seen);
     let index = seen.ifindex[&c1.veth];
     let row = found.tables.veth[&index];
@@ -95,7 +95,7 @@ fn an_internal_network_has_no_way_out() {
     let mut state = State::default();
     let request =
         NetworkRequest { internal: true, masquerade: false, icc: false, ipv6: true, ..NetworkRequest::named("i") };
-    add_network(&mut state, request, &[]).unwrap();
+    add_network(&mut state, request, &HostView::default()).unwrap();
     add(&mut state, "c1", "i").unwrap();
     let found = of(&state);
     assert_eq!((found.endpoints[0].gateway4, found.endpoints[0].gateway6), (None, None));
@@ -160,7 +160,7 @@ fn answers_of_udp_have_one_way_back() {
 fn links_open_exposed_and_published_ports_where_icc_is_off() {
     fn check(icc: bool, exposed: &[&str], published: &[&str], expected: &[(u8, u16, u16)]) {
         let mut state = State::default();
-        add_network(&mut state, NetworkRequest { icc, ..NetworkRequest::named("a") }, &[]).unwrap();
+        add_network(&mut state, NetworkRequest { icc, ..NetworkRequest::named("a") }, &HostView::default()).unwrap();
         let exposed = exposed.iter().map(|text| spec::port(text).unwrap()).collect();
         let target = ContainerRequest { exposed, publishes: ports(published), ..named("db", "a") };
         add_container(&mut state, target, &HostView::default()).unwrap();

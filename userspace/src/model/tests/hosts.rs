@@ -2,10 +2,11 @@
 
 use super::{add, named, state_with};
 use crate::model::{
+    connect::{ConnectRequest, connect},
     container::{ContainerRequest, LinkRequest, add_container},
-    hosts::{hostname, hosts, resolv_conf},
+    hosts::{hostname, hosts, name_servers, resolv_conf},
     publish::HostView,
-    state::Status,
+    state::{DEFAULT_NETWORK, State, Status},
 };
 
 const LOCAL: &str = "127.0.0.1\tlocalhost
@@ -43,7 +44,7 @@ fn hosts_names_both_addresses_and_none_without_a_network() {
     add(&mut state, "c1", "b6").unwrap();
     add(&mut state, "n1", "none").unwrap();
     let c1 = state.container("c1").unwrap();
-    let (six, name) = (c1.addr6.unwrap(), c1.short_id());
+    let (six, name) = (c1.endpoints[0].addr6.unwrap(), c1.short_id());
     assert_eq!(hosts(&state, c1), format!("{LOCAL}10.0.0.2\t{name}\n{six}\t{name}\n"));
     assert_eq!(hosts(&state, state.container("n1").unwrap()), LOCAL);
 }
@@ -58,7 +59,9 @@ fn resolv_conf_names_servers_that_a_container_reaches() {
         let mut container = state.container(name).unwrap().clone();
         container.dns = dns.iter().map(|a| a.parse().unwrap()).collect();
         container.dns_search = search.iter().map(ToString::to_string).collect();
-        assert_eq!(resolv_conf(host, &container), expected, "{host} {dns:?} {search:?}");
+        // As if it were the default network, where portlane answers no questions.
+        container.endpoints[0].network = DEFAULT_NETWORK.to_owned();
+        assert_eq!(resolv_conf(host, &state, &container), expected, "{host} {dns:?} {search:?}");
     };
     let fallback = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
     check("four", "", &[], &[], fallback);
@@ -80,4 +83,37 @@ fn resolv_conf_names_servers_that_a_container_reaches() {
     let rest = "# by hand\noptions ndots:2\n";
     check("four", host, &[], &["a.test", "b.test"], &format!("{rest}search a.test b.test\nnameserver 192.0.2.53\n"));
     check("four", host, &[], &["."], &format!("{rest}nameserver 192.0.2.53\n"));
+}
+
+#[test]
+fn resolv_conf_begins_with_the_gateway_of_a_created_network() {
+    let mut state = state_with(&["a", "b"]);
+    add(&mut state, "c", "a").unwrap();
+    let check = |state: &State, host: &str, expected: &str| {
+        let container = state.container("c").unwrap();
+        assert_eq!(resolv_conf(host, state, container), expected, "{host}");
+    };
+    let host = "search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n";
+    let gateway = "search example.com\nnameserver 10.0.0.1\n";
+    let servers = "nameserver 192.0.2.53\nnameserver 192.0.2.54\n";
+    check(&state, host, &format!("{gateway}{servers}options ndots:0\n"));
+    let host = "options ndots:2\nnameserver 127.0.0.53\n";
+    check(&state, host, "options ndots:2\nnameserver 10.0.0.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+    state.networks.get_mut("a").unwrap().internal = true;
+    check(&state, host, "options ndots:2\nnameserver 10.0.0.1\n");
+    // The way out is by the other one.
+    let request = ConnectRequest { network: "b".into(), ..ConnectRequest::default() };
+    connect(&mut state, "c", &request, &HostView::default()).unwrap();
+    check(&state, host, "options ndots:2\nnameserver 10.0.1.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+}
+
+#[test]
+fn name_servers_are_all_that_the_host_asks() {
+    let check = |text: &str, expected: &[(&str, Option<&str>)]| {
+        let expected: Vec<_> = expected.iter().map(|(address, zone)| (address.parse().unwrap(), *zone)).collect();
+        assert_eq!(name_servers(text), expected, "{text}");
+    };
+    check("nameserver 127.0.0.53\noptions edns0\n", &[("127.0.0.53", None)]);
+    check("nameserver fe80::1%eth0\nnameserver 192.0.2.53", &[("fe80::1", Some("eth0")), ("192.0.2.53", None)]);
+    check("#nameserver 192.0.2.53\nnameserver\nnameserver x\n", &[("8.8.8.8", None), ("8.8.4.4", None)]);
 }

@@ -1,8 +1,10 @@
 //! What several of the model's tests start from.
 
+mod connect;
 mod container;
 mod desired;
 mod hosts;
+mod names;
 mod network;
 mod plan;
 mod publish;
@@ -23,7 +25,8 @@ fn state_with(networks: &[&str]) -> State {
     for (number, name) in networks.iter().enumerate() {
         let subnet4 = format!("10.0.{number}.0/24").parse().ok();
         let ipv6 = name.ends_with('6');
-        add_network(&mut state, NetworkRequest { subnet4, ipv6, ..NetworkRequest::named(*name) }, &[]).unwrap();
+        add_network(&mut state, NetworkRequest { subnet4, ipv6, ..NetworkRequest::named(*name) }, &HostView::default())
+            .unwrap();
     }
     state
 }

@@ -8,13 +8,14 @@ use super::{add, state_with};
 use crate::model::{
     container::remove_container,
     network::{NetworkRequest, add_network, ensure_network, remove_network, set_default},
+    publish::HostView,
     state::{DefaultNetwork, State},
 };
 
 fn check(state: &mut State, request: NetworkRequest, used: &[&str], expected: Result<&str, &str>) {
     let used: Vec<IpNet> = used.iter().map(|net| net.parse().unwrap()).collect();
     let (name, before) = (request.name.clone(), state.clone());
-    match (add_network(state, request, &used), expected) {
+    match (add_network(state, request, &HostView { used: &used, ..HostView::default() }), expected) {
         (Ok(()), Ok(subnet)) => assert_eq!(state.networks[&name].subnet4.to_string(), subnet),
         (Err(error), Err(part)) => {
             assert!(error.to_string().contains(part), "{error} does not say {part}");
@@ -44,12 +45,17 @@ fn networks_get_subnets_of_their_own() {
     row(NetworkRequest::named("host"), &[], Err("choose another name"));
     row(NetworkRequest::named("portlane0"), &[], Err("choose another name"));
     row(NetworkRequest::named("x/y"), &[], Err("cannot be a name"));
-    row(NetworkRequest { mtu: 20, ..NetworkRequest::named("d") }, &[], Err("from 68"));
-    row(NetworkRequest { mtu: 1000, ipv6: true, ..NetworkRequest::named("d") }, &[], Err("from 1280"));
+    row(NetworkRequest { mtu: Some(20), ..NetworkRequest::named("d") }, &[], Err("from 68"));
+    row(NetworkRequest { mtu: Some(1000), ipv6: true, ..NetworkRequest::named("d") }, &[], Err("from 1280"));
     let gateway = |address: &str| Some(address.parse().unwrap());
     row(NetworkRequest { gateway4: gateway("10.7.0.1"), ..with_subnet("d", "10.8.0.0/24") }, &[], Err("choose one of"));
     row(NetworkRequest { gateway4: gateway("10.8.0.254"), ..with_subnet("d", "10.8.0.0/24") }, &[], Ok("10.8.0.0/24"));
-    assert_eq!(state.networks.values().map(|n| n.id).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let range = |text: &str| Some(text.parse().unwrap());
+    row(NetworkRequest { range4: range("10.9.5.0/24"), ..with_subnet("e", "10.9.0.0/16") }, &[], Ok("10.9.0.0/16"));
+    row(NetworkRequest { range4: range("10.5.0.0/24"), ..with_subnet("f", "10.6.0.0/16") }, &[], Err("is no part of"));
+    let range6 = "fd00::/80".parse().ok();
+    row(NetworkRequest { range6, ..NetworkRequest::named("f") }, &[], Err("no part of an IPv6 subnet"));
+    assert_eq!(state.networks.values().map(|n| n.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
 }
 
 #[test]
@@ -57,12 +63,12 @@ fn the_default_network_is_made_on_its_first_use() {
     let mut state = State::default();
     state.default_network.bip = Some("10.20.0.9/24".parse().unwrap());
     state.default_network.ipv6 = true;
-    assert_eq!(ensure_network(&mut state, "bridge", &[]).unwrap(), "portlane0");
+    assert_eq!(ensure_network(&mut state, "bridge", &HostView::default()).unwrap(), "portlane0");
     let network = state.network("default").unwrap().clone();
     assert_eq!((network.bridge.as_str(), network.gateway4), ("portlane0", Ipv4Addr::new(10, 20, 0, 9)));
     assert_eq!(network.gateway6.unwrap().segments()[7], 9);
-    assert_eq!(ensure_network(&mut state, "portlane0", &[]).unwrap(), "portlane0");
-    assert!(ensure_network(&mut state, "other", &[]).is_err());
+    assert_eq!(ensure_network(&mut state, "portlane0", &HostView::default()).unwrap(), "portlane0");
+    assert!(ensure_network(&mut state, "other", &HostView::default()).is_err());
     assert_eq!(state.networks.len(), 1);
 }
 
@@ -83,14 +89,14 @@ fn a_network_in_use_names_its_users() {
 #[test]
 fn new_settings_of_the_default_network_wait_for_its_last_container_except_for_what_concerns_packets() {
     let mut state = State::default();
-    ensure_network(&mut state, "bridge", &[]).unwrap();
+    ensure_network(&mut state, "bridge", &HostView::default()).unwrap();
     add(&mut state, "c1", "bridge").unwrap();
-    let settings = DefaultNetwork { icc: false, mtu: 1400, ..DefaultNetwork::default() };
+    let settings = DefaultNetwork { icc: false, mtu: Some(1400), ..DefaultNetwork::default() };
     set_default(&mut state, settings.clone());
     let network = state.network("bridge").unwrap();
     assert_eq!((network.icc, network.mtu), (false, 1500));
     remove_container(&mut state, "c1").unwrap();
-    set_default(&mut state, DefaultNetwork { mtu: 1300, ..settings });
-    ensure_network(&mut state, "bridge", &[]).unwrap();
+    set_default(&mut state, DefaultNetwork { mtu: Some(1300), ..settings });
+    ensure_network(&mut state, "bridge", &HostView::default()).unwrap();
     assert_eq!(state.network("bridge").unwrap().mtu, 1300);
 }

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::{add, named, ports, state_with};
 use crate::model::{
+    connect::{ConnectRequest, connect, disconnect},
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
-    desired::{Attachment, HostFacts, UplinkFact, desired},
+    desired::{Attachment, EndpointLink, HostFacts, UplinkFact, desired},
     network::{NetworkRequest, add_network, remove_network},
     plan::{self, Observed, Owned, Step},
     publish::{HostView, publish, unpublish},
@@ -85,11 +86,12 @@ impl World {
             Step::Config(config) => tables.config = config,
             Step::Put(row) => tables.put(row),
             Step::Attach(attachment) => assert!(attach.insert(attachment)),
-            Step::Connect(veth) => {
+            Step::Connect(EndpointLink { veth, .. }) => {
                 let served = |hook| attach.contains(&Attachment { interface: veth.clone(), hook });
                 assert!(served(Hook::FromContainer) && served(Hook::ToContainer), "{veth} is up before it is served");
                 assert!(links.veths.contains_key(&veth) && links.up.insert(veth));
             }
+            Step::Lead(route) => assert!(links.netns.contains(&route.netns)),
             Step::Delete(row) => tables.delete(&row),
             Step::Detach(attachment) => assert!(attach.remove(&attachment)),
             Step::DeleteVeth(name) => {
@@ -125,7 +127,8 @@ impl World {
         links.up.extend(wanted.endpoints.iter().map(|link| link.veth.clone()));
         links.netns.extend(wanted.netns.clone());
         assert_eq!(self.observed.links, links);
-        assert_eq!(self.bring(state, owned), [], "a host that is right needs nothing");
+        let settled = Owned { moved: Default::default(), ..owned.clone() };
+        assert_eq!(self.bring(state, &settled), [], "a host that is right needs nothing");
     }
 }
 
@@ -143,7 +146,7 @@ fn a_plan_reads_as_sentences_in_a_safe_order() {
     world.bring(&before, &owned);
     let sentences = |steps: Vec<Step>| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
     let c1 = state.container("c1").unwrap();
-    let (veth, netns, bridge) = (&c1.veth, &c1.netns, &state.networks["a"].bridge);
+    let (veth, netns, bridge) = (&c1.endpoints[0].veth, &c1.netns, &state.networks["a"].bridge);
     let index = world.next + 1;
     assert_eq!(
         sentences(world.bring(&state, &owned)),
@@ -180,7 +183,8 @@ fn a_plan_reads_as_sentences_in_a_safe_order() {
 fn what_is_half_made_or_was_broken_is_made_anew() {
     let mut state = state_with(&["a"]);
     add(&mut state, "c1", "a").unwrap();
-    let (veth, netns) = (state.container("c1").unwrap().veth.clone(), state.container("c1").unwrap().netns.clone());
+    let (veth, netns) =
+        (state.container("c1").unwrap().endpoints[0].veth.clone(), state.container("c1").unwrap().netns.clone());
     let bridge = state.networks["a"].bridge.clone();
     let owned = Owned::by([&state]);
     let mut made = World::with_others();
@@ -213,6 +217,7 @@ fn what_is_not_portlanes_stays() {
         bridges: ["pl-00000000".into()].into(),
         veths: ["eth0", "vethhost"].map(|name| (name.into(), "client".into())).into(),
         netns: ["client".into()].into(),
+        ..Owned::default()
     };
     world.observed.links.veths.extend([("eth0".into(), None), ("vethhost".into(), None)]);
     world.observed.links.netns.insert("client".into());
@@ -230,13 +235,12 @@ fn a_namespace_takes_its_veth_along_unless_the_bridge_goes_too() {
     world.bring(&state, &owned);
     let steps_to = |next: &State| {
         let steps = plan::tables(&desired(next, &world.facts()), &world.observed, &owned);
-        let count =
-            |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::DeleteVeth(_) | Step::Detach(_))).count();
+        let count = |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::DeleteVeth(_))).count();
         (count(&steps), count(&plan::without_waiting(steps, &owned)))
     };
     let without_container = State { containers: Default::default(), ..state.clone() };
-    assert_eq!(steps_to(&without_container), (3, 0));
-    assert_eq!(steps_to(&State::default()), (3, 3));
+    assert_eq!(steps_to(&without_container), (1, 0));
+    assert_eq!(steps_to(&State::default()), (1, 1));
 }
 
 /// Changes a state in a way that `choice` picks; refusals are fine.
@@ -245,11 +249,11 @@ fn change(state: &mut State, choice: (u8, u8, u8)) {
     let (name, network) = (format!("c{}", who % 6), format!("n{}", what % 3));
     let port = format!("{}-{}:{}-{}", 80 + what % 40, 85 + what % 40, 10 + who % 99, 15 + who % 99);
     let target = format!("c{}", what % 6);
-    let _ = match verb % 8 {
+    let _ = match verb % 10 {
         0 => add_network(
             state,
             NetworkRequest { icc: what & 1 == 0, ipv6: who & 1 == 0, ..NetworkRequest::named(network) },
-            &[],
+            &HostView::default(),
         ),
         1 => remove_network(state, &network).map(drop),
         2 | 3 => {
@@ -261,6 +265,11 @@ fn change(state: &mut State, choice: (u8, u8, u8)) {
                 .map(drop)
         }
         4 => remove_container(state, &name).map(drop),
+        8 => {
+            let request = ConnectRequest { network, priority: i32::from(who & 3), ..ConnectRequest::default() };
+            connect(state, &name, &request, &HostView::default())
+        }
+        9 => disconnect(state, &name, &network),
         5 | 6 => publish(state, &name, &ports(&[&port, "53/udp"][..1 + usize::from(who & 1)]), &HostView::default())
             .map(drop),
         _ if what & 1 == 0 => unpublish(state, &name, &ports(&[&port])).map(drop),
@@ -277,7 +286,7 @@ proptest! {
     ) {
         let mut old = State::default();
         for name in ["n0", "n1", "n2"] {
-            add_network(&mut old, NetworkRequest { icc: name != "n0", ..NetworkRequest::named(name) }, &[]).unwrap();
+            add_network(&mut old, NetworkRequest { icc: name != "n0", ..NetworkRequest::named(name) }, &HostView::default()).unwrap();
         }
         before.into_iter().for_each(|choice| change(&mut old, choice));
         let mut new = old.clone();
