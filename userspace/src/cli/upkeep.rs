@@ -35,8 +35,7 @@ impl Repair {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What can change at once does: icc, ip, ip-masq, default-address-pools, xdp, timeouts, flow-share, flows. A running daemon
-does the same on SIGHUP;
-what it listens on (hosts, tls…) it reads when it starts.
+does the same on SIGHUP; what it listens on (hosts, tls…) it reads when it starts.
 Example: portlane reload")]
 pub(super) struct Reload;
 
