@@ -29,6 +29,9 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
         let id = daemon.portlane(&[&run[..], &["--", "sleep", "600"]].concat())?;
         ensure!(id.len() == 64 && net.json(&["inspect", "web"])?["id"] == id.as_str(), "{id}");
         daemon.portlane(&["network", "create", "--subnet", "10.77.0.0/24", "-o", "icc=false", "quiet"])?;
+        daemon.portlane(&["network", "connect", "--alias", "www", "--ip", "10.77.0.7", "quiet", "web"])?;
+        let places = &net.json(&["inspect", "web"])?["networks"];
+        ensure!(places[1]["addr4"] == "10.77.0.7" && places[1]["aliases"][0] == "www", "connected: {places}");
         ensure!(daemon.portlane(&["publish", "web", "9000-9009:90-99/udp"])?.contains("9000-9009"), "publish");
         for command in [
             "ps",
@@ -63,6 +66,10 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
             "network create quiet",
             "network rm portlane0",
             "network inspect nowhere",
+            "network connect quiet web",
+            "network connect nowhere web",
+            "network disconnect nowhere web",
+            "network disconnect portlane0 nobody",
             "rm web",
             "rm -f web nobody",
             "run -d --network nowhere -- true",
@@ -74,7 +81,10 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
             ensure!(direct == asked, "`portlane {command}`: {direct}, and by the daemon: {asked}");
         }
         daemon.portlane(&["unpublish", "web", "8080:80"])?;
+        daemon.portlane(&["network", "disconnect", "quiet", "web"])?;
         ensure!(daemon.portlane(&["network", "rm", "quiet"])? == "quiet", "network rm");
+        daemon.portlane(&["network", "create", "unused"])?;
+        ensure!(daemon.portlane(&["network", "prune"])? == "unused", "network prune");
         ensure!(daemon.portlane(&["stop", "web"])? == "web", "stop");
         ensure!(net.json(&["inspect", "web"])?["exit_code"] == 143, "the exit status of who is stopped");
         ensure!(daemon.portlane(&["rm", "web"])? == "web", "rm");
