@@ -13,7 +13,10 @@ use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
-    model::{Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, spec, state::Mac, state::Nat},
+    model::{
+        Container, ContainerRequest, LinkRequest, PortSpec, PublishRequest, Status, publish::all_exposed, spec,
+        state::Mac, state::Nat,
+    },
 };
 
 /// Run a command in a container: network, UTS and mount namespaces of its own
@@ -21,10 +24,12 @@ use crate::{
 #[command(after_help = "\
 Examples:
   portlane run -d --name web -p 8080:80 -- nginx -g 'daemon off;'
+  portlane run -d --name app --expose 80 --expose 443 -P -- ./server
   portlane run --rm -p 127.0.0.1::53/udp --dns 10.0.0.2 -- dnsmasq -k
   portlane run --rm --network container:web -- curl http://localhost/
 Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp|/sctp],
-address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken.")]
+address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken; of a
+range for one container port (8000-8009:80), the first that is free.")]
 pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]
@@ -44,6 +49,9 @@ pub(super) struct Run {
     /// Publish a port or a range of them (repeatable)
     #[arg(short, long, value_parser = spec::publish, value_name = "SPEC")]
     publish: Vec<PublishRequest>,
+    /// Publish every exposed port on a free port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// Open a port to containers that link to this one (repeatable)
     #[arg(long, value_parser = spec::port, value_name = "PORT[/PROTO]")]
     expose: Vec<PortSpec>,
@@ -100,7 +108,10 @@ impl Run {
         Ok(code)
     }
 
-    fn request(self, settings: &engine::Settings) -> ContainerRequest {
+    fn request(mut self, settings: &engine::Settings) -> ContainerRequest {
+        if self.publish_all {
+            self.publish.extend(all_exposed(&self.expose, &self.publish));
+        }
         ContainerRequest {
             id: String::new(),
             name: self.name.unwrap_or_default(),
