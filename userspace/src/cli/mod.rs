@@ -3,11 +3,14 @@
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage; `run` and `exec` have that of what they ran.
 
 mod container;
+mod flows;
 mod logger;
-mod look;
 mod network;
 mod print;
 mod publish;
+mod screen;
+mod stats;
+mod status;
 mod upkeep;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -96,9 +99,9 @@ enum Command {
     Unpublish(publish::Unpublish),
     #[command(subcommand)]
     Network(network::Network),
-    Stats(look::Stats),
-    Flows(look::Flows),
-    Status(look::Status),
+    Stats(stats::Stats),
+    Flows(flows::Flows),
+    Status(status::Status),
     Repair(upkeep::Repair),
     Uninstall(upkeep::Uninstall),
 }

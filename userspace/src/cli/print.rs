@@ -7,10 +7,15 @@ use serde_json::Value;
 
 /// Prints text; a reader that went away (`| head`) is no error.
 pub(super) fn text(text: &str) -> Result<()> {
+    heard(text).map(drop)
+}
+
+/// Prints text; false if the reader went away.
+pub(super) fn heard(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).context("cannot write to stdout"),
     }
 }
 
@@ -26,6 +31,11 @@ pub(super) fn json(value: &Value) -> Result<()> {
 
 /// Prints columns as wide as they need be.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    text(&columns(header, rows))
+}
+
+/// Columns as wide as they need be.
+pub(super) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines: Vec<Vec<&str>> = vec![header.to_vec()];
     lines.extend(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
     let widths: Vec<usize> = (0..header.len())
@@ -40,7 +50,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
         out.push_str(line.trim_end());
         out.push('\n');
     }
-    text(&out)
+    out
 }
 
 /// Bytes as people read them, in powers of 1000.

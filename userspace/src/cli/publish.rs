@@ -133,7 +133,8 @@ fn list(global: &Global, entries: &[model::Publish]) -> Result<()> {
     print::text(&entries.iter().map(|publish| format!("{publish}\n")).collect::<String>())
 }
 
-fn entry(publish: &model::Publish) -> serde_json::Value {
+/// An entry, as JSON has it.
+pub(super) fn entry(publish: &model::Publish) -> serde_json::Value {
     let span = publish.container_span();
     json!({
         "proto": publish.proto,
