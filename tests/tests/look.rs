@@ -111,3 +111,82 @@ fn the_tables_have_packets_and_bytes_of_each_container_port_and_reason() -> Resu
         Ok(())
     })
 }
+
+/// The row of a list in `status --json` with this name.
+fn row<'s>(status: &'s Value, list: &str, name: &str) -> Result<&'s Value> {
+    let rows = status[list].as_array().with_context(|| format!("`status` has no {list}"))?;
+    rows.iter().find(|row| row["name"] == name).with_context(|| format!("no {name} in {list}: {rows:?}"))
+}
+
+#[test]
+fn status_tells_what_the_kernel_has_the_uplinks_and_how_full_the_maps_are() -> Result<()> {
+    test(|net| {
+        net.host().run(&["ip", "link", "set", "up0", "mtu", "1400"])?;
+        let _web = net.container("web", "-p 8080:80", "")?;
+        let status = net.json(&["status"])?;
+        for feature in ["bpffs", "cgroup2", "bpf_loop", "bpf_redirect_peer", "bpf_set_retval", "inet_diag_destroy"] {
+            ensure!(row(&status, "features", feature)?["present"] == true, "{feature}: {status}");
+        }
+        let release = net.host().run(&["uname", "-r"])?;
+        ensure!(status["kernel"] == release.as_str() && status["daemon"].is_null(), "{status}");
+        let uplink = row(&status, "uplinks", "up0")?;
+        ensure!(uplink["mtu"] == 1400 && uplink["mode"] == "tc", "{uplink}");
+        ensure!(uplink["addr4"] == "192.0.2.1" && uplink["addr6"] == "2001:db8:1::1", "{uplink}");
+        let map = row(&status, "maps", "pl_publish4")?;
+        ensure!(map["entries"] == 1 && map["warning"].is_null(), "{map}");
+        ensure!(row(&status, "maps", "pl_flow4")?["max_entries"] == 2 * 65_536, "{status}");
+        let table = net.portlane(&["status"])?;
+        for words in [&format!("Linux {release}: ")[..], "up0", "2001:db8:1::1", "1400", "pl_publish4"] {
+            ensure!(table.contains(words), "no `{words}`: {table}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn status_warns_of_a_map_that_is_nearly_full_and_of_programs_of_others() -> Result<()> {
+    // The other portlane's programs are somebody else's.
+    test(|other| {
+        other.portlane(&["network", "create", "n"])?;
+        let program = |name: &str| other.bpffs().join("progs").join(name).to_string_lossy().into_owned();
+        test(|net| {
+            let _web = net.container("web", "", "")?;
+            ensure!(
+                net.json(&["status"])?["foreign"] == serde_json::json!([]),
+                "somebody else is there from the start"
+            );
+            net.host().run(&["tc", "qdisc", "add", "dev", "up0", "clsact"])?;
+            let filter = ["tc", "filter", "add", "dev", "up0", "egress", "bpf", "direct-action", "pinned"];
+            net.host().run(&[&filter[..], &[&program("to_uplink")]].concat())?;
+            let xdp = ["ip", "link", "set", "dev", "up0", "xdpgeneric", "pinned", &program("from_uplink_xdp")];
+            net.host().run(&xdp)?;
+            fill(net, "pl_uplink")?;
+            let status = net.json(&["status"])?;
+            for (name, place) in [("to_uplink", "clsact egress"), ("from_uplink_xdp", "xdp")] {
+                let found = row(&status, "foreign", name)?;
+                ensure!(found["place"] == place && found["interface"] == "up0", "{found}");
+            }
+            let map = row(&status, "maps", "pl_uplink")?;
+            ensure!(map["percent"].as_u64() >= Some(80) && map["warning"].is_string(), "{map}");
+            let table = net.portlane(&["status"])?;
+            for words in ["warning: pl_uplink is 9", "(`from_uplink_xdp`) of somebody else is on up0, xdp"] {
+                ensure!(table.contains(words), "no `{words}`: {table}");
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Fills nine tenths of a map whose keys are numbers, with zeros.
+fn fill(net: &Topology, map: &str) -> Result<()> {
+    let path = net.bpffs().join("maps").join(map).to_string_lossy().into_owned();
+    let shown: Value = serde_json::from_str(&net.host().run(&["bpftool", "-j", "map", "show", "pinned", &path])?)?;
+    let number = |field: &str| shown[field].as_u64().with_context(|| field.to_owned());
+    let (most, zeros) = (number("max_entries")?, "0 ".repeat(usize::try_from(number("bytes_value")?)?));
+    let updates: String = (0..most * 9 / 10)
+        .map(|key| format!("map update pinned {path} key {} {} 77 0 value {zeros}\n", key % 256, key / 256))
+        .collect();
+    let batch = net.file("fill");
+    std::fs::write(&batch, updates)?;
+    net.host().run(&["bpftool", "batch", "file", &batch.to_string_lossy()]).map(drop)
+}

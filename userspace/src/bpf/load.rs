@@ -58,7 +58,7 @@ impl Default for LoadSettings {
 pub struct Datapath {
     pub(super) pins: Pins,
     pub(super) cgroup: Option<PathBuf>,
-    cpus: usize,
+    pub(super) cpus: usize,
 }
 
 /// A program as the kernel holds it.

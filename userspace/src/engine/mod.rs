@@ -23,7 +23,7 @@ use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
-    model::{HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
+    model::{HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
     store::Store,
 };
 
@@ -97,6 +97,22 @@ impl Engine {
     /// The kernel refuses to show them.
     pub fn datapath(&self) -> Result<Option<Datapath>> {
         Ok(Datapath::existing(&self.settings.bpffs)?)
+    }
+
+    /// The host's uplinks and addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn facts(&self) -> Result<HostFacts> {
+        Ok(self.host.facts(&Owned::by([&self.state])).await?)
+    }
+
+    /// Programs of others on interfaces that portlane works on.
+    ///
+    /// # Errors
+    /// The kernel refuses to show them.
+    pub async fn foreign_programs(&self, datapath: &Datapath) -> Result<Vec<bpf::Foreign>> {
+        Ok(datapath.foreign(&self.host.xdp_programs().await?)?)
     }
 
     /// Loads programs that log at the settings' level, or at none, and reads what they log until dropped.
