@@ -96,7 +96,11 @@ impl Run {
         let started = engine.run(request, detach).await?;
         drop(engine);
         let code = if detach {
-            print::line(&started.id)?;
+            if global.json {
+                print::json(&json!({"id": started.id, "name": started.name}))?;
+            } else {
+                print::line(&started.id)?;
+            }
             0
         } else {
             engine::finish(settings.clone(), started).await?
@@ -177,11 +181,11 @@ impl Ps {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let engine = global.engine().await?;
         let containers = engine.state().containers.values();
+        if self.quiet {
+            return print::names(global, containers.map(|container| container.short_id().to_owned()).collect());
+        }
         if global.json {
             return print::json(&containers.map(|container| describe(&engine, container)).collect());
-        }
-        if self.quiet {
-            return print::text(&containers.map(|container| format!("{}\n", container.short_id())).collect::<String>());
         }
         let rows: Vec<_> = containers
             .map(|container| {
@@ -231,10 +235,15 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let settings = global.settings()?;
+        let mut stopped = Vec::new();
         for name in &self.names {
-            print::line(engine::stop(&settings, name, Duration::from_secs(self.time)).await?)?;
+            let name = engine::stop(&settings, name, Duration::from_secs(self.time)).await?;
+            if !global.json {
+                print::line(&name)?;
+            }
+            stopped.push(name);
         }
-        Ok(())
+        if global.json { print::json(&stopped.into()) } else { Ok(()) }
     }
 }
 
@@ -269,17 +278,33 @@ impl Rm {
         // One that was to go away when it ended has.
         ids.retain(|id| engine.state().containers.contains_key(id));
         engine.remove(&ids).await?;
-        print::text(&self.names.iter().map(|name| format!("{name}\n")).collect::<String>())
+        print::names(global, self.names)
     }
 }
 
-/// A container, for `inspect` and `ps --json`.
+/// A container, for `inspect` and `ps --json`: always the same fields, null where they say nothing.
 fn describe(engine: &Engine, container: &Container) -> Value {
-    let mut value = json!({
+    let bridged = container.is_bridged();
+    let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
+    let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
+    let (pid, code) = match container.status {
+        Status::Running { pid, .. } => (Some(pid), None),
+        Status::Exited { code } => (None, code),
+        Status::Creating => (None, None),
+    };
+    json!({
         "id": container.id,
         "name": container.name,
         "status": status(container.status),
+        "pid": pid,
+        "exit_code": code,
         "network": network(engine, container),
+        "addr4": bridged.then_some(container.addr4),
+        "addr6": container.addr6.filter(|_| bridged),
+        "mac": bridged.then(|| Mac(container.mac).to_string()),
+        "veth": bridged.then(|| container.veth.clone()),
+        "endpoint": bridged.then_some(container.endpoint),
+        "links": links.collect::<Vec<_>>(),
         "hostname": container.hostname,
         "netns": container.netns,
         "dns": container.dns,
@@ -290,24 +315,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "command": container.command,
         "auto_remove": container.auto_remove,
         "log": engine.log(container),
-    });
-    let mut set = |key: &str, field: Value| value[key] = field;
-    if container.is_bridged() {
-        set("addr4", json!(container.addr4));
-        set("addr6", json!(container.addr6));
-        set("mac", json!(Mac(container.mac).to_string()));
-        set("veth", json!(container.veth));
-        set("endpoint", json!(container.endpoint));
-        let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
-        let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
-        set("links", links.collect());
-    }
-    match container.status {
-        Status::Running { pid, .. } => set("pid", json!(pid)),
-        Status::Exited { code } => set("exit_code", json!(code)),
-        Status::Creating => {}
-    }
-    value
+    })
 }
 
 fn status(status: Status) -> String {

@@ -78,7 +78,7 @@ struct Global {
         help_heading = "Global options"
     )]
     bpffs: PathBuf,
-    /// Print JSON
+    /// Print JSON; docs/json.md says what is in it
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// Say more; -vv: the programs report each packet that is refused or handed to the host, while the command runs

@@ -108,7 +108,7 @@ impl Create {
             }
         }
         global.engine().await?.add_network(request).await?;
-        print::line(&self.name)
+        if global.json { print::json(&json!({"name": self.name})) } else { print::line(&self.name) }
     }
 }
 
@@ -179,10 +179,11 @@ impl Rm {
         for name in &self.names {
             remove_network(&mut trial, name).map_err(EngineError::from)?;
         }
+        let mut gone = Vec::new();
         for name in &self.names {
-            print::line(engine.remove_network(name).await?)?;
+            gone.push(engine.remove_network(name).await?);
         }
-        Ok(())
+        print::names(global, gone)
     }
 }
 

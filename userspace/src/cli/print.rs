@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Global;
+
 /// Prints text; a reader that went away (`| head`) is no error.
 pub(super) fn text(text: &str) -> Result<()> {
     heard(text).map(drop)
@@ -27,6 +29,14 @@ pub(super) fn line(line: impl std::fmt::Display) -> Result<()> {
 /// Prints JSON.
 pub(super) fn json(value: &Value) -> Result<()> {
     line(format_args!("{value:#}"))
+}
+
+/// Prints names, a line each or as a list of JSON.
+pub(super) fn names(global: &Global, names: Vec<String>) -> Result<()> {
+    match global.json {
+        true => json(&names.into()),
+        false => text(&names.iter().map(|name| format!("{name}\n")).collect::<String>()),
+    }
 }
 
 /// Prints columns as wide as they need be.

@@ -68,8 +68,8 @@ struct Sample {
     /// When it is watched: seconds since the sample before, if there was one.
     interval: Option<Option<f64>>,
     loaded: bool,
-    /// By identifier.
-    containers: BTreeMap<String, Row<(String, Ipv4Addr, Option<IpAddr>)>>,
+    /// By name and identifier.
+    containers: BTreeMap<(String, String), Row<(String, Ipv4Addr, Option<IpAddr>)>>,
     /// By number and generation.
     ports: BTreeMap<(u32, u32), Row<(model::Publish, String, Ipv4Addr)>>,
     /// By hook and reason.
@@ -138,7 +138,7 @@ impl Sample {
             let (name, address) = (container.name.clone(), container.addr4);
             let what = (name.clone(), address, container.addr6.map(IpAddr::from));
             let row = Row::traffic(what, datapath.endpoint_traffic(container.endpoint)?);
-            sample.containers.insert(container.id.clone(), row);
+            sample.containers.insert((name.clone(), container.id.clone()), row);
             for publish in &container.publishes {
                 let row = Row::traffic((*publish, name.clone(), address), datapath.publish_traffic(publish.id)?);
                 sample.ports.insert((publish.id, publish.generation), row);
