@@ -4,6 +4,7 @@
 
 mod container;
 mod flows;
+mod generate;
 mod logger;
 mod network;
 mod print;
@@ -104,6 +105,9 @@ enum Command {
     Status(status::Status),
     Repair(upkeep::Repair),
     Uninstall(upkeep::Uninstall),
+    Completions(generate::Completions),
+    #[command(hide = true)]
+    ManPages(generate::ManPages),
 }
 
 /// Runs the command that the arguments name, and returns the process's exit status.
@@ -150,6 +154,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<i32> {
         Command::Status(status) => return status.run(global).await,
         Command::Repair(repair) => repair.run(global).await?,
         Command::Uninstall(uninstall) => uninstall.run(global).await?,
+        Command::Completions(completions) => completions.run()?,
+        Command::ManPages(pages) => pages.run()?,
     }
     Ok(0)
 }
