@@ -190,3 +190,37 @@ fn fill(net: &Topology, map: &str) -> Result<()> {
     std::fs::write(&batch, updates)?;
     net.host().run(&["bpftool", "batch", "file", &batch.to_string_lossy()]).map(drop)
 }
+
+/// Ignores SIGTERM, so that `stop` waits out its grace period.
+fn deaf(net: &Topology, name: &str) -> Result<()> {
+    let deaf = "trap '' TERM; echo on; while :; do sleep 0.1; done";
+    net.portlane(&["run", "-d", "--name", name, "--", "sh", "-c", deaf])?;
+    let log = net.json(&["inspect", name])?["log"].as_str().context("log")?.to_owned();
+    net.host().run(&["sh", "-c", &format!("until grep -q on {log}; do sleep 0.02; done")]).map(drop)
+}
+
+#[test]
+fn a_terminal_is_told_what_takes_longer_than_a_second_and_the_line_goes_again() -> Result<()> {
+    test(|net| {
+        deaf(net, "deaf")?;
+        let (status, printed) = net.terminal(&["stop", "-t", "2", "deaf"])?.end()?;
+        ensure!(status == Some(0), "{status:?}");
+        let (line, after) = printed.rsplit_once("portlane: waiting for deaf to end").context(printed.clone())?;
+        ensure!(line.ends_with("\r\x1b[K") && after.contains("… 1 s"), "{printed:?}");
+        ensure!(after.ends_with("\r\x1b[Kdeaf\r\n"), "the line stays: {after:?}");
+        // What is done at once needs no line.
+        let (_, printed) = net.terminal(&["rm", "deaf"])?.end()?;
+        ensure!(printed == "deaf\r\n", "{printed:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pipe_is_told_nothing_but_what_was_asked_for() -> Result<()> {
+    test(|net| {
+        deaf(net, "deaf")?;
+        let (status, said) = net.said(&["stop", "-t", "2", "deaf"])?;
+        ensure!(status == Some(0) && said.is_empty(), "{status:?}: {said:?}");
+        Ok(())
+    })
+}

@@ -9,4 +9,5 @@ pub mod daemon_json;
 pub mod engine;
 pub mod linux;
 pub mod model;
+pub mod progress;
 pub mod store;

@@ -26,6 +26,7 @@ use log::LevelFilter;
 use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
+    progress,
 };
 
 /// Where the configuration is unless `--config` says otherwise; it need not be there.
@@ -117,6 +118,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     logger::install(level(cli.global.verbose));
+    progress::show();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start");
     match runtime.and_then(|runtime| runtime.block_on(dispatch(&cli.global, cli.command))) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),

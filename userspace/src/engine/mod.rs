@@ -24,6 +24,7 @@ use crate::{
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, container, network, publish},
+    progress,
     store::Store,
 };
 
@@ -63,7 +64,9 @@ impl Engine {
         }
         let root = &settings.root;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(files::failed("created", root))?;
+        let step = progress::step("waiting for another portlane command to end");
         let lock = Lock::acquire(&root.join(files::LOCK))?;
+        drop(step);
         let store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {
