@@ -61,6 +61,11 @@ impl Stats {
     }
 }
 
+/// A container's name and addresses.
+type Endpoint = (String, Ipv4Addr, Option<IpAddr>);
+/// A published port, and its container's name and address.
+type Port = (model::Publish, String, Ipv4Addr);
+
 /// What was counted up to one moment.
 #[derive(Debug)]
 struct Sample {
@@ -69,9 +74,9 @@ struct Sample {
     interval: Option<Option<f64>>,
     loaded: bool,
     /// By name and identifier.
-    containers: BTreeMap<(String, String), Row<(String, Ipv4Addr, Option<IpAddr>)>>,
+    containers: BTreeMap<(String, String), Row<Endpoint>>,
     /// By number and generation.
-    ports: BTreeMap<(u32, u32), Row<(model::Publish, String, Ipv4Addr)>>,
+    ports: BTreeMap<(u32, u32), Row<Port>>,
     /// By hook and reason.
     reasons: BTreeMap<(u8, u8), Row<[&'static str; 3]>>,
 }
@@ -101,7 +106,8 @@ impl<T> Row<T> {
 
     /// For a table: packets and bytes by turns, as people read them.
     fn cells<const N: usize>(&self, names: [String; N]) -> Vec<String> {
-        let text = |place: usize, count: u64| if place % 2 == 0 { count.to_string() } else { print::bytes(count) };
+        let text =
+            |place: usize, count: u64| if place.is_multiple_of(2) { count.to_string() } else { print::bytes(count) };
         let counts = self.counts.iter().enumerate().map(|(place, count)| text(place, *count));
         let rate = |(place, rate): (usize, &Option<f64>)| {
             rate.map_or_else(|| "-".to_owned(), |rate| text(place, rate.round() as u64))

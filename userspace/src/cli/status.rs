@@ -55,9 +55,9 @@ impl Status {
             report.look(&global.engine().await?).await?;
         }
         if global.json {
-            print::json(&report.json())?
+            print::json(&report.json())?;
         } else {
-            print::text(&report.table())?
+            print::text(&report.table())?;
         }
         Ok(code)
     }
