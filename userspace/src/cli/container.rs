@@ -4,14 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
     model::{
-        ConnectRequest, ContainerRequest, LinkRequest, PortSpec, PublishRequest, spec, state::Nat, state::SHORT_ID,
+        ConnectRequest, ContainerRequest, LinkRequest, PortSpec, PublishRequest, publish::all_exposed, spec,
+        state::Nat, state::SHORT_ID,
     },
     request::{Request, start},
 };
@@ -21,10 +22,12 @@ use crate::{
 #[command(after_help = "\
 Examples:
   portlane run -d --name web -p 8080:80 -- nginx -g 'daemon off;'
+  portlane run -d --name app --expose 80 --expose 443 -P -- ./server
   portlane run --rm -p 127.0.0.1::53/udp --dns 10.0.0.2 -- dnsmasq -k
   portlane run --rm --network container:web -- curl http://localhost/
 Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp|/sctp],
-address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken.")]
+address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken; of a
+range for one container port (8000-8009:80), the first that is free.")]
 pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]
@@ -48,6 +51,9 @@ pub(super) struct Run {
     /// Publish a port or a range of them (repeatable)
     #[arg(short, long, value_parser = spec::publish, value_name = "SPEC")]
     publish: Vec<PublishRequest>,
+    /// Publish every exposed port on a free port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// Open a port to containers that link to this one (repeatable)
     #[arg(long, value_parser = spec::port, value_name = "PORT[/PROTO]")]
     expose: Vec<PortSpec>,
@@ -90,7 +96,11 @@ impl Run {
         let request = self.request();
         if detach && (global.is_remote() || global.verbose < 2) {
             let started = global.ask(Request::Run(Box::new(request))).await?;
-            print::line(print::field(&started, "id"))?;
+            if global.json {
+                print::json(&started)?;
+            } else {
+                print::line(print::field(&started, "id"))?;
+            }
             return Ok(0);
         }
         ensure!(!global.is_remote(), "over --host a container runs by itself: use `portlane run -d`");
@@ -101,7 +111,11 @@ impl Run {
         let started = start(&mut engine, request, detach).await?;
         drop(engine);
         let code = if detach {
-            print::line(&started.id)?;
+            if global.json {
+                print::json(&json!({"id": started.id, "name": started.name}))?;
+            } else {
+                print::line(&started.id)?;
+            }
             0
         } else {
             engine::finish(settings.clone(), started).await?
@@ -113,7 +127,10 @@ impl Run {
         Ok(code)
     }
 
-    fn request(self) -> ContainerRequest {
+    fn request(mut self) -> ContainerRequest {
+        if self.publish_all {
+            self.publish.extend(all_exposed(&self.expose, &self.publish));
+        }
         let mut networks = self.network.into_iter();
         let first = networks.next().unwrap_or_default();
         ContainerRequest {
@@ -180,13 +197,11 @@ pub(super) struct Ps {
 impl Ps {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let containers = global.ask(Request::Containers).await?;
+        if self.quiet {
+            return print::names(global, print::rows(&containers).map(short_id).collect());
+        }
         if global.json {
             return print::json(&containers);
-        }
-        if self.quiet {
-            return print::text(
-                &print::rows(&containers).map(|row| format!("{}\n", short_id(row))).collect::<String>(),
-            );
         }
         let rows: Vec<_> = print::rows(&containers)
             .map(|row| {
@@ -238,11 +253,16 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let mut stopped = Vec::new();
         for name in self.names {
-            let stopped = global.ask(Request::Stop { name, seconds: self.time }).await?;
-            print::line(print::field(&stopped, "name"))?;
+            let answer = global.ask(Request::Stop { name, seconds: self.time }).await?;
+            let name = print::field(&answer, "name");
+            if !global.json {
+                print::line(&name)?;
+            }
+            stopped.push(name);
         }
-        Ok(())
+        if global.json { print::json(&stopped.into()) } else { Ok(()) }
     }
 }
 
@@ -260,9 +280,8 @@ pub(super) struct Rm {
 
 impl Rm {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        let printed: String = self.names.iter().map(|name| format!("{name}\n")).collect();
-        global.ask(Request::Remove { names: self.names, force: self.force }).await?;
-        print::text(&printed)
+        global.ask(Request::Remove { names: self.names.clone(), force: self.force }).await?;
+        print::names(global, self.names)
     }
 }
 

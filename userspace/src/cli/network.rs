@@ -154,8 +154,8 @@ impl Create {
                 Opt::Host6(address) => request.host6 = Some(address),
             }
         }
-        global.ask(Request::CreateNetwork(Box::new(request))).await?;
-        print::line(&self.name)
+        let made = global.ask(Request::CreateNetwork(Box::new(request))).await?;
+        if global.json { print::json(&made) } else { print::line(&self.name) }
     }
 }
 
@@ -213,7 +213,7 @@ pub(super) struct Prune;
 
 impl Prune {
     async fn run(self, global: &Global) -> Result<()> {
-        print_names(&global.ask(Request::PruneNetworks).await?)
+        print::names(global, print::texts(&global.ask(Request::PruneNetworks).await?))
     }
 }
 
@@ -290,11 +290,6 @@ pub(super) struct Rm {
 
 impl Rm {
     async fn run(self, global: &Global) -> Result<()> {
-        print_names(&global.ask(Request::RemoveNetworks { names: self.names }).await?)
+        print::names(global, print::texts(&global.ask(Request::RemoveNetworks { names: self.names }).await?))
     }
-}
-
-/// Of those that are gone.
-fn print_names(gone: &Value) -> Result<()> {
-    print::text(&print::rows(gone).filter_map(Value::as_str).map(|name| format!("{name}\n")).collect::<String>())
 }

@@ -12,6 +12,7 @@ use crate::{
     model::{
         Attachment, HostFacts, Observed, ObservedLinks, Owned, State, Step, UplinkFact, desired, plan, state::Xdp,
     },
+    progress,
 };
 
 /// What [`Engine::follow`] did.
@@ -44,9 +45,11 @@ impl Engine {
     /// Brings host and maps to `state`; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
     pub(super) async fn apply(&self, state: &State, owned: &Owned, datapath: Option<&Datapath>) -> Result<Vec<String>> {
         let mut taken = Vec::new();
+        let progress = progress::step("looking at the host");
         let (mut links, mut facts) = self.host.look(owned).await?;
         let first = plan::links(&desired(state, &facts), &links);
         for step in &first {
+            progress.goes_on(step.to_string());
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
@@ -58,7 +61,8 @@ impl Engine {
         }
         let second: Vec<Step> =
             plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned).into_iter().collect();
-        for step in &second {
+        for (done, step) in second.iter().enumerate() {
+            progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }

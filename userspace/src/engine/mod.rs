@@ -33,9 +33,10 @@ use crate::{
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{
-        ConnectRequest, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container, network,
-        publish,
+        ConnectRequest, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
+        network, publish,
     },
+    progress,
     store::{Stamp, Store},
 };
 
@@ -79,7 +80,10 @@ impl Engine {
         let lock = match Lock::try_acquire(&path)? {
             Some(lock) => lock,
             // Whoever has it may be served by this very thread.
-            None => life::blocking(move || Lock::acquire(&path)).await??,
+            None => {
+                let _step = progress::step("waiting for another portlane command to end");
+                life::blocking(move || Lock::acquire(&path)).await??
+            }
         };
         let store = Store::open(root)?;
         let stored = store.read()?;
@@ -130,6 +134,22 @@ impl Engine {
     /// The kernel refuses to show them.
     pub fn datapath(&self) -> Result<Option<Datapath>> {
         Ok(Datapath::existing(&self.settings.bpffs)?)
+    }
+
+    /// The host's uplinks and addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn facts(&self) -> Result<HostFacts> {
+        Ok(self.host.facts(&Owned::by([&self.state])).await?)
+    }
+
+    /// Programs of others on interfaces that portlane works on.
+    ///
+    /// # Errors
+    /// The kernel refuses to show them.
+    pub async fn foreign_programs(&self, datapath: &Datapath) -> Result<Vec<bpf::Foreign>> {
+        Ok(datapath.foreign(&self.host.xdp_programs().await?)?)
     }
 
     /// Loads programs that log at the settings' level, or at none, and reads what they log until dropped.

@@ -79,13 +79,47 @@ pub(super) async fn remove(settings: Settings, names: &[String], force: bool) ->
     Ok(names.into())
 }
 
-/// A container, for `inspect` and `ps`.
+/// A container, for `inspect` and `ps`: always the same fields, null where they say nothing.
 fn describe(engine: &Engine, container: &Container) -> Value {
-    let mut value = json!({
+    let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
+    let (four, six) = engine.state().gateways(container);
+    let networks = container.endpoints.iter().map(|endpoint| {
+        let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);
+        json!({
+            "network": endpoint.network,
+            "interface": endpoint.interface,
+            "addr4": endpoint.addr4,
+            "addr6": endpoint.addr6,
+            "mac": Mac(endpoint.mac).to_string(),
+            "veth": endpoint.veth,
+            "number": endpoint.number,
+            "aliases": endpoint.aliases,
+            "priority": endpoint.priority,
+            "leads4": leads(four),
+            "leads6": leads(six),
+        })
+    });
+    let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
+    let (pid, code) = match container.status {
+        Status::Running { pid, .. } => (Some(pid), None),
+        Status::Exited { code } => (None, code),
+        Status::Creating => (None, None),
+    };
+    json!({
         "id": container.id,
         "name": container.name,
         "status": status(container.status),
+        "pid": pid,
+        "exit_code": code,
         "network": network(engine, container),
+        "networks": networks.collect::<Vec<_>>(),
+        // The place that published ports lead to, in short.
+        "addr4": four.map(|main| main.addr4),
+        "addr6": four.and_then(|main| main.addr6),
+        "mac": four.map(|main| Mac(main.mac).to_string()),
+        "veth": four.map(|main| main.veth.clone()),
+        "endpoint": four.map(|main| main.number),
+        "links": links.collect::<Vec<_>>(),
         "hostname": container.hostname,
         "netns": container.netns,
         "dns": container.dns,
@@ -97,45 +131,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "command": container.command,
         "auto_remove": container.auto_remove,
         "log": engine.log(container),
-    });
-    let mut set = |key: &str, field: Value| value[key] = field;
-    if container.is_bridged() {
-        let (four, six) = engine.state().gateways(container);
-        let endpoints = container.endpoints.iter().map(|endpoint| {
-            let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);
-            json!({
-                "network": endpoint.network,
-                "interface": endpoint.interface,
-                "addr4": endpoint.addr4,
-                "addr6": endpoint.addr6,
-                "mac": Mac(endpoint.mac).to_string(),
-                "veth": endpoint.veth,
-                "number": endpoint.number,
-                "aliases": endpoint.aliases,
-                "priority": endpoint.priority,
-                "leads4": leads(four),
-                "leads6": leads(six),
-            })
-        });
-        set("networks", endpoints.collect());
-        // The one that published ports lead to, in short.
-        if let Some(main) = four {
-            set("addr4", json!(main.addr4));
-            set("addr6", json!(main.addr6));
-            set("mac", json!(Mac(main.mac).to_string()));
-            set("veth", json!(main.veth));
-            set("endpoint", json!(main.number));
-        }
-        let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
-        let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
-        set("links", links.collect());
-    }
-    match container.status {
-        Status::Running { pid, .. } => set("pid", json!(pid)),
-        Status::Exited { code } => set("exit_code", json!(code)),
-        Status::Creating => {}
-    }
-    value
+    })
 }
 
 fn status(status: Status) -> String {

@@ -1,4 +1,4 @@
-//! What passed, what is remembered, and what there is.
+//! What passed, and what is remembered.
 
 use std::{
     collections::BTreeMap,
@@ -11,32 +11,45 @@ use portlane_common::{
 };
 use serde_json::{Value, json};
 
-use super::Result;
+use super::{PublishedPort, Result};
 use crate::{
     bpf::{self, Datapath},
     engine::{Engine, Settings},
 };
 
-/// An empty object where nothing is loaded, so that nothing is counted.
+/// Lists are empty where nothing is loaded, so that nothing is counted.
 pub(super) async fn stats(settings: Settings) -> Result<Value> {
     let engine = Engine::open(settings).await?;
-    let Some(datapath) = engine.datapath()? else { return Ok(json!({})) };
-    let (mut containers, mut ports) = (Vec::new(), Vec::new());
-    for container in engine.state().live().filter(|container| container.is_bridged()) {
-        for endpoint in &container.endpoints {
-            let count = datapath.endpoint_traffic(endpoint.number)?;
-            containers.push(traffic(json!({"name": container.name, "address": endpoint.addr4}), &count));
+    let (mut containers, mut ports, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    if let Some(datapath) = engine.datapath()? {
+        for container in engine.state().live().filter(|container| container.is_bridged()) {
+            let name = &container.name;
+            for endpoint in &container.endpoints {
+                let row = json!({"name": name, "address": endpoint.addr4, "address6": endpoint.addr6});
+                let count = datapath.endpoint_traffic(endpoint.number)?;
+                containers.push(((name.clone(), endpoint.number), traffic(row, &count)));
+            }
+            let address = engine.state().gateways(container).0.map(|main| main.addr4);
+            for publish in &container.publishes {
+                let mut row = json!(PublishedPort::from(publish));
+                row["port"] = publish.to_string().into();
+                row["container"] = name.as_str().into();
+                row["container_address"] = json!(address);
+                ports.push((publish.id, traffic(row, &datapath.publish_traffic(publish.id)?)));
+            }
         }
-        for publish in &container.publishes {
-            let count = datapath.publish_traffic(publish.id)?;
-            ports.push(traffic(json!({"port": publish.to_string(), "container": container.name}), &count));
+        for (hook, reason, count) in datapath.reasons()? {
+            let row = json!({"hook": hook.name(), "reason": reason.name(), "meaning": reason.sentence(),
+                             "packets": count.packets, "bytes": count.bytes});
+            reasons.push(((hook as u8, reason as u8), row));
         }
     }
-    let reasons = datapath.reasons()?.into_iter().map(|(hook, reason, count)| {
-        json!({"hook": hook.name(), "reason": reason.name(), "meaning": reason.sentence(), "packets": count.packets,
-               "bytes": count.bytes})
-    });
-    Ok(json!({"containers": containers, "ports": ports, "reasons": reasons.collect::<Vec<_>>()}))
+    Ok(json!({"containers": sorted(containers), "ports": sorted(ports), "reasons": sorted(reasons)}))
+}
+
+fn sorted<K: Ord>(mut rows: Vec<(K, Value)>) -> Vec<Value> {
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 fn traffic(mut value: Value, count: &Traffic) -> Value {
@@ -124,33 +137,4 @@ fn proto(number: u8) -> String {
         132 => "sctp".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// Whether portlane can work here, what is loaded, and what there is.
-pub(super) async fn status(settings: Settings) -> Result<Value> {
-    let missing = bpf::probe(&settings.bpffs);
-    let mut answer = json!({
-        "missing": missing.iter().map(|missing| {
-            json!({"feature": missing.feature, "remedy": missing.remedy, "optional": missing.optional})
-        }).collect::<Vec<_>>(),
-        "programs": [], "attachments": [], "networks": 0, "containers": 0, "published": 0,
-    });
-    // Without privileges there is nothing more to see than that.
-    if missing.iter().any(|missing| !missing.optional) {
-        return Ok(answer);
-    }
-    let engine = Engine::open(settings).await?;
-    if let Some(datapath) = engine.datapath()? {
-        let programs = datapath.programs()?.into_iter().map(|program| {
-            json!({"name": program.name, "id": program.id, "verified_instructions": program.verified_insns,
-                   "machine_code_bytes": program.jited_bytes})
-        });
-        answer["programs"] = programs.collect();
-        answer["attachments"] = datapath.attachments()?.iter().map(ToString::to_string).collect();
-    }
-    let state = engine.state();
-    answer["networks"] = state.networks.len().into();
-    answer["containers"] = state.live().count().into();
-    answer["published"] = state.publishes().count().into();
-    Ok(answer)
 }

@@ -7,6 +7,7 @@ mod containers;
 mod look;
 mod networks;
 mod ports;
+mod status;
 mod upkeep;
 
 use serde_json::Value;
@@ -137,7 +138,7 @@ impl Request {
             Self::Disconnect { container, network } => networks::disconnect(settings, &container, &network).await,
             Self::Stats => look::stats(settings).await,
             Self::Flows => look::flows(settings).await,
-            Self::Status => look::status(settings).await,
+            Self::Status => status::status(settings).await,
             Self::Repair { dry_run } => upkeep::repair(settings, dry_run).await,
             Self::Reload => upkeep::reload(settings).await,
         }
