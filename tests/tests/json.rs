@@ -103,11 +103,14 @@ fn every_command_that_prints_prints_the_json_that_is_documented() -> Result<()> 
         check("network create", "network create n")?;
         check("network inspect", "network inspect portlane0")?;
         check("network rm", "network rm n")?;
+        net.portlane(&["network", "create", "unused"])?;
+        check("network prune", "network prune")?;
         check("stats", "stats")?;
         check("flows", "flows")?;
         check("status", "status")?;
         check("repair --dry-run", "repair --dry-run")?;
         check("repair", "repair")?;
+        check("reload", "reload")?;
         check("stop", "stop -t 0 sleeper")?;
         check("rm", "rm sleeper")?;
         // With rates besides, which are beside every count.
