@@ -6,14 +6,16 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use ipnet::IpNet;
 use portlane_common::{
     config::{Config, MAX_POLICIES, SCHEMA},
     endpoint::{Endpoint, Veth, veth},
     family::{Addr4, Addr6, Address},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey, UDP_BACK},
+    publish::{Publish, PublishKey, UDP_BACK, flag as publish_flag},
     reason::Hook,
+    source::{Source, SourceKey},
     span::Span,
 };
 
@@ -295,6 +297,10 @@ fn publish_rows(endpoint: &state::Endpoint, leads: [bool; 2], publish: &state::P
             _ => Addr4::ANY,
         };
         publish_row(publish, host, endpoint.addr4.into(), &mut tables.publish4);
+        tables.source4.extend(publish.sources.iter().filter_map(|source| match source {
+            IpNet::V4(net) => Some(admitted(publish, net.network().into(), net.prefix_len())),
+            IpNet::V6(_) => None,
+        }));
     }
     let six = endpoint.addr6.filter(|_| leads[1]);
     if let (Some(address), false) = (six, matches!(publish.host_addr, Some(IpAddr::V4(_)))) {
@@ -303,7 +309,15 @@ fn publish_rows(endpoint: &state::Endpoint, leads: [bool; 2], publish: &state::P
             _ => Addr6::ANY,
         };
         publish_row(publish, host, address.into(), &mut tables.publish6);
+        tables.source6.extend(publish.sources.iter().filter_map(|source| match source {
+            IpNet::V4(_) => None,
+            IpNet::V6(net) => Some(admitted(publish, net.network().into(), net.prefix_len())),
+        }));
     }
+}
+
+const fn admitted<A>(publish: &state::Publish, addr: A, length: u8) -> (SourceKey<A>, Source) {
+    (SourceKey::new(publish.id, addr, length), Source::ADMITTED)
 }
 
 fn publish_row<A: Address + Ord>(
@@ -318,14 +332,14 @@ fn publish_row<A: Address + Ord>(
         first,
         last,
         target: publish.container_first,
-        pad: 0,
+        flags: if publish.sources.is_empty() { 0 } else { publish_flag::SOURCES },
         id: publish.id,
         generation: publish.generation,
     };
     rows.insert(PublishKey::new(host, publish.proto.number(), publish.host), value);
     if publish.proto == Proto::Udp && !host.is_loopback() {
         let span = Span { first: value.target, last: value.target + (last - first) };
-        let back = Publish { addr: host, first: span.first, last: span.last, target: first, ..value };
+        let back = Publish { addr: host, first: span.first, last: span.last, target: first, flags: 0, ..value };
         // Of several host ports for one of the container's, the first is the one.
         rows.entry(PublishKey::new(container, UDP_BACK, span)).or_insert(back);
     }
