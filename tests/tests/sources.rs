@@ -16,7 +16,7 @@ fn a_port_with_sources_serves_them_and_nobody_else() -> Result<()> {
         let published = format!("-p 8080:80,{from} -p 8080:80/udp,{from}");
         let _web = net.container("web", &published, "tcp [::]:80 udp [::]:80")?;
         each(|family, proto| {
-            let answer = net.outside().ask(proto, at(family.host(), 8080))?;
+            let answer = net.outside().ask_from(at(family.outside(), 0), proto, at(family.host(), 8080))?;
             ensure!(answer.by == "web" && answer.seen.ip() == family.outside(), "{answer:?}");
             refused(net, net.outside(), proto, at(stranger(family), 0), at(family.host(), 8080))
         })

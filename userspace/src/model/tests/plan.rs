@@ -312,8 +312,10 @@ fn change(state: &mut State, choice: (u8, u8, u8)) {
             connect(state, &name, &request, &HostView::default())
         }
         9 => disconnect(state, &name, &network),
-        5 | 6 => publish(state, &name, &ports(&[&port, "53/udp"][..1 + usize::from(who & 1)]), &HostView::default())
-            .map(drop),
+        5 | 6 => {
+            let specs = [&port, "53/udp,from=10.0.0.0/8,from=::1"];
+            publish(state, &name, &ports(&specs[..1 + usize::from(who & 1)]), &HostView::default()).map(drop)
+        }
         _ if what & 1 == 0 => unpublish(state, &name, &ports(&[&port])).map(drop),
         _ => state.container_mut(&name).map(|container| container.status = Status::Exited { code: None }),
     };
