@@ -204,11 +204,11 @@ impl Table {
     fn sources(&mut self) {
         let version = self.version;
         for body in [Body::Tcp(33_333, 9191, SYN), Body::Udp(33_333, 9191)] {
-            let asked = self.arriving(version.host(), body.clone());
+            let asked = self.arriving(version.host(), body);
             let inside = asked.clone().to(PEER.address(version), 81).one_hop().with_macs(PEER.mac(), PEER.gateway());
             let near = asked.clone().from(version.address(0, 77), 33_333);
             let near_inside = inside.clone().from(version.address(0, 77), 33_333);
-            let by_web = self.sent(WEB, version.second(), body.clone());
+            let by_web = self.sent(WEB, version.second(), body);
             let web_inside = by_web.clone().from(version.second(), 33_333).to(PEER.address(version), 81).one_hop();
             let web_inside = web_inside.with_macs(PEER.mac(), PEER.gateway());
             let steps = vec![

@@ -286,10 +286,7 @@ impl Model {
                 let publish = self.published.find(&tuple).map(|(id, ..)| id);
                 self.attempts.insert(end, publish);
             }
-            let asked = self.published.find(&tuple);
-            if reason == Some(Reason::SourceRefused)
-                && asked.is_none_or(|(id, ..)| self.published.is_open(id, tuple.src.0))
-            {
+            if reason == Some(Reason::SourceRefused) && !self.published.refuses(&tuple) {
                 return Err("it may use the port that it asks for, and is refused".to_owned());
             }
             let asks = opens || tuple.proto == UDP;
@@ -310,9 +307,8 @@ impl Model {
         }
         let publish = self.published.find(&tuple);
         let leads = publish.is_some_and(|(_, address, port)| after.dst == (address, port));
-        let open = publish.is_none_or(|(id, ..)| self.published.is_open(id, tuple.src.0));
         match (place, out) {
-            (_, Place::Container(_)) if leads && !open => {
+            (_, Place::Container(_)) if leads && self.published.refuses(&tuple) => {
                 return Err("it reaches a port that is not open to it".to_owned());
             }
             (Place::Outside, Place::Container(_)) if !leads || after.src.0 != tuple.src.0 => {

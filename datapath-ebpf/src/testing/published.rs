@@ -84,12 +84,13 @@ impl Published {
         Some((row.id, row.to.address(version), row.target + (port - row.ports.0)))
     }
 
-    /// Whether an entry is open to whoever sends a packet: of those who do, the machine outside and [`WEB`] alone may use
-    /// what is not open to everybody.
-    pub fn is_open(&self, id: u32, src: IpAddr) -> bool {
+    /// Whether a packet asks for a port that is not open to it: of all who send, the machine outside and [`WEB`] alone
+    /// may use what is not open to everybody.
+    pub fn refuses(&self, tuple: &Tuple) -> bool {
+        let src = tuple.src.0;
         let version = if src.is_ipv4() { Version::Four } else { Version::Six };
-        let known = src == version.outside() || src == WEB.address(version);
-        known || !self.0.iter().any(|row| row.id == id && row.guarded)
+        let guarded = |id: u32| self.0.iter().any(|row| row.id == id && row.guarded);
+        src != version.outside() && src != WEB.address(version) && self.find(tuple).is_some_and(|(id, ..)| guarded(id))
     }
 
     /// Whether a container's port is published.

@@ -16,6 +16,7 @@ pub mod ipam;
 pub mod network;
 pub mod plan;
 pub mod publish;
+mod published;
 pub mod spec;
 pub mod state;
 pub mod tables;
