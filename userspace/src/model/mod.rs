@@ -18,6 +18,7 @@ pub mod names;
 pub mod network;
 pub mod plan;
 pub mod publish;
+mod published;
 pub mod settings;
 pub mod spec;
 pub mod state;

@@ -6,13 +6,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portlane_common::span::Span;
 use serde::{Deserialize, Serialize};
 
 pub use super::{
     configured::{DefaultNetwork, FlowSettings, Pool, TimeoutSettings, Xdp},
-    words::{Before, Mac, Ports},
+    words::{Before, Mac, Ports, Sources},
 };
 use super::{
     error::ModelError,
@@ -248,7 +248,7 @@ pub struct Link {
 }
 
 /// Ports of the host that lead to a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     /// The lowest number that was free, from 1: the index of its counters.
     pub id: u32,
@@ -263,6 +263,9 @@ pub struct Publish {
     pub host: Span,
     /// Container port behind the first host port; the following ones follow.
     pub container_first: u16,
+    /// Who may use them, in order; everybody if none. A state without it is of a time when that was so.
+    #[serde(default)]
+    pub sources: Vec<IpNet>,
 }
 
 impl State {
@@ -430,10 +433,10 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// `0.0.0.0:10080->80/tcp`, as `docker ps` writes it.
+/// `0.0.0.0:10080->80/tcp`, as `docker ps` writes it, and who may use it as `-p` takes it.
 impl fmt::Display for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (place, host) = (self.place(), Ports(self.host));
-        write!(f, "{place}{host}->{}/{}", Ports(self.container_span()), self.proto)
+        write!(f, "{place}{host}->{}/{}{}", Ports(self.container_span()), self.proto, Sources(&self.sources))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use portlane_common::span::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ pub struct PublishedPort {
     pub host_ports: (u16, u16),
     /// First and last port of the container.
     pub container_ports: (u16, u16),
+    /// Who may use it; everybody if empty.
+    pub sources: Vec<IpNet>,
 }
 
 impl From<&Publish> for PublishedPort {
@@ -33,6 +36,7 @@ impl From<&Publish> for PublishedPort {
             host_address: publish.host_addr,
             host_ports: (publish.host.first, publish.host.last),
             container_ports: (span.first, span.last),
+            sources: publish.sources.clone(),
         }
     }
 }
@@ -47,6 +51,7 @@ impl PublishedPort {
             host_addr: self.host_address,
             host: Span { first: self.host_ports.0, last: self.host_ports.1 },
             container_first: self.container_ports.0,
+            sources: self.sources.clone(),
         }
     }
 }
