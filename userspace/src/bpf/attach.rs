@@ -4,7 +4,7 @@
 //! no tcx links, a clsact filter takes their place and a symbolic link that of the pin (see [`super::clsact`]).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_nameindex, if_nametoindex};
 use portlane_common::{config::program, reason::Hook};
 
 use super::{
@@ -30,10 +30,10 @@ use crate::{
 impl Datapath {
     /// Attachments in force: of these programs, to interfaces that exist. Removes pins of interfaces that are gone.
     pub fn attachments(&self) -> Result<BTreeSet<Attachment>> {
-        let mut found = BTreeSet::new();
+        let (mut found, mut known) = (BTreeSet::new(), Known::all(&self.pins));
         for name in pins::names(&self.pins.links())? {
             let Some(attachment) = pins::attachment(&name) else { continue };
-            let state = self.state(&attachment)?;
+            let state = self.state(&attachment, &mut known)?;
             if matches!(state, State::Attached) {
                 found.insert(attachment);
             } else if matches!(state, State::Stale) {
@@ -47,7 +47,7 @@ impl Datapath {
     pub fn attach(&self, attachment: &Attachment) -> Result<()> {
         let Attachment { interface, hook } = attachment;
         let path = self.pins.links().join(pins::link_name(attachment));
-        match self.state(attachment)? {
+        match self.state(attachment, &mut Known::few(&self.pins))? {
             State::Attached => return Ok(()),
             State::Outdated => return replace(&self.pins, attachment),
             State::Stale => pins::remove(&path)?,
@@ -115,12 +115,12 @@ impl Datapath {
         detach_all(&self.pins)
     }
 
-    fn state(&self, attachment: &Attachment) -> Result<State> {
+    fn state(&self, attachment: &Attachment, known: &mut Known<'_>) -> Result<State> {
         let path = self.pins.links().join(pins::link_name(attachment));
-        let ifindex = index_of(&attachment.interface);
+        let ifindex = known.index_of(&attachment.interface);
         if is_record(&path) {
             let Some(ifindex) = ifindex else { return Ok(State::Stale) };
-            let program = program_id(&self.pins.open_program(attachment.hook.name())?, &path)?;
+            let program = known.program(attachment.hook)?;
             let filter = clsact::find(ifindex, attachment.hook)
                 .map_err(failed(attachment.hook.name(), &attachment.interface))?;
             return Ok(match filter {
@@ -133,8 +133,46 @@ impl Datapath {
         if at == 0 || Some(at) != ifindex {
             return Ok(State::Stale);
         }
-        let current = program_id(&self.pins.open_program(attachment.hook.name())?, &path)?;
+        let current = known.program(attachment.hook)?;
         Ok(if program == current { State::Attached } else { State::Outdated })
+    }
+}
+
+/// What is the same for many attachments, looked up once.
+struct Known<'a> {
+    pins: &'a Pins,
+    /// Indices of all interfaces; none for those who look at one.
+    interfaces: Option<BTreeMap<String, u32>>,
+    programs: BTreeMap<&'static str, u32>,
+}
+
+impl<'a> Known<'a> {
+    fn few(pins: &'a Pins) -> Self {
+        Self { pins, interfaces: None, programs: BTreeMap::new() }
+    }
+
+    fn all(pins: &'a Pins) -> Self {
+        let named = |found: &nix::net::if_::Interface| (found.name().to_string_lossy().into_owned(), found.index());
+        // Without a list they are looked up one by one.
+        let interfaces = if_nameindex().ok().map(|found| found.iter().map(named).collect());
+        Self { interfaces, ..Self::few(pins) }
+    }
+
+    fn index_of(&self, interface: &str) -> Option<u32> {
+        match &self.interfaces {
+            Some(all) => all.get(interface).copied(),
+            None => index_of(interface),
+        }
+    }
+
+    /// Number of the program that is pinned for a hook.
+    fn program(&mut self, hook: Hook) -> Result<u32> {
+        if let Some(id) = self.programs.get(hook.name()) {
+            return Ok(*id);
+        }
+        let id = program_id(&self.pins.open_program(hook.name())?, &self.pins.program(hook.name()))?;
+        self.programs.insert(hook.name(), id);
+        Ok(id)
     }
 }
 
