@@ -24,6 +24,7 @@ pub use container::Container;
 pub use dialog::Dialog;
 pub use far::Far;
 pub use place::{Answer, Conversation, Place, Server};
+pub use terminal::Terminal;
 pub use tools::{Program, Way, either_way};
 pub use until::until;
 
@@ -33,6 +34,7 @@ mod far;
 mod interface;
 mod place;
 mod ready;
+mod terminal;
 mod tool;
 pub mod tools;
 mod until;
@@ -258,7 +260,7 @@ impl Topology {
     /// # Errors
     /// It fails.
     pub fn portlane(&self, arguments: &[&str]) -> Result<String> {
-        let output = limited(&[self.portlane_command(), words(arguments)].concat()).output()?;
+        let output = limited(&self.portlane_words(arguments)).output()?;
         finish(&format!("portlane {}", arguments.join(" ")), &output)
     }
 
@@ -267,7 +269,7 @@ impl Topology {
     /// # Errors
     /// It does not exit with 1, or says nothing.
     pub fn refused(&self, arguments: &[&str]) -> Result<String> {
-        let output = limited(&[self.portlane_command(), words(arguments)].concat()).output()?;
+        let output = limited(&self.portlane_words(arguments)).output()?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         let command = arguments.join(" ");
         ensure!(output.status.code() == Some(1), "`portlane {command}` is not refused: {}: {said}", output.status);
@@ -280,7 +282,7 @@ impl Topology {
     /// # Errors
     /// It cannot be started.
     pub fn said(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-        let output = limited(&[self.portlane_command(), words(arguments)].concat()).output()?;
+        let output = limited(&self.portlane_words(arguments)).output()?;
         Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
@@ -349,6 +351,11 @@ impl Topology {
         let dump = finish(&format!("bpftool {}", arguments.join(" ")), &output)?;
         let entries: Vec<Value> = serde_json::from_str(&dump).with_context(|| format!("{map}: {dump}"))?;
         Ok(entries.into_iter().map(|mut entry| entry["formatted"].take()).collect())
+    }
+
+    /// The words of a portlane command, for where somebody else is to start it.
+    pub fn portlane_words(&self, arguments: &[&str]) -> Vec<String> {
+        [self.portlane_command(), words(arguments)].concat()
     }
 
     pub(crate) fn portlane_command(&self) -> Vec<String> {

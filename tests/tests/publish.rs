@@ -306,6 +306,66 @@ fn a_container_reaches_published_ports_by_the_hosts_address_its_own_included() -
     })
 }
 
+#[test]
+fn port_lists_what_docker_port_would() -> Result<()> {
+    test(|net| {
+        net.portlane(&["network", "create", "four"])?;
+        let _web = net.container("web", "-p 10080:80 -p 127.0.0.1:10443:443 -p 7000-7001:9-10/udp", "")?;
+        let _four = net.container("four", "--network four -p 10081:80", "")?;
+        let all = "9/udp -> 0.0.0.0:7000\n9/udp -> [::]:7000\n10/udp -> 0.0.0.0:7001\n10/udp -> [::]:7001\n\
+                   80/tcp -> 0.0.0.0:10080\n80/tcp -> [::]:10080\n443/tcp -> 127.0.0.1:10443";
+        for (arguments, expected) in [
+            (&["web"][..], all),
+            (&["web", "80"], "0.0.0.0:10080\n[::]:10080"),
+            (&["web", "443/tcp"], "127.0.0.1:10443"),
+            (&["web", "10/udp"], "0.0.0.0:7001\n[::]:7001"),
+            (&["four"], "80/tcp -> 0.0.0.0:10081"),
+        ] {
+            let listed = net.portlane(&[&["port"], arguments].concat())?;
+            ensure!(listed == expected, "`port {}` lists:\n{listed}", arguments.join(" "));
+        }
+        let said = net.refused(&["port", "web", "80/udp"])?;
+        ensure!(said.contains("does not publish 80/udp"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn publish_all_gives_each_exposed_port_one_of_the_host_unless_it_has_one() -> Result<()> {
+    test(|net| {
+        let options = "-P --expose 80 --expose 81 --expose 53/udp -p 8081:81";
+        let _web = net.container("web", options, "tcp [::]:80 tcp [::]:81 udp [::]:53")?;
+        let port = |inside: &str| only_port(&net.portlane(&["port", "web", inside])?);
+        ensure!(port("81")? == 8081, "81 is published anew");
+        for (inside, proto) in [("80", "tcp"), ("53/udp", "udp")] {
+            let chosen = port(inside)?;
+            both(|family| net.outside().ask(proto, at(family.host(), chosen)).map(drop)).context(inside)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn of_a_host_range_for_one_container_port_the_first_free_one_is_taken() -> Result<()> {
+    test(|net| {
+        let _server = net.host().serve("tcp 0.0.0.0:8000")?;
+        let _holder = net.container("holder", "-p 8001:80", "")?;
+        for (name, expected) in [("a", 8002), ("b", 8003)] {
+            let _web = net.container(name, "-p 8000-8003:80", "tcp [::]:80")?;
+            let port = only_port(&net.portlane(&["port", name, "80"])?)?;
+            ensure!(port == expected, "{name} has {port}");
+            both(|family| {
+                let answer = net.outside().ask("tcp", at(family.host(), port))?;
+                ensure!(answer.by == name, "{answer:?}");
+                Ok(())
+            })?;
+        }
+        let said = net.refused(&["run", "-p", "8000-8003:80", "--", "true"])?;
+        ensure!(said.contains("8000-8003"), "{said}");
+        Ok(())
+    })
+}
+
 /// The port of `portlane port`, whose lines end in it.
 fn only_port(lines: &str) -> Result<u16> {
     let mut ports: Vec<u16> = Vec::new();

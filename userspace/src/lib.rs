@@ -9,5 +9,6 @@ pub mod daemon_json;
 pub mod engine;
 pub mod linux;
 pub mod model;
+pub mod progress;
 pub mod service;
 pub mod store;

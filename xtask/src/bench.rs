@@ -20,6 +20,11 @@ use crate::{
 const BINARY: &str = "PORTLANE_BIN";
 /// Each command is run so many times.
 const ROUNDS: u32 = 21;
+/// What [`crowd`] makes, and how often it then runs each command.
+const CONTAINERS: usize = 500;
+const PORTS: usize = 10;
+const FIRST_PORT: usize = 10_000;
+const MANY_ROUNDS: usize = 5;
 const MAP: &str = "/sys/fs/bpf/portlane/maps/pl_publish4";
 
 /// Builds portlane as it is shipped, and measures it inside a sandbox.
@@ -63,9 +68,10 @@ pub fn steps() -> Result<()> {
     // Interleaved, so that whatever else the machine does meets all alike.
     for _ in 0..ROUNDS {
         one.push(timed(&mut portlane(&["publish", "web", "10080:80/udp"]))?);
+        let entries_of_one = entries()?;
         off.push(timed(&mut portlane(&["unpublish", "web", "10080:80/udp"]))?);
         many.push(timed(&mut portlane(&["publish", "web", "40000-55999:40000-55999/udp"]))?);
-        ensure!(entries()? == 1, "16,000 ports take more than one map entry");
+        ensure!(entries()? == entries_of_one, "16,000 ports take more map entries than one");
         off.push(timed(&mut portlane(&["unpublish", "web", "40000-55999:40000-55999/udp"]))?);
     }
     let (run, row, one, many, off) = (median(run), median(row), median(one), median(many), median(off));
@@ -76,7 +82,34 @@ pub fn steps() -> Result<()> {
     println!("  portlane publish, 16,000 ports       {}, one map entry", milliseconds(many));
     println!("  portlane unpublish                   {}", milliseconds(off));
     println!("  16,000 ports to 1: {:.2} (aim: 0.80 to 1.20)", many.as_secs_f64() / one.as_secs_f64());
+    done(&mut portlane(&["rm", "-f", "web"]))?;
+    crowd(&portlane)?;
     done(&mut portlane(&["uninstall", "--force"]))
+}
+
+/// What commands cost when there are many containers already.
+fn crowd(portlane: &impl Fn(&[&str]) -> Command) -> Result<()> {
+    let mut add = vec![];
+    for number in 0..CONTAINERS {
+        let name = format!("c{number}");
+        let first = FIRST_PORT + number * PORTS;
+        let specs: Vec<String> = (0..PORTS).map(|port| format!("{}:{}", first + port, 80 + port)).collect();
+        let mut arguments = vec!["run", "-d", "--name", &name];
+        arguments.extend(specs.iter().flat_map(|spec| ["-p", spec]));
+        arguments.extend(["--", "sleep", "infinity"]);
+        add.push(timed(&mut portlane(&arguments))?);
+    }
+    // Five each, in the middle of which is the one that is meant.
+    let (few, most) = (median(add[2..7].to_vec()), median(add[add.len() - 5..].to_vec()));
+    println!("{CONTAINERS} containers with {PORTS} published ports each, on one host:");
+    println!("  portlane run -d, the 5th             {}", milliseconds(few));
+    println!("  portlane run -d, the {CONTAINERS}th           {}", milliseconds(most));
+    println!("  the last to the 5th: {:.2} (aim: 1.50 at most)", most.as_secs_f64() / few.as_secs_f64());
+    for arguments in [&["ps"][..], &["stats"], &["status"], &["repair", "--dry-run"]] {
+        let times = (0..MANY_ROUNDS).map(|_| timed(&mut portlane(arguments))).collect::<Result<Vec<_>>>()?;
+        println!("  portlane {:<28}{}", arguments.join(" "), milliseconds(median(times)));
+    }
+    Ok(())
 }
 
 /// Waits until the kernel has taken down the interfaces of containers that ended, which it does in the background.

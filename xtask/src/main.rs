@@ -1,6 +1,7 @@
-//! The project's own tools, one verb a file: `cargo xtask setup | check | test | fuzz | demo | bench | sandbox`.
+//! The project's own tools, one verb a file: `cargo xtask setup | check | test | fuzz | demo | bench | dist |
+//! sandbox`.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -8,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod bench;
 mod check;
 mod demo;
+mod dist;
 mod fuzz;
 mod run;
 mod sandbox;
@@ -54,6 +56,15 @@ enum Verb {
     Demo,
     /// Setup, build for release, then measure commands inside a sandbox
     Bench,
+    /// Setup, build for release, then make a Debian package, with man pages, completions and systemd units, in target/dist
+    Dist {
+        /// Package this program instead of building one
+        #[arg(long, value_name = "FILE", requires = "to")]
+        binary: Option<PathBuf>,
+        /// Put everything here
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
     /// Run a command in namespaces of its own: nothing it does to the network, BPF or mounts outlives it
     Sandbox {
         /// The command and its arguments
@@ -90,6 +101,7 @@ fn main() -> ExitCode {
         Verb::SandboxInit { parent, command } => sandbox::init(parent, &command),
         Verb::DemoSteps => done(demo::steps()),
         Verb::Bench => bench::run(),
+        Verb::Dist { binary, to } => done(dist::run(binary, to)),
         Verb::BenchSteps => done(bench::steps()),
     };
     result.unwrap_or_else(|error| {

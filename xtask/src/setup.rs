@@ -28,7 +28,7 @@ const COMPILER: [&str; 3] = [
 const LINKER: &str = "llvm-22-dev";
 
 /// Programs that the tests and the demo start: name, Debian package.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ip", "iproute2"),                 // hosts, links and addresses of tests; `lo` of every sandbox
     ("ethtool", "ethtool"),             // interfaces of tests that leave more or less to their hardware
     ("bpftool", "bpftool"),             // dumps of pinned maps, as users do them
@@ -41,6 +41,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("tracepath", "iputils-tracepath"), // who is on the way, and how large packets may be
     ("python3", "python3"),             // the demo's web servers; servers of tests
     ("ps", "procps"),                   // shows that nothing of ours keeps running
+    ("man", "man-db"),                  // reads the man pages of the package
+    ("script", "bsdutils"),             // a terminal for tests
     ("c++", "g++"),                     // libFuzzer, which `cargo xtask fuzz` builds
 ];
 

@@ -22,6 +22,11 @@ pub const RECORD: &str = "clsact";
 const PRIORITY: u16 = 20_000;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
+/// `TC_H_CLSACT` with `TC_H_MIN_INGRESS`.
+pub const INGRESS: u32 = 0xffff_fff2;
+/// `TC_H_CLSACT` with `TC_H_MIN_EGRESS`.
+pub const EGRESS: u32 = 0xffff_fff3;
+
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
 const NLMSG_ERROR: u16 = 2;
@@ -84,35 +89,49 @@ pub fn detach(ifindex: u32, interface: &str, hook: Hook) -> io::Result<()> {
 
 /// Our filter of this hook on an interface.
 pub fn find(ifindex: u32, hook: Hook) -> io::Result<Option<Filter>> {
-    // TC_H_CLSACT with TC_H_MIN_INGRESS or TC_H_MIN_EGRESS.
-    let parent: u32 = match direction(hook) {
-        Some(TcAttachType::Ingress) => 0xffff_fff2,
-        Some(TcAttachType::Egress) => 0xffff_fff3,
+    let parent = match direction(hook) {
+        Some(TcAttachType::Ingress) => INGRESS,
+        Some(TcAttachType::Egress) => EGRESS,
         _ => return Ok(None),
     };
+    let mut found = None;
+    dump(ifindex, parent, |body| found = found.or(ours(body, hook)))?;
+    Ok(found)
+}
+
+/// Numbers of all programs in filters on one side of an interface: [`INGRESS`] or [`EGRESS`].
+pub fn programs(ifindex: u32, parent: u32) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    dump(ifindex, parent, |body| {
+        let options = body.get(TCMSG..).and_then(|attributes| attribute(attributes, TCA_OPTIONS));
+        found.extend(options.and_then(program).map(|(_, id)| id));
+    })?;
+    Ok(found)
+}
+
+fn dump(ifindex: u32, parent: u32, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
     let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
     let kernel = NetlinkAddr::new(0, 0);
     bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &kernel)?;
     sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &request(ifindex, parent), &kernel, MsgFlags::empty())?;
     let mut buffer = vec![0; 65_536];
-    let mut found = None;
     loop {
         let received = recv(std::os::fd::AsRawFd::as_raw_fd(&socket), &mut buffer, MsgFlags::empty())?;
         let mut rest = &buffer[..received];
         while let Some((kind, body, after)) = message(rest) {
             match kind {
-                NLMSG_DONE => return Ok(found),
+                NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => {
                     let number = i32::from_ne_bytes(*body.first_chunk().ok_or(io::ErrorKind::InvalidData)?);
                     return Err(io::Error::from_raw_os_error(-number));
                 }
-                RTM_NEWTFILTER => found = found.or(ours(body, hook)),
+                RTM_NEWTFILTER => visit(body),
                 _ => {}
             }
             rest = after;
         }
         if received == 0 {
-            return Ok(found);
+            return Ok(());
         }
     }
 }
@@ -145,10 +164,15 @@ fn ours(body: &[u8], hook: Hook) -> Option<Filter> {
     if handle != u32::from(HANDLE) || priority != u32::from(PRIORITY) {
         return None;
     }
-    let options = attribute(body.get(TCMSG..)?, TCA_OPTIONS)?;
+    let (name, program) = program(attribute(body.get(TCMSG..)?, TCA_OPTIONS)?)?;
+    (name == hook.name()).then_some(Filter { program })
+}
+
+/// Name and number of a filter's program, if it is a BPF filter.
+fn program(options: &[u8]) -> Option<(String, u32)> {
     let name = attribute(options, TCA_BPF_NAME)?.strip_suffix(&[0])?;
     let program = u32::from_ne_bytes(*attribute(options, TCA_BPF_ID)?.first_chunk()?);
-    (name == hook.name().as_bytes()).then_some(Filter { program })
+    Some((String::from_utf8_lossy(name).into_owned(), program))
 }
 
 /// The value of the first attribute of a kind.

@@ -22,9 +22,12 @@ use super::{
     pins::{self, Pins},
     table::Table,
 };
-use crate::linux::{
-    bpf_syscall::{self, Map},
-    random,
+use crate::{
+    linux::{
+        bpf_syscall::{self, Map},
+        random,
+    },
+    progress,
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portlane-datapath"));
@@ -58,7 +61,7 @@ impl Default for LoadSettings {
 pub struct Datapath {
     pub(super) pins: Pins,
     pub(super) cgroup: Option<PathBuf>,
-    cpus: usize,
+    pub(super) cpus: usize,
 }
 
 /// A program as the kernel holds it.
@@ -134,6 +137,7 @@ impl Datapath {
 
     /// Every step leaves the version removed until all are done, so that an interrupted load is begun anew.
     fn load(&self, settings: &LoadSettings, version: &str) -> Result<()> {
+        let _step = progress::step("loading the programs");
         self.pins.clear_version()?;
         self.remove_misfits(settings.flows)?;
         let jiffies: u64 = jiffies_per_second()?;

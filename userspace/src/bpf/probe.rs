@@ -73,6 +73,11 @@ pub fn probe(bpffs: &Path) -> Vec<Missing> {
     missing
 }
 
+/// The running kernel's release, as `uname -r` prints it.
+pub fn kernel() -> String {
+    uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
+}
+
 /// Version of the running kernel; (0, 0) if it has none that can be read.
 fn release() -> (u32, u32) {
     uname().map_or((0, 0), |name| parse(&name.release().to_string_lossy()))

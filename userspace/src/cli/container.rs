@@ -14,8 +14,8 @@ use crate::{
     engine::{self, Engine, EngineError},
     linux::{Place, exec_in},
     model::{
-        ConnectRequest, Container, ContainerRequest, Endpoint, LinkRequest, PortSpec, PublishRequest, Status, spec,
-        state::Mac, state::Nat,
+        ConnectRequest, Container, ContainerRequest, Endpoint, LinkRequest, PortSpec, PublishRequest, Status,
+        publish::all_exposed, spec, state::Mac, state::Nat,
     },
 };
 
@@ -24,10 +24,12 @@ use crate::{
 #[command(after_help = "\
 Examples:
   portlane run -d --name web -p 8080:80 -- nginx -g 'daemon off;'
+  portlane run -d --name app --expose 80 --expose 443 -P -- ./server
   portlane run --rm -p 127.0.0.1::53/udp --dns 10.0.0.2 -- dnsmasq -k
   portlane run --rm --network container:web -- curl http://localhost/
 Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp|/sctp],
-address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken.")]
+address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken; of a
+range for one container port (8000-8009:80), the first that is free.")]
 pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]
@@ -51,6 +53,9 @@ pub(super) struct Run {
     /// Publish a port or a range of them (repeatable)
     #[arg(short, long, value_parser = spec::publish, value_name = "SPEC")]
     publish: Vec<PublishRequest>,
+    /// Publish every exposed port on a free port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// Open a port to containers that link to this one (repeatable)
     #[arg(long, value_parser = spec::port, value_name = "PORT[/PROTO]")]
     expose: Vec<PortSpec>,
@@ -98,7 +103,11 @@ impl Run {
         let started = engine.run(request, detach).await?;
         drop(engine);
         let code = if detach {
-            print::line(&started.id)?;
+            if global.json {
+                print::json(&json!({"id": started.id, "name": started.name}))?;
+            } else {
+                print::line(&started.id)?;
+            }
             0
         } else {
             engine::finish(settings.clone(), started).await?
@@ -110,7 +119,10 @@ impl Run {
         Ok(code)
     }
 
-    fn request(self, settings: &engine::Settings) -> ContainerRequest {
+    fn request(mut self, settings: &engine::Settings) -> ContainerRequest {
+        if self.publish_all {
+            self.publish.extend(all_exposed(&self.expose, &self.publish));
+        }
         let mut networks = self.network.into_iter();
         let first = networks.next().unwrap_or_default();
         ContainerRequest {
@@ -182,11 +194,11 @@ impl Ps {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let engine = global.engine().await?;
         let containers = engine.state().containers.values();
+        if self.quiet {
+            return print::names(global, containers.map(|container| container.short_id().to_owned()).collect());
+        }
         if global.json {
             return print::json(&containers.map(|container| describe(&engine, container)).collect());
-        }
-        if self.quiet {
-            return print::text(&containers.map(|container| format!("{}\n", container.short_id())).collect::<String>());
         }
         let rows: Vec<_> = containers
             .map(|container| {
@@ -236,10 +248,15 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         let settings = global.settings()?;
+        let mut stopped = Vec::new();
         for name in &self.names {
-            print::line(engine::stop(&settings, name, Duration::from_secs(self.time)).await?)?;
+            let name = engine::stop(&settings, name, Duration::from_secs(self.time)).await?;
+            if !global.json {
+                print::line(&name)?;
+            }
+            stopped.push(name);
         }
-        Ok(())
+        if global.json { print::json(&stopped.into()) } else { Ok(()) }
     }
 }
 
@@ -274,17 +291,51 @@ impl Rm {
         // One that was to go away when it ended has.
         ids.retain(|id| engine.state().containers.contains_key(id));
         engine.remove(&ids).await?;
-        print::text(&self.names.iter().map(|name| format!("{name}\n")).collect::<String>())
+        print::names(global, self.names)
     }
 }
 
-/// A container, for `inspect` and `ps --json`.
+/// A container, for `inspect` and `ps --json`: always the same fields, null where they say nothing.
 fn describe(engine: &Engine, container: &Container) -> Value {
-    let mut value = json!({
+    let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
+    let (four, six) = engine.state().gateways(container);
+    let networks = container.endpoints.iter().map(|endpoint| {
+        let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);
+        json!({
+            "network": endpoint.network,
+            "interface": endpoint.interface,
+            "addr4": endpoint.addr4,
+            "addr6": endpoint.addr6,
+            "mac": Mac(endpoint.mac).to_string(),
+            "veth": endpoint.veth,
+            "number": endpoint.number,
+            "aliases": endpoint.aliases,
+            "priority": endpoint.priority,
+            "leads4": leads(four),
+            "leads6": leads(six),
+        })
+    });
+    let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
+    let (pid, code) = match container.status {
+        Status::Running { pid, .. } => (Some(pid), None),
+        Status::Exited { code } => (None, code),
+        Status::Creating => (None, None),
+    };
+    json!({
         "id": container.id,
         "name": container.name,
         "status": status(container.status),
+        "pid": pid,
+        "exit_code": code,
         "network": network(engine, container),
+        "networks": networks.collect::<Vec<_>>(),
+        // The place that published ports lead to, in short.
+        "addr4": four.map(|main| main.addr4),
+        "addr6": four.and_then(|main| main.addr6),
+        "mac": four.map(|main| Mac(main.mac).to_string()),
+        "veth": four.map(|main| main.veth.clone()),
+        "endpoint": four.map(|main| main.number),
+        "links": links.collect::<Vec<_>>(),
         "hostname": container.hostname,
         "netns": container.netns,
         "dns": container.dns,
@@ -296,45 +347,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "command": container.command,
         "auto_remove": container.auto_remove,
         "log": engine.log(container),
-    });
-    let mut set = |key: &str, field: Value| value[key] = field;
-    if container.is_bridged() {
-        let (four, six) = engine.state().gateways(container);
-        let endpoints = container.endpoints.iter().map(|endpoint| {
-            let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);
-            json!({
-                "network": endpoint.network,
-                "interface": endpoint.interface,
-                "addr4": endpoint.addr4,
-                "addr6": endpoint.addr6,
-                "mac": Mac(endpoint.mac).to_string(),
-                "veth": endpoint.veth,
-                "number": endpoint.number,
-                "aliases": endpoint.aliases,
-                "priority": endpoint.priority,
-                "leads4": leads(four),
-                "leads6": leads(six),
-            })
-        });
-        set("networks", endpoints.collect());
-        // The one that published ports lead to, in short.
-        if let Some(main) = four {
-            set("addr4", json!(main.addr4));
-            set("addr6", json!(main.addr6));
-            set("mac", json!(Mac(main.mac).to_string()));
-            set("veth", json!(main.veth));
-            set("endpoint", json!(main.number));
-        }
-        let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
-        let links = container.links.iter().map(|link| json!({"container": name(&link.target), "alias": link.alias}));
-        set("links", links.collect());
-    }
-    match container.status {
-        Status::Running { pid, .. } => set("pid", json!(pid)),
-        Status::Exited { code } => set("exit_code", json!(code)),
-        Status::Creating => {}
-    }
-    value
+    })
 }
 
 fn status(status: Status) -> String {

@@ -23,6 +23,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_ascii_lowercase();
+            crate::progress::make_room();
             eprintln!("portlane: {level}: {}", record.args());
         }
     }

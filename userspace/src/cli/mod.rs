@@ -4,11 +4,15 @@
 
 mod container;
 mod daemon;
+mod flows;
+mod generate;
 mod logger;
-mod look;
 mod network;
 mod print;
 mod publish;
+mod screen;
+mod stats;
+mod status;
 mod upkeep;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -23,6 +27,7 @@ use log::LevelFilter;
 use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
+    progress,
 };
 
 /// Where the configuration is unless `--config` says otherwise; it need not be there.
@@ -76,7 +81,7 @@ struct Global {
         help_heading = "Global options"
     )]
     bpffs: PathBuf,
-    /// Print JSON
+    /// Print JSON; docs/json.md says what is in it
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// Say more; -vv: the programs report each packet that is refused or handed to the host, while the command runs
@@ -97,12 +102,15 @@ enum Command {
     Unpublish(publish::Unpublish),
     #[command(subcommand)]
     Network(network::Network),
-    Stats(look::Stats),
-    Flows(look::Flows),
-    Status(look::Status),
+    Stats(stats::Stats),
+    Flows(flows::Flows),
+    Status(status::Status),
     Repair(upkeep::Repair),
     Daemon(daemon::Daemon),
     Uninstall(upkeep::Uninstall),
+    Completions(generate::Completions),
+    #[command(hide = true)]
+    ManPages(generate::ManPages),
 }
 
 /// Runs the command that the arguments name, and returns the process's exit status.
@@ -112,6 +120,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     logger::install(level(cli.global.verbose));
+    progress::show();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start");
     match runtime.and_then(|runtime| runtime.block_on(dispatch(&cli.global, cli.command))) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
@@ -150,6 +159,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<i32> {
         Command::Repair(repair) => repair.run(global).await?,
         Command::Daemon(daemon) => daemon.run(global).await?,
         Command::Uninstall(uninstall) => uninstall.run(global).await?,
+        Command::Completions(completions) => completions.run()?,
+        Command::ManPages(pages) => pages.run()?,
     }
     Ok(0)
 }

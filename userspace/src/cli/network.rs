@@ -155,7 +155,7 @@ impl Create {
             }
         }
         global.engine().await?.add_network(request).await?;
-        print::line(&self.name)
+        if global.json { print::json(&json!({"name": self.name})) } else { print::line(&self.name) }
     }
 }
 
@@ -216,7 +216,7 @@ pub(super) struct Prune;
 
 impl Prune {
     async fn run(self, global: &Global) -> Result<()> {
-        global.engine().await?.prune_networks().await?.iter().try_for_each(print::line)
+        print::names(global, global.engine().await?.prune_networks().await?)
     }
 }
 
@@ -297,10 +297,11 @@ impl Rm {
         for name in &self.names {
             remove_network(&mut trial, name).map_err(EngineError::from)?;
         }
+        let mut gone = Vec::new();
         for name in &self.names {
-            print::line(engine.remove_network(name).await?)?;
+            gone.push(engine.remove_network(name).await?);
         }
-        Ok(())
+        print::names(global, gone)
     }
 }
 

@@ -5,12 +5,19 @@ use std::io::{self, Write as _};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Global;
+
 /// Prints text; a reader that went away (`| head`) is no error.
 pub(super) fn text(text: &str) -> Result<()> {
+    heard(text).map(drop)
+}
+
+/// Prints text; false if the reader went away.
+pub(super) fn heard(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).context("cannot write to stdout"),
     }
 }
 
@@ -24,8 +31,21 @@ pub(super) fn json(value: &Value) -> Result<()> {
     line(format_args!("{value:#}"))
 }
 
+/// Prints names, a line each or as a list of JSON.
+pub(super) fn names(global: &Global, names: Vec<String>) -> Result<()> {
+    match global.json {
+        true => json(&names.into()),
+        false => text(&names.iter().map(|name| format!("{name}\n")).collect::<String>()),
+    }
+}
+
 /// Prints columns as wide as they need be.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    text(&columns(header, rows))
+}
+
+/// Columns as wide as they need be.
+pub(super) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines: Vec<Vec<&str>> = vec![header.to_vec()];
     lines.extend(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
     let widths: Vec<usize> = (0..header.len())
@@ -40,7 +60,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
         out.push_str(line.trim_end());
         out.push('\n');
     }
-    text(&out)
+    out
 }
 
 /// Bytes as people read them, in powers of 1000.

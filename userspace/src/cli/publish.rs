@@ -1,5 +1,7 @@
 //! `port`, `publish`, `unpublish`.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use anyhow::{Result, bail};
 use clap::Args;
 use portlane_common::span::Span;
@@ -8,12 +10,17 @@ use serde_json::json;
 use super::{Global, print};
 use crate::{
     engine::EngineError,
-    model::{self, PortSpec, PublishRequest, spec, state::Ports},
+    model::{self, PortSpec, PublishRequest, spec},
 };
 
-/// List where a container's ports are published
+/// List where a container's ports are published, as `docker port` does
 #[derive(Debug, Args)]
-#[command(after_help = "Example: portlane port web 80/tcp")]
+#[command(after_help = "\
+Examples:
+  portlane port web                     80/tcp -> 0.0.0.0:8080 and 80/tcp -> [::]:8080, a line for each port
+  portlane port web 80/tcp              0.0.0.0:8080 and [::]:8080
+  portlane --json port game             a range is one entry
+JSON: a list of {proto, host_address (null: every one), host_ports: [first, last], container_ports: [first, last]}")]
 pub(super) struct Port {
     /// Name or identifier
     name: String,
@@ -38,20 +45,42 @@ impl Port {
         if let (Some(port), true) = (self.port, wanted.is_empty()) {
             bail!("container `{}` does not publish {port}: `portlane port {0}` lists what it does", container.name);
         }
-        for publish in wanted {
-            let span = publish.container_span();
-            // One port of a range, as it was asked for.
-            let (host, inside) = match self.port.map(|port| port.span).filter(|asked| asked.first == asked.last) {
-                Some(asked) => {
-                    let port = publish.host.first + (asked.first - span.first);
-                    (Ports(Span { first: port, last: port }), Ports(asked))
-                }
-                None => (Ports(publish.host), Ports(span)),
-            };
-            print::line(format_args!("{inside}/{} -> {}{host}", publish.proto, publish.place()))?;
-        }
-        Ok(())
+        let found = bindings(&wanted, container.has_ipv6(), self.port.map(|port| port.span));
+        let alone = self.port.is_some_and(|port| port.span.first == port.span.last);
+        let line = |binding: &Binding| match alone {
+            true => format!("{}\n", binding.host),
+            false => format!("{}/{} -> {}\n", binding.port, binding.proto, binding.host),
+        };
+        print::text(&found.iter().map(line).collect::<String>())
     }
+}
+
+/// A container port, and where the host has it: a line of `docker port`, which orders them like this.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Binding {
+    port: u16,
+    proto: String,
+    host: SocketAddr,
+}
+
+/// Docker lists each port of a range, and every address of the host as those that stand for them. `only`: some of the
+/// container's ports.
+fn bindings(publishes: &[&model::Publish], ipv6: bool, only: Option<Span>) -> Vec<Binding> {
+    let mut bindings = Vec::new();
+    for publish in publishes {
+        let every = [Some(Ipv4Addr::UNSPECIFIED.into()), ipv6.then_some(Ipv6Addr::UNSPECIFIED.into())];
+        let addresses = publish.host_addr.map_or(every, |address| [Some(address), None]);
+        let ports = publish.host.first..=publish.host.last;
+        for (port, host) in ports.filter_map(|host| Some((publish.container_port(host)?, host))) {
+            if only.is_none_or(|only| only.contains(port)) {
+                let proto = publish.proto.to_string();
+                let binding = |address| Binding { port, proto: proto.clone(), host: SocketAddr::new(address, host) };
+                bindings.extend(addresses.into_iter().flatten().map(binding));
+            }
+        }
+    }
+    bindings.sort();
+    bindings
 }
 
 /// Publish ports of a running container
@@ -104,7 +133,8 @@ fn list(global: &Global, entries: &[model::Publish]) -> Result<()> {
     print::text(&entries.iter().map(|publish| format!("{publish}\n")).collect::<String>())
 }
 
-fn entry(publish: &model::Publish) -> serde_json::Value {
+/// An entry, as JSON has it.
+pub(super) fn entry(publish: &model::Publish) -> serde_json::Value {
     let span = publish.container_span();
     json!({
         "proto": publish.proto,
@@ -112,4 +142,47 @@ fn entry(publish: &model::Publish) -> serde_json::Value {
         "host_ports": [publish.host.first, publish.host.last],
         "container_ports": [span.first, span.last],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Proto;
+
+    #[test]
+    fn ports_are_listed_as_docker_lists_them() {
+        let publish = |host_addr: Option<&str>, first, last, container_first, proto| model::Publish {
+            id: 1,
+            generation: 1,
+            proto,
+            host_addr: host_addr.map(|address| address.parse().unwrap()),
+            host: Span { first, last },
+            container_first,
+        };
+        let publishes = [
+            publish(None, 10443, 10443, 443, Proto::Tcp),
+            publish(Some("127.0.0.1"), 9, 9, 80, Proto::Tcp),
+            publish(None, 10080, 10081, 80, Proto::Tcp),
+            publish(Some("::1"), 53, 53, 80, Proto::Sctp),
+        ];
+        let listed = |ipv6, only: Option<u16>| {
+            let only = only.map(|port| Span { first: port, last: port });
+            let found = bindings(&publishes.iter().collect::<Vec<_>>(), ipv6, only);
+            found.iter().map(|b| format!("{}/{} {}", b.port, b.proto, b.host)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            listed(true, None),
+            [
+                "80/sctp [::1]:53",
+                "80/tcp 0.0.0.0:10080",
+                "80/tcp 127.0.0.1:9",
+                "80/tcp [::]:10080",
+                "81/tcp 0.0.0.0:10081",
+                "81/tcp [::]:10081",
+                "443/tcp 0.0.0.0:10443",
+                "443/tcp [::]:10443",
+            ]
+        );
+        assert_eq!(listed(false, Some(81)), ["81/tcp 0.0.0.0:10081"]);
+    }
 }

@@ -8,15 +8,18 @@ use crate::{
     bpf::{BpfError, Datapath},
     linux::netns,
     model::{Attachment, HostFacts, Observed, ObservedLinks, Owned, State, Step, desired, plan, state::Xdp},
+    progress,
 };
 
 impl Engine {
     /// Brings host and maps to `state`; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
     pub(super) async fn apply(&self, state: &State, owned: &Owned, datapath: Option<&Datapath>) -> Result<Vec<String>> {
         let mut taken = Vec::new();
+        let progress = progress::step("looking at the host");
         let (mut links, mut facts) = self.host.look(owned).await?;
         let first = plan::links(&desired(state, &facts), &links);
         for step in &first {
+            progress.goes_on(step.to_string());
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
@@ -26,8 +29,10 @@ impl Engine {
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        for step in plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned) {
-            self.perform(&step, datapath, state.xdp).await?;
+        let second: Vec<Step> = plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned);
+        for (done, step) in second.iter().enumerate() {
+            progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
+            self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
         if let Some(datapath) = datapath {

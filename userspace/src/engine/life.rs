@@ -6,6 +6,7 @@ use super::{Engine, EngineError, Result, Settings, files};
 use crate::{
     linux::{ContainerSpec, Running, Stdio, process, random, spawn},
     model::{Container, ContainerRequest, HostView, State, Status, container},
+    progress,
 };
 
 /// Signal numbers begin after this in exit statuses, as a shell has it.
@@ -149,6 +150,7 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
     let (id, name, status) = (container.id.clone(), container.name.clone(), container.status);
     drop(engine);
     if let Status::Running { pid, start_time } = status {
+        let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
         blocking(move || process::terminate(pid, start_time, grace)).await??;
         // A foreground `run` may have been first to see it.
         let mut engine = Engine::open(settings.clone()).await?;

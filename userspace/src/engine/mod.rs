@@ -29,9 +29,10 @@ use crate::{
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{
-        ConnectRequest, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container, network,
-        publish,
+        ConnectRequest, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
+        network, publish,
     },
+    progress,
     store::{Stamp, Store},
 };
 
@@ -71,7 +72,9 @@ impl Engine {
         }
         let root = &settings.root;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(files::failed("created", root))?;
+        let step = progress::step("waiting for another portlane command to end");
         let lock = Lock::acquire(&root.join(files::LOCK))?;
+        drop(step);
         let store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {
@@ -105,6 +108,22 @@ impl Engine {
     /// The kernel refuses to show them.
     pub fn datapath(&self) -> Result<Option<Datapath>> {
         Ok(Datapath::existing(&self.settings.bpffs)?)
+    }
+
+    /// The host's uplinks and addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub async fn facts(&self) -> Result<HostFacts> {
+        Ok(self.host.facts(&Owned::by([&self.state])).await?)
+    }
+
+    /// Programs of others on interfaces that portlane works on.
+    ///
+    /// # Errors
+    /// The kernel refuses to show them.
+    pub async fn foreign_programs(&self, datapath: &Datapath) -> Result<Vec<bpf::Foreign>> {
+        Ok(datapath.foreign(&self.host.xdp_programs().await?)?)
     }
 
     /// Loads programs that log at the settings' level, or at none, and reads what they log until dropped.

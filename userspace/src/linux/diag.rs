@@ -86,6 +86,12 @@ pub(super) fn end(is_meant: impl Fn(Connected) -> bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the kernel can end sockets: it is asked to end one that there is not.
+pub fn can_end() -> bool {
+    let nobody = request(Proto::Tcp, AF_INET, StateFlags::ESTABLISHED);
+    open().is_ok_and(|socket| destroy(&socket, nobody).is_ok())
+}
+
 fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;

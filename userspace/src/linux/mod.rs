@@ -3,6 +3,7 @@
 //!
 //! Invariant: no state of portlane's is read or written here, and nothing here decides anything.
 
+pub mod bpf_query;
 pub mod bpf_run;
 pub mod bpf_syscall;
 mod bridge;
@@ -21,6 +22,7 @@ mod syscall;
 pub mod sysctl;
 
 pub use bridge::FORCE_FORWARDING;
+pub use diag::can_end as can_end_sockets;
 pub use lock::Lock;
 pub use netlink::Host;
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};

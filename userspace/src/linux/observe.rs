@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
@@ -74,6 +74,24 @@ impl Host {
         let snapshot = self.snapshot().await?;
         let facts = snapshot.facts(owned);
         Ok((snapshot.links(netns::list()?), facts))
+    }
+
+    /// XDP programs: number by the interface's index.
+    ///
+    /// # Errors
+    /// The kernel refuses to list interfaces.
+    pub async fn xdp_programs(&self) -> Result<BTreeMap<u32, u32>, LinuxError> {
+        let links = self.links().await.attempt(|| "list interfaces".to_owned())?;
+        let program = |link: &LinkMessage| {
+            link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|attribute| match attribute {
+                    LinkXdp::ProgId(program) if *program != 0 => Some(*program),
+                    _ => None,
+                }),
+                _ => None,
+            })
+        };
+        Ok(links.iter().filter_map(|link| Some((link.header.index, program(link)?))).collect())
     }
 
     /// Destinations of the main routing table, those of the interfaces named in `owned` left out: what a subnet had

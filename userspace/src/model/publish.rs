@@ -14,7 +14,7 @@ use super::{
     hash::mix,
     ipam,
     spec::PublishRequest,
-    state::{Before, Container, DEFAULT_MTU, Ports, Proto, Publish, State},
+    state::{Before, Container, DEFAULT_MTU, PortSpec, Ports, Proto, Publish, State},
 };
 
 /// What a change must know of the host.
@@ -82,6 +82,30 @@ pub fn publish(
         return Err(ModelError::PoliciesFull);
     }
     Ok(added)
+}
+
+/// Requests for a free host port for each exposed port that none of the others publishes: `--publish-all`. A range stays
+/// one, where nothing of it is published already.
+pub fn all_exposed(exposed: &[PortSpec], others: &[PublishRequest]) -> Vec<PublishRequest> {
+    let mut added: Vec<PublishRequest> = Vec::new();
+    for PortSpec { proto, span } in exposed.iter().copied() {
+        let mut run: Option<Span> = None;
+        let mut runs = Vec::new();
+        for port in span.first..=span.last {
+            let mut known = others.iter().chain(&added).filter(|request| request.proto == proto);
+            run = match (known.any(|request| request.container.contains(port)), run) {
+                (false, None) => Some(Span { first: port, last: port }),
+                (false, Some(run)) => Some(Span { last: port, ..run }),
+                (true, run) => {
+                    runs.extend(run);
+                    None
+                }
+            };
+        }
+        let request = |container| PublishRequest { proto, host_addr: None, host: None, container };
+        added.extend(runs.into_iter().chain(run).map(request));
+    }
+    added
 }
 
 /// Takes publish entries back: those that a request of the same words would make. A request for a container port

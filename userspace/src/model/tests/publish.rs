@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::{add, ports, state_with};
 use crate::model::{
     error::ModelError,
-    publish::{HostView, check_addresses, choose, publish, unpublish},
+    publish::{HostView, all_exposed, check_addresses, choose, publish, unpublish},
+    spec,
     state::{Proto, Publish, State, Status},
 };
 
@@ -84,6 +85,21 @@ fn dynamic_ports_avoid_what_is_taken() {
     assert_eq!(one(&mut state, "c1", "20-40:80").unwrap().host.first, 21);
     assert_eq!(one(&mut state, "c1", "20-40:80").unwrap().host.first, 30);
     assert_eq!(one(&mut state, "c1", "1-8/udp").unwrap().host, Span { first: 22, last: 29 });
+}
+
+#[test]
+fn all_exposed_ports_are_published_but_for_those_that_are_already() {
+    let check = |exposed: &[&str], published: &[&str], expected: &[&str]| {
+        let exposed: Vec<_> = exposed.iter().map(|port| spec::port(port).unwrap()).collect();
+        assert_eq!(all_exposed(&exposed, &ports(published)), ports(expected), "{exposed:?} beside {published:?}");
+    };
+    check(&["80", "53/udp"], &[], &["80", "53/udp"]);
+    check(&["80", "80"], &[], &["80"]);
+    check(&["80"], &["8080:80/udp"], &["80"]);
+    check(&["80-83"], &[], &["80-83"]);
+    check(&["80-83", "83-84"], &["8080:81"], &["80", "82-83", "84"]);
+    check(&["80"], &["8000-8009:80"], &[]);
+    check(&["65535"], &[], &["65535"]);
 }
 
 #[test]
