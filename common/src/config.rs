@@ -3,7 +3,7 @@
 use crate::flow::Timeouts;
 
 /// Version of the maps' keys and values. Grows when one of them changes.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Flow entries a family's table holds, unless set otherwise; a conversation takes two.
 pub const MAX_FLOWS: u32 = 131_072;
@@ -18,6 +18,8 @@ pub const MAX_ENDPOINTS: u32 = 4096;
 pub const MAX_PUBLISHES: u32 = 16_384;
 /// Entries of a family's table of published ports: over UDP one has two, there and back.
 pub const PUBLISH_ROWS: u32 = 2 * MAX_PUBLISHES;
+/// Prefixes of a family that published ports are open to.
+pub const MAX_SOURCES: u32 = 16_384;
 /// Addresses of the host, per family.
 pub const MAX_HOST_ADDRESSES: u32 = 1024;
 /// Uplinks of the host.
@@ -95,6 +97,10 @@ pub mod map {
     pub const PUBLISH4: &str = "pl_publish4";
     /// Published ports, IPv6.
     pub const PUBLISH6: &str = "pl_publish6";
+    /// Who may use published ports, IPv4.
+    pub const SOURCE4: &str = "pl_source4";
+    /// Who may use published ports, IPv6.
+    pub const SOURCE6: &str = "pl_source6";
     /// Endpoints by IPv4 address.
     pub const ENDPOINT4: &str = "pl_endpoint4";
     /// Endpoints by IPv6 address.
@@ -125,7 +131,7 @@ pub mod map {
     pub const SOCKET6: &str = "pl_socket6";
 
     /// Every map.
-    pub const ALL: [&str; 31] = [
+    pub const ALL: [&str; 33] = [
         FLOW4,
         FLOW6,
         NEW4,
@@ -143,6 +149,8 @@ pub mod map {
         NEXT_XDP,
         PUBLISH4,
         PUBLISH6,
+        SOURCE4,
+        SOURCE6,
         ENDPOINT4,
         ENDPOINT6,
         HOST4,

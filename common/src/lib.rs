@@ -20,4 +20,5 @@ pub mod policy;
 pub mod publish;
 pub mod reason;
 pub mod socket;
+pub mod source;
 pub mod span;

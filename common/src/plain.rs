@@ -12,6 +12,7 @@ use crate::{
     policy::{Policy, PolicyKey},
     publish::{Publish, PublishKey},
     socket::{SocketKey, SocketOrigin},
+    source::{Sender, Source, SourceKey},
 };
 
 macro_rules! plain {
@@ -53,6 +54,11 @@ plain! {
     PublishKey<Addr6> = 20,
     Publish<Addr4> = 20,
     Publish<Addr6> = 32,
+    Sender<Addr4> = 8,
+    Sender<Addr6> = 20,
+    SourceKey<Addr4> = 12,
+    SourceKey<Addr6> = 24,
+    Source = 4,
     Endpoint = 24,
     Veth = 68,
     bpf_spin_lock = 4,

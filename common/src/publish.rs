@@ -6,6 +6,12 @@ use crate::span::Span;
 /// host that its answers come from. No IP protocol has the number.
 pub const UDP_BACK: u8 = 17 | 0x80;
 
+/// [`Publish::flags`].
+pub mod flag {
+    /// Only the prefixes of [`crate::source`] may use it, and of another family nobody.
+    pub const SOURCES: u16 = 1;
+}
+
 /// Where a published port, or range, is filed. See [`crate::span`] for `class` and `block`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +45,8 @@ pub struct Publish<A> {
     pub last: u16,
     /// Container port that the first host port leads to; the following ones follow.
     pub target: u16,
-    /// Always zero.
-    pub pad: u16,
+    /// [`flag`] bits.
+    pub flags: u16,
     /// Number of the publish entry, index of its counters and its generation; never 0.
     pub id: u32,
     /// Grows with each change of the entry: flows of an older generation are over.

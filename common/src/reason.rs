@@ -114,6 +114,7 @@ reasons! {
     StackTtl = 33, "stack-ttl", "TTL or hop limit ran out: handed to the host's stack, which answers it";
     StackRoute = 34, "stack-route", "no usable route: handed to the host's stack, which answers it";
     FragmentHeld = 35, "fragment-held", "a fragment came before the first of its datagram, and is kept until that comes";
+    SourceRefused = 36, "source-refused", "a published port was called from an address that it is not open to (from=)";
 }
 
 const _: () = {

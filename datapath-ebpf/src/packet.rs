@@ -159,6 +159,8 @@ pub trait Tables<F: Family>: Shared {
     fn is_host(&self, addr: &F::Addr) -> bool;
     /// The range filed under the key's address and protocol that holds `port`; its class and block do not matter.
     fn publish(&self, key: &PublishKey<F::Addr>, port: u16) -> Option<&Publish<F::Addr>>;
+    /// Whether the publish entry with this number, which has sources, is open to an address.
+    fn admits(&self, publish: u32, addr: &F::Addr) -> bool;
     /// The route of a packet that comes in by `from`.
     fn route(&self, from: u32, src: &F::Addr, dst: &F::Addr, proto: u8) -> Route;
     /// Whether a socket of the host is connected to exactly this tuple (source: the remote side).

@@ -103,6 +103,7 @@ fn every_command_that_prints_prints_the_json_that_is_documented() -> Result<()> 
         check("network create", "network create n")?;
         check("network inspect", "network inspect portlane0")?;
         check("network rm", "network rm n")?;
+        check("network prune", "network prune")?;
         check("stats", "stats")?;
         check("flows", "flows")?;
         check("status", "status")?;

@@ -2,14 +2,14 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use portlane_common::{
     cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
-        MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, program,
+        MAX_SOURCES, MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, program,
     },
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
@@ -21,6 +21,7 @@ use portlane_common::{
     publish::{Publish, PublishKey},
     reason::{Hook, REASONS},
     socket::{SocketKey, SocketOrigin},
+    source::{Sender, Source},
 };
 
 use crate::stage::{fragment::Fragment, nat::Scratch};
@@ -31,6 +32,7 @@ const DATAGRAMS: usize = MAX_DATAGRAMS as usize;
 const ENDPOINTS: usize = MAX_ENDPOINTS as usize;
 const PUBLISHES: usize = MAX_PUBLISHES as usize;
 const ROWS: usize = PUBLISH_ROWS as usize;
+const SOURCES: usize = MAX_SOURCES as usize;
 const HOST_ADDRESSES: usize = MAX_HOST_ADDRESSES as usize;
 const UPLINKS: usize = MAX_UPLINKS as usize;
 const POLICIES: usize = MAX_POLICIES as usize;
@@ -71,6 +73,10 @@ pub static NEXT_XDP: ProgramArray<{ program::NEXT_XDP.len() }> = ProgramArray::n
 pub static PUBLISH4: HashMap<PublishKey<Addr4>, Publish<Addr4>, ROWS> = HashMap::new();
 #[btf_map(name = "pl_publish6")]
 pub static PUBLISH6: HashMap<PublishKey<Addr6>, Publish<Addr6>, ROWS> = HashMap::new();
+#[btf_map(name = "pl_source4")]
+pub static SOURCE4: LpmTrie<Sender<Addr4>, Source, SOURCES> = LpmTrie::new();
+#[btf_map(name = "pl_source6")]
+pub static SOURCE6: LpmTrie<Sender<Addr6>, Source, SOURCES> = LpmTrie::new();
 #[btf_map(name = "pl_endpoint4")]
 pub static ENDPOINT4: HashMap<Addr4, Endpoint, ENDPOINTS> = HashMap::new();
 #[btf_map(name = "pl_endpoint6")]

@@ -1,9 +1,10 @@
 //! The tables of the packet path, as BPF maps.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
+    btf_maps::lpm_trie::Key,
     helpers::generated,
 };
 use portlane_common::{
@@ -19,6 +20,7 @@ use portlane_common::{
     publish::{Publish, PublishKey},
     reason::{Hook, REASONS, Reason},
     socket::{SocketKey, SocketOrigin},
+    source::{Sender, SourceKey},
     span::Span,
 };
 
@@ -175,7 +177,7 @@ impl Ranges for PolicyKey {
 
 /// The maps of one family.
 macro_rules! tables {
-    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $cone:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
+    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $cone:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $source:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
         impl Maps {
             #[inline(always)]
             fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
@@ -354,6 +356,14 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn admits(&self, publish: u32, addr: &$addr) -> bool {
+                let key = SourceKey::whole(publish, *addr);
+                // SAFETY: both are a number and what follows it, without padding; aya's has no alignment.
+                let key = unsafe { &*ptr::from_ref(&key).cast::<Key<Sender<$addr>>>() };
+                maps::$source.get(key).is_some()
+            }
+
+            #[inline(always)]
             fn route(&self, from: u32, src: &$addr, dst: &$addr, proto: u8) -> Route {
                 helpers::fib::<$family>(self.context, from, src, dst, proto)
             }
@@ -396,10 +406,10 @@ macro_rules! tables {
 }
 
 tables!(
-    V4, Addr4, FLOW4, NEW4, entry4, watch4, CONE4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOCKET4,
-    SCRATCH4, FRAGMENT4
+    V4, Addr4, FLOW4, NEW4, entry4, watch4, CONE4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOURCE4,
+    SOCKET4, SCRATCH4, FRAGMENT4
 );
 tables!(
-    V6, Addr6, FLOW6, NEW6, entry6, watch6, CONE6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOCKET6,
-    SCRATCH6, FRAGMENT6
+    V6, Addr6, FLOW6, NEW6, entry6, watch6, CONE6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOURCE6,
+    SOCKET6, SCRATCH6, FRAGMENT6
 );

@@ -4,7 +4,7 @@ use portlane_common::{
     cone::ConeKey,
     family::Address,
     flow::{FlowKey, ZONE_OUTSIDE, flag},
-    publish::{self, Publish, PublishKey},
+    publish::{self, Publish, PublishKey, flag as publish_flag},
     reason::Reason,
 };
 
@@ -58,11 +58,13 @@ pub fn lead<F: Net, T: Tables<F>>(
     network: u32,
 ) -> u32 {
     opening.begin(key);
+    let mut open = true;
     if let Some(published) = find::<F, T>(tables, &key.dst, key.proto, key.dport, wildcard) {
         opening.dst = published.addr;
         opening.dport = published.container_port(key.dport);
         opening.publish = published.id;
         opening.generation = published.generation;
+        open = published.flags & publish_flag::SOURCES == 0;
     } else if key.proto == UDP
         && let Some(cone) = cone::find::<F, T>(tables, &ConeKey::new(key.dst, key.dport, ZONE_OUTSIDE))
     {
@@ -80,9 +82,18 @@ pub fn lead<F: Net, T: Tables<F>>(
     if network != 0 && target.network != network {
         return decision::drop(Reason::OtherNetwork);
     }
+    if !open && !admits::<F, T>(tables, opening.publish, &key.src) {
+        return decision::drop(Reason::SourceRefused);
+    }
     opening.owner = target.id;
     opening.flags = flag::ROUTED | flag::INBOUND;
     opening.reply_flags = flag::ROUTED;
     opening.to_endpoint(target);
     decision::OPEN
+}
+
+/// Whether an entry that has sources is open to an address. The key has a frame of its own.
+#[inline(never)]
+fn admits<F: Net, T: Tables<F>>(tables: &T, publish: u32, addr: &F::Addr) -> bool {
+    tables.admits(publish, addr)
 }

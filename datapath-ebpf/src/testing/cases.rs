@@ -65,6 +65,7 @@ pub fn cases(version: Version, interfaces: Interfaces) -> Vec<Case> {
     table.masquerade();
     table.publish();
     table.hairpin();
+    table.sources();
     table.isolation();
     table.refusals();
     table.host();
@@ -198,6 +199,44 @@ impl Table {
             self.delivered(self.of(PEER), &answer, WEB, &back),
         ];
         self.case("a container reaches a neighbour's published port by the host's address", steps);
+    }
+
+    fn sources(&mut self) {
+        let version = self.version;
+        for body in [Body::Tcp(33_333, 9191, SYN), Body::Udp(33_333, 9191)] {
+            let asked = self.arriving(version.host(), body);
+            let inside = asked.clone().to(PEER.address(version), 81).one_hop().with_macs(PEER.mac(), PEER.gateway());
+            let near = asked.clone().from(version.address(0, 77), 33_333);
+            let near_inside = inside.clone().from(version.address(0, 77), 33_333);
+            let by_web = self.sent(WEB, version.second(), body);
+            let web_inside = by_web.clone().from(version.second(), 33_333).to(PEER.address(version), 81).one_hop();
+            let web_inside = web_inside.with_macs(PEER.mac(), PEER.gateway());
+            let steps = vec![
+                self.delivered(self.uplink(), &asked, PEER, &inside),
+                self.delivered(self.uplink(), &near, PEER, &near_inside),
+                self.delivered(self.of(WEB), &by_web, PEER, &web_inside),
+            ];
+            self.case("a port that is open to some serves them, those of a prefix and a neighbour too", steps);
+            let others = [version.farther(), version.address(0, 63), version.address(0, 128)];
+            let others = others.map(|other| asked.clone().from(other, 33_333));
+            let mut steps: Vec<_> =
+                others.iter().map(|frame| self.refused(self.uplink(), frame, Reason::SourceRefused)).collect();
+            let by_itself = self.sent(PEER, version.second(), body);
+            steps.push(self.refused(self.of(PEER), &by_itself, Reason::SourceRefused));
+            self.case("and is closed to all others, outside and on its network", steps);
+        }
+        // It speaks first, and by the port that it is published under.
+        let said = self.sent(PEER, version.farther(), Body::Udp(81, 53));
+        let left = said.clone().from(version.host(), 9191).one_hop().with_macs(OUTSIDE_MAC, UPLINK_MAC);
+        let answer = left.answer();
+        let back = answer.clone().to(PEER.address(version), 81).one_hop().with_macs(PEER.mac(), PEER.gateway());
+        let other = self.arriving(version.host(), Body::Udp(54, 9191)).from(version.farther(), 54);
+        let steps = vec![
+            self.leaves(self.of(PEER), &said, verdict::UPLINK, &left),
+            self.delivered(self.uplink(), &answer, PEER, &back),
+            self.refused(self.uplink(), &other, Reason::SourceRefused),
+        ];
+        self.case("whom its container speaks to may answer, and nothing else", steps);
     }
 
     fn isolation(&mut self) {

@@ -18,12 +18,12 @@ use crate::{
 
 /// Most packets and changes that are made up; fragments come on top.
 const MOST: usize = 12;
-/// Ports of clients: of the dynamic range, of a published one, published themselves, low, and a published container's.
-const CLIENTS: [u16; 6] = [30_001, 45_001, 30_001, 8080, 700, 80];
+/// Ports of clients: of the dynamic range, of a published one, published themselves, low, and published containers'.
+const CLIENTS: [u16; 7] = [30_001, 45_001, 30_001, 8080, 700, 80, 81];
 /// Ports of servers outside; one of them is a client's, too.
 const SERVERS: [u16; 4] = [53, 9000, 53, 30_001];
 /// Ports of the host that somebody outside asks for; most are published.
-const ASKED: [u16; 8] = [8080, 8080, 9090, 45_001, 40_000, 7070, 22, 30_001];
+const ASKED: [u16; 9] = [8080, 8080, 9090, 45_001, 40_000, 7070, 22, 30_001, 9191];
 /// Containers, those that may do most first.
 const SPEAKERS: [Member; 10] = [WEB, PEER, OTHER, WEB, PEER, WEB, QUIET, STORE, QUIET, INNER];
 /// SCTP chunks: INIT, INIT ACK, DATA, ABORT, COOKIE ECHO, SHUTDOWN COMPLETE.
@@ -264,7 +264,7 @@ impl<C: Choices> Maker<'_, C> {
     }
 
     fn change(&mut self) -> Change {
-        let (publish, to) = (self.choices.pick(&[2, 1, 3, 4, 5, 6, 7]), self.choices.below(MEMBERS.len()));
+        let (publish, to) = (self.choices.pick(&[2, 1, 3, 4, 5, 6, 7, 8]), self.choices.below(MEMBERS.len()));
         let network = self.choices.pick(&[1, 3, 2]);
         match self.choices.below(8) {
             0..3 => Change::Move { publish, to },

@@ -7,6 +7,7 @@
 //! - no two conversations have an end in common, so none outside;
 //! - an answer finds its opener, and every later packet goes the way of the first;
 //! - nothing reaches a container from outside but answers and what asks for a published port;
+//! - nobody reaches, or is kept from, a published port by what it says of its callers' addresses;
 //! - what a published UDP port says leaves by the port that it is published under;
 //! - nothing leaves with an inside address, unless its network is not masqueraded;
 //! - what came with right checksums leaves with right ones.
@@ -285,6 +286,9 @@ impl Model {
                 let publish = self.published.find(&tuple).map(|(id, ..)| id);
                 self.attempts.insert(end, publish);
             }
+            if reason == Some(Reason::SourceRefused) && !self.published.refuses(&tuple) {
+                return Err("it may use the port that it asks for, and is refused".to_owned());
+            }
             let asks = opens || tuple.proto == UDP;
             let taken = self.ends.get(&(Place::Outside, tuple.turned())).map(|(at, _)| &self.conversations[*at]);
             return match taken {
@@ -304,6 +308,9 @@ impl Model {
         let publish = self.published.find(&tuple);
         let leads = publish.is_some_and(|(_, address, port)| after.dst == (address, port));
         match (place, out) {
+            (_, Place::Container(_)) if leads && self.published.refuses(&tuple) => {
+                return Err("it reaches a port that is not open to it".to_owned());
+            }
             (Place::Outside, Place::Container(_)) if !leads || after.src.0 != tuple.src.0 => {
                 return Err("it reaches a container that did not ask for it".to_owned());
             }

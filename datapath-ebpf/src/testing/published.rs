@@ -17,6 +17,8 @@ struct Row {
     ports: (u16, u16),
     to: Member,
     target: u16,
+    /// Whether only the machine outside and [`WEB`] may use it.
+    guarded: bool,
 }
 
 /// Published ports and ranges.
@@ -26,7 +28,15 @@ pub struct Published(Vec<Row>);
 impl Default for Published {
     /// Those of [`super::world`].
     fn default() -> Self {
-        let one = |id, proto, host, port, to, target| Row { id, proto, host, ports: (port, port), to, target };
+        let one = |id, proto, host, port, to, target| Row {
+            id,
+            proto,
+            host,
+            ports: (port, port),
+            to,
+            target,
+            guarded: false,
+        };
         Self(vec![
             one(4, TCP, Some(1), 9090, WEB, 90),
             one(1, TCP, None, 8080, WEB, 80),
@@ -34,6 +44,8 @@ impl Default for Published {
             Row { ports: (40_000, 55_999), ..one(3, UDP, None, 0, WEB, 5000) },
             one(5, TCP, None, 9090, PEER, 91),
             one(6, TCP, None, 7070, STORE, 70),
+            Row { guarded: true, ..one(8, UDP, None, 9191, PEER, 81) },
+            Row { guarded: true, ..one(9, TCP, None, 9191, PEER, 81) },
         ])
     }
 }
@@ -49,7 +61,7 @@ impl Published {
             Change::Add { to } => {
                 self.0.retain(|row| row.id != ADDED);
                 let (ports, to) = ((8080, 8080), MEMBERS[to]);
-                self.0.push(Row { id: ADDED, proto: SCTP, host: None, ports, to, target: 80 });
+                self.0.push(Row { id: ADDED, proto: SCTP, host: None, ports, to, target: 80, guarded: false });
             }
             Change::Icc { .. } | Change::Masquerade { .. } => {}
         }
@@ -70,6 +82,15 @@ impl Published {
         // One for this address before one for every address.
         let row = rows.min_by_key(|row| row.host.is_none())?;
         Some((row.id, row.to.address(version), row.target + (port - row.ports.0)))
+    }
+
+    /// Whether a packet asks for a port that is not open to it: of all who send, the machine outside and [`WEB`] alone
+    /// may use what is not open to everybody.
+    pub fn refuses(&self, tuple: &Tuple) -> bool {
+        let src = tuple.src.0;
+        let version = if src.is_ipv4() { Version::Four } else { Version::Six };
+        let guarded = |id: u32| self.0.iter().any(|row| row.id == id && row.guarded);
+        src != version.outside() && src != WEB.address(version) && self.find(tuple).is_some_and(|(id, ..)| guarded(id))
     }
 
     /// Whether a container's port is published.

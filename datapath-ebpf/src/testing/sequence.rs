@@ -58,7 +58,7 @@ impl Change {
             Self::Withdraw { publish } => world.unpublish(publish),
             Self::Add { to } => {
                 let span = Span { first: 8080, last: 8080 };
-                let new = Published { proto: SCTP, host: None, span, target: 80 };
+                let new = Published { proto: SCTP, host: None, span, target: 80, sources: &[] };
                 world.republish(ADDED, Some(new), MEMBERS[to]);
             }
             Self::Icc { network } => flip(world, network, veth_flag::ICC_OFF),

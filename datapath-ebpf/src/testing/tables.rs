@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
 };
 
+use bytemuck::Pod;
 use portlane_common::{
     cone::{Cone, ConeKey},
     counter::Traffic,
@@ -15,6 +16,7 @@ use portlane_common::{
     network::Uplink,
     policy::PolicyKey,
     publish::{Publish, PublishKey},
+    source::SourceKey,
 };
 
 use super::{
@@ -227,8 +229,13 @@ impl Shared for Memory {
     }
 }
 
+fn first_bits<K: Pod>(key: &K, count: usize) -> impl Iterator<Item = u8> {
+    let bits = bytemuck::bytes_of(key).iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1));
+    bits.take(count)
+}
+
 macro_rules! family {
-    ($family:ty, $addr:ty, $flows:ident, $shelf:ident, $cones:ident, $sockets:ident, $datagrams:ident, $pieces:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident) => {
+    ($family:ty, $addr:ty, $flows:ident, $shelf:ident, $cones:ident, $sockets:ident, $datagrams:ident, $pieces:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident, $source:ident) => {
         impl Tables<$family> for Memory {
             fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> Verdict) -> Verdict {
                 run(&mut Scratch::default())
@@ -340,6 +347,14 @@ macro_rules! family {
                 rows.find(|(other, row)| same(other) && row.span().contains(port)).map(|(_, row)| row)
             }
 
+            fn admits(&self, publish: u32, addr: &$addr) -> bool {
+                let whole = SourceKey::whole(publish, *addr);
+                self.world.$source.keys().any(|source| {
+                    let bits = source.bits as usize;
+                    first_bits(&source.sender, bits).eq(first_bits(&whole.sender, bits))
+                })
+            }
+
             fn route(&self, _from: u32, _src: &$addr, dst: &$addr, _proto: u8) -> Route {
                 let route = self.world.route(<$family as Family>::AF == V4::AF, (*dst).into());
                 // The kernel's FIB names no neighbour for a frame that is too large for the interface, a VLAN tag included.
@@ -358,5 +373,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4);
-family!(V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6);
+family!(V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4, source4);
+family!(V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6, source6);

@@ -1,4 +1,4 @@
-//! A small host: one uplink, four networks, six containers, seven published ports.
+//! A small host: one uplink, four networks, six containers, nine published ports, two of them for some senders only.
 //!
 //! ```text
 //!  outside .2 ── uplink .1 (also .9) ─┬─ net 1 (17): web .2, peer .3
@@ -17,7 +17,8 @@ use portlane_common::{
     family::{Addr4, Addr6},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey, UDP_BACK},
+    publish::{Publish, PublishKey, UDP_BACK, flag as publish_flag},
+    source::{Source, SourceKey},
     span::Span,
 };
 
@@ -160,7 +161,15 @@ pub struct Published {
     pub span: Span,
     /// The first of the container's.
     pub target: u16,
+    /// Whom it is open to; everybody if none.
+    pub sources: &'static [Prefix],
 }
+
+/// Addresses of the machines outside (0) or of a network: a host number, and how many bits of IPv4's 32 count.
+pub type Prefix = (u8, u8, u8);
+
+/// Whom the ports are open to that are not open to everybody: one machine outside, others outside, and [`WEB`].
+pub const ADMITTED: [Prefix; 3] = [(0, 2, 32), (0, 64, 26), (WEB.network, WEB.host, 32)];
 
 /// What the control tables hold.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +183,8 @@ pub struct World {
     pub host6: BTreeMap<Addr6, HostAddr>,
     pub publish4: BTreeMap<PublishKey<Addr4>, Publish<Addr4>>,
     pub publish6: BTreeMap<PublishKey<Addr6>, Publish<Addr6>>,
+    pub source4: BTreeMap<SourceKey<Addr4>, Source>,
+    pub source6: BTreeMap<SourceKey<Addr6>, Source>,
     pub generation: BTreeMap<u32, u32>,
     pub policy: BTreeMap<PolicyKey, Policy>,
     pub published: BTreeMap<u32, Published>,
@@ -203,6 +214,13 @@ impl World {
         world.publish(5, TCP, None, one(9090), PEER, 91);
         world.publish(6, TCP, None, one(7070), STORE, 70);
         world.publish(7, SCTP, None, one(3869), WEB, 3868);
+        for (id, proto) in [(8, UDP), (9, TCP)] {
+            world
+                .published
+                .insert(id, Published { proto, host: None, span: one(9191), target: 81, sources: &ADMITTED });
+            world.generation.insert(id, id + 10);
+            world.lead(id, PEER);
+        }
         let link = PolicyKey::new(QUIET.endpoint, STORE.endpoint, TCP, one(80));
         world.policy.insert(link, Policy { first: 80, last: 80 });
         world
@@ -234,34 +252,41 @@ impl World {
     }
 
     fn publish(&mut self, id: u32, proto: u8, host: Option<u8>, span: Span, to: Member, target: u16) {
-        self.published.insert(id, Published { proto, host, span, target });
+        self.published.insert(id, Published { proto, host, span, target, sources: &[] });
         self.generation.insert(id, id + 10);
         self.lead(id, to);
     }
 
     /// Has a publish entry lead to a container.
     fn lead(&mut self, id: u32, to: Member) {
-        let Published { proto, host, span, target } = self.published[&id];
+        let Published { proto, host, span, target, sources } = self.published[&id];
         let generation = self.generation[&id];
         let Span { first, last } = span;
         let back = Span { first: target, last: target + (last - first) };
         self.withdraw(id);
+        for (network, host, bits) in sources.iter().copied() {
+            let addr4 = four(Version::Four.address(network, host));
+            self.source4.insert(SourceKey::new(id, addr4, bits), Source::ADMITTED);
+            let addr6 = six(Version::Six.address(network, host));
+            self.source6.insert(SourceKey::new(id, addr6, bits + 96), Source::ADMITTED);
+        }
+        let flags = if sources.is_empty() { 0 } else { publish_flag::SOURCES };
         let on4 = host.map_or(Addr4::default(), |host| four(Version::Four.address(0, host)));
         let addr = four(to.address(Version::Four));
-        let value = Publish { addr, first, last, target, pad: 0, id, generation };
+        let value = Publish { addr, first, last, target, flags, id, generation };
         self.publish4.insert(PublishKey::new(on4, proto, span), value);
         if proto == UDP {
             let value =
-                Publish { addr: on4, first: back.first, last: back.last, target: first, pad: 0, id, generation };
+                Publish { addr: on4, first: back.first, last: back.last, target: first, flags: 0, id, generation };
             self.publish4.insert(PublishKey::new(addr, UDP_BACK, back), value);
         }
         let on6 = host.map_or(Addr6::default(), |host| six(Version::Six.address(0, host)));
         let addr = six(to.address(Version::Six));
-        let value = Publish { addr, first, last, target, pad: 0, id, generation };
+        let value = Publish { addr, first, last, target, flags, id, generation };
         self.publish6.insert(PublishKey::new(on6, proto, span), value);
         if proto == UDP {
             let value =
-                Publish { addr: on6, first: back.first, last: back.last, target: first, pad: 0, id, generation };
+                Publish { addr: on6, first: back.first, last: back.last, target: first, flags: 0, id, generation };
             self.publish6.insert(PublishKey::new(addr, UDP_BACK, back), value);
         }
     }
@@ -285,6 +310,8 @@ impl World {
     fn withdraw(&mut self, id: u32) {
         self.publish4.retain(|_, row| row.id != id);
         self.publish6.retain(|_, row| row.id != id);
+        self.source4.retain(|source, _| source.publish() != id);
+        self.source6.retain(|source, _| source.publish() != id);
     }
 
     /// Ends what goes by a publish entry.

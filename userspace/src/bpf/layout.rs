@@ -6,7 +6,7 @@ use portlane_common::{
     cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
-        MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, map, program,
+        MAX_SOURCES, MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, map, program,
     },
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
@@ -18,6 +18,7 @@ use portlane_common::{
     publish::{Publish, PublishKey},
     reason::{Hook, REASONS},
     socket::{SocketKey, SocketOrigin},
+    source::{Source, SourceKey},
 };
 
 use crate::linux::bpf_syscall::MapInfo;
@@ -58,6 +59,8 @@ pub enum Kind {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
+    /// `BPF_MAP_TYPE_LPM_TRIE`.
+    LpmTrie = 11,
 }
 
 impl Shape {
@@ -119,6 +122,8 @@ layouts! {
     NEXT_XDP: ProgramArray<u32, u32>[program::NEXT_XDP.len() as u32];
     PUBLISH4: Hash<PublishKey<Addr4>, Publish<Addr4>>[PUBLISH_ROWS];
     PUBLISH6: Hash<PublishKey<Addr6>, Publish<Addr6>>[PUBLISH_ROWS];
+    SOURCE4: LpmTrie<SourceKey<Addr4>, Source>[MAX_SOURCES];
+    SOURCE6: LpmTrie<SourceKey<Addr6>, Source>[MAX_SOURCES];
     ENDPOINT4: Hash<Addr4, Endpoint>[MAX_ENDPOINTS];
     ENDPOINT6: Hash<Addr6, Endpoint>[MAX_ENDPOINTS];
     HOST4: Hash<Addr4, HostAddr>[MAX_HOST_ADDRESSES];

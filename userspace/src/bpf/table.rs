@@ -31,7 +31,8 @@ impl<K, V> Table<K, V> {
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> BpfError + use<K, V> {
         let Shape { name: map, entries, .. } = self.shape;
         move |source| match source.raw_os_error() {
-            Some(libc::E2BIG) => BpfError::Full { map, entries },
+            // A trie says the latter.
+            Some(libc::E2BIG | libc::ENOSPC) => BpfError::Full { map, entries },
             Some(libc::EPERM) => BpfError::Denied { action: format!("{map} to be {action}") },
             _ => BpfError::Map { map, action, source },
         }

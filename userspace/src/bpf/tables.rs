@@ -37,6 +37,8 @@ impl Datapath {
             veth: self.table(&layout::VETH)?.read_all()?,
             policy: self.table(&layout::POLICY)?.read_all()?,
             generation,
+            source4: self.table(&layout::SOURCE4)?.read_all()?,
+            source6: self.table(&layout::SOURCE6)?.read_all()?,
             publish4: self.table(&layout::PUBLISH4)?.read_all()?,
             publish6: self.table(&layout::PUBLISH6)?.read_all()?,
             config: self.table(&layout::CONFIG)?.get(&0)?.unwrap_or_default(),
@@ -55,6 +57,8 @@ impl Datapath {
             Row::Veth(key, value) => self.put_in(&layout::VETH, key, value),
             Row::Policy(key, value) => self.put_in(&layout::POLICY, key, value),
             Row::Generation(key, value) => self.put_in(&layout::GENERATION, key, value),
+            Row::Source4(key, value) => self.put_in(&layout::SOURCE4, key, value),
+            Row::Source6(key, value) => self.put_in(&layout::SOURCE6, key, value),
             Row::Publish4(key, value) => self.put_in(&layout::PUBLISH4, key, value),
             Row::Publish6(key, value) => self.put_in(&layout::PUBLISH6, key, value),
         }
@@ -72,6 +76,8 @@ impl Datapath {
             Row::Veth(key, _) => self.delete_from(&layout::VETH, key),
             Row::Policy(key, _) => self.delete_from(&layout::POLICY, key),
             Row::Generation(key, _) => self.put_in(&layout::GENERATION, key, &0),
+            Row::Source4(key, _) => self.delete_from(&layout::SOURCE4, key),
+            Row::Source6(key, _) => self.delete_from(&layout::SOURCE6, key),
             Row::Publish4(key, _) => self.delete_from(&layout::PUBLISH4, key),
             Row::Publish6(key, _) => self.delete_from(&layout::PUBLISH6, key),
         }

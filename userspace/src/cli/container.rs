@@ -26,10 +26,12 @@ Examples:
   portlane run -d --name web -p 8080:80 -- nginx -g 'daemon off;'
   portlane run -d --name app --expose 80 --expose 443 -P -- ./server
   portlane run --rm -p 127.0.0.1::53/udp --dns 10.0.0.2 -- dnsmasq -k
+  portlane run -d -p 5432:5432,from=10.0.0.0/8,from=2001:db8::/32 -- postgres
   portlane run --rm --network container:web -- curl http://localhost/
 Published ports: [address:][hostPort[-hostPort]]:containerPort[-containerPort][/tcp|/udp|/sctp],
 address::containerPort, or containerPort; an IPv6 address in brackets. Without a host port, a free one is taken; of a
-range for one container port (8000-8009:80), the first that is free.")]
+range for one container port (8000-8009:80), the first that is free. Behind that, `,from=PREFIX` as often as needed: only
+these sources may use the port, and the host's own processes, which always may.")]
 pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]

@@ -89,11 +89,16 @@ fn bindings(publishes: &[&model::Publish], ipv6: bool, only: Option<Span>) -> Ve
 Examples:
   portlane publish web 8443:443
   portlane publish game 40000-55999:40000-55999/udp     16,000 ports, one map entry
-  portlane publish web 127.0.0.1::80                    a free port of loopback, which is printed")]
+  portlane publish web 127.0.0.1::80                    a free port of loopback, which is printed
+  portlane publish web 80:80,from=10.0.0.0/8,from=2001:db8::7
+With `,from=` only these sources may use the port: others outside, and other containers of the network, are refused
+(`portlane stats` counts them as source-refused). An address family that none of them is of is refused as a whole. The
+host's own processes may always use it. Other sources: unpublish the port, and publish it again.")]
 pub(super) struct Publish {
     /// Name or identifier
     name: String,
-    /// [address:][hostPort[-hostPort]]:containerPort[-containerPort][/proto], address::containerPort, or containerPort
+    /// [address:][hostPort[-hostPort]]:containerPort[-containerPort][/proto], address::containerPort, or containerPort;
+    /// then ,from=PREFIX for each source that alone may use it
     #[arg(required = true, value_parser = spec::publish, value_name = "SPEC")]
     specs: Vec<PublishRequest>,
 }
@@ -110,7 +115,8 @@ impl Publish {
 #[command(after_help = "\
 Examples:
   portlane unpublish web 8443:443
-  portlane unpublish web 443            every entry that leads to port 443/tcp of the container")]
+  portlane unpublish web 443            every entry that leads to port 443/tcp of the container
+`,from=` may be left out; if it is there, the sources must be those of the entry.")]
 pub(super) struct Unpublish {
     /// Name or identifier
     name: String,
@@ -141,6 +147,7 @@ pub(super) fn entry(publish: &model::Publish) -> serde_json::Value {
         "host_address": publish.host_addr,
         "host_ports": [publish.host.first, publish.host.last],
         "container_ports": [span.first, span.last],
+        "sources": publish.sources,
     })
 }
 
@@ -158,6 +165,7 @@ mod tests {
             host_addr: host_addr.map(|address| address.parse().unwrap()),
             host: Span { first, last },
             container_first,
+            sources: Vec::new(),
         };
         let publishes = [
             publish(None, 10443, 10443, 443, Proto::Tcp),

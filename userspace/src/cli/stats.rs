@@ -149,7 +149,7 @@ impl Sample {
             }
             let Some(address) = engine.state().gateways(container).0.map(|main| main.addr4) else { continue };
             for publish in &container.publishes {
-                let row = Row::traffic((*publish, name.clone(), address), datapath.publish_traffic(publish.id)?);
+                let row = Row::traffic((publish.clone(), name.clone(), address), datapath.publish_traffic(publish.id)?);
                 sample.ports.insert((publish.id, publish.generation), row);
             }
         }

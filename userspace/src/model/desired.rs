@@ -12,12 +12,12 @@ use portlane_common::{
     family::{Addr4, Addr6, Address},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey, UDP_BACK},
     reason::Hook,
     span::Span,
 };
 
 use super::{
+    published,
     state::{self, Container, Mac, Nat, Network, Proto, State, Xdp},
     tables::Tables,
 };
@@ -277,7 +277,7 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
         }
         // Where the default route leads: the answers must come back that way.
         for publish in &container.publishes {
-            publish_rows(endpoint, *leads, publish, &mut tables);
+            published::rows(endpoint, *leads, publish, &mut tables);
         }
     }
     for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
@@ -285,50 +285,6 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
     }
     tables.config = config(state, &tables);
     tables
-}
-
-fn publish_rows(endpoint: &state::Endpoint, leads: [bool; 2], publish: &state::Publish, tables: &mut Tables) {
-    tables.generation.insert(publish.id, publish.generation);
-    if leads[0] && !matches!(publish.host_addr, Some(IpAddr::V6(_))) {
-        let host = match publish.host_addr {
-            Some(IpAddr::V4(address)) => address.into(),
-            _ => Addr4::ANY,
-        };
-        publish_row(publish, host, endpoint.addr4.into(), &mut tables.publish4);
-    }
-    let six = endpoint.addr6.filter(|_| leads[1]);
-    if let (Some(address), false) = (six, matches!(publish.host_addr, Some(IpAddr::V4(_)))) {
-        let host = match publish.host_addr {
-            Some(IpAddr::V6(address)) => address.into(),
-            _ => Addr6::ANY,
-        };
-        publish_row(publish, host, address.into(), &mut tables.publish6);
-    }
-}
-
-fn publish_row<A: Address + Ord>(
-    publish: &state::Publish,
-    host: A,
-    container: A,
-    rows: &mut BTreeMap<PublishKey<A>, Publish<A>>,
-) {
-    let Span { first, last } = publish.host;
-    let value = Publish {
-        addr: container,
-        first,
-        last,
-        target: publish.container_first,
-        pad: 0,
-        id: publish.id,
-        generation: publish.generation,
-    };
-    rows.insert(PublishKey::new(host, publish.proto.number(), publish.host), value);
-    if publish.proto == Proto::Udp && !host.is_loopback() {
-        let span = Span { first: value.target, last: value.target + (last - first) };
-        let back = Publish { addr: host, first: span.first, last: span.last, target: first, ..value };
-        // Of several host ports for one of the container's, the first is the one.
-        rows.entry(PublishKey::new(container, UDP_BACK, span)).or_insert(back);
-    }
 }
 
 /// What links open on networks whose containers otherwise do not reach each other.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use portlane_common::{
-    config::{MAX_ENDPOINTS, MAX_POLICIES, MAX_PUBLISHES},
+    config::{MAX_ENDPOINTS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOURCES},
     span::Span,
 };
 
@@ -281,6 +281,11 @@ pub enum ModelError {
     /// No number is left for a publish entry.
     #[error("{} ports and ranges are published on this host, which is the limit: use ranges", MAX_PUBLISHES - 1)]
     PublishesFull,
+    /// Ports are open to too many prefixes.
+    #[error(
+        "published ports are open to more than {MAX_SOURCES} prefixes of a family, which is the limit: use shorter ones"
+    )]
+    SourcesFull,
     /// Links would open too many ports.
     #[error("links would open more than {MAX_POLICIES} ports and ranges, which is the limit: expose ranges")]
     PoliciesFull,

@@ -17,6 +17,7 @@ pub mod names;
 pub mod network;
 pub mod plan;
 pub mod publish;
+mod published;
 pub mod spec;
 pub mod state;
 pub mod tables;

@@ -7,14 +7,19 @@ use std::{
 };
 
 use ipnet::IpNet;
-use portlane_common::{config::MAX_PUBLISHES, family::Addr6, family::Address, span::Span};
+use portlane_common::{
+    config::{MAX_PUBLISHES, MAX_SOURCES},
+    family::Addr6,
+    family::Address,
+    span::Span,
+};
 
 use super::{
     error::ModelError,
     hash::mix,
     ipam,
     spec::PublishRequest,
-    state::{Before, Container, DEFAULT_MTU, PortSpec, Ports, Proto, Publish, State},
+    state::{Before, Container, DEFAULT_MTU, PortSpec, Ports, Proto, Publish, Sources, State},
 };
 
 /// What a change must know of the host.
@@ -73,7 +78,7 @@ pub fn publish(
     let id = container.id.clone();
     state.next_generation = following(state.next_generation, added.len());
     if let Some(container) = state.containers.get_mut(&id) {
-        container.publishes.extend(&added);
+        container.publishes.extend(added.iter().cloned());
     }
     if super::desired::exceeds_policies(state) {
         if let Some(container) = state.containers.get_mut(&id) {
@@ -102,14 +107,14 @@ pub fn all_exposed(exposed: &[PortSpec], others: &[PublishRequest]) -> Vec<Publi
                 }
             };
         }
-        let request = |container| PublishRequest { proto, host_addr: None, host: None, container };
+        let request = |container| PublishRequest { proto, host_addr: None, host: None, container, sources: Vec::new() };
         added.extend(runs.into_iter().chain(run).map(request));
     }
     added
 }
 
 /// Takes publish entries back: those that a request of the same words would make. A request for a container port
-/// alone, with no host port or address, means all entries that lead there.
+/// alone, with no host port or address, means all entries that lead there; one without sources, entries of any.
 ///
 /// # Errors
 /// [`ModelError::NoSuchContainer`], [`ModelError::NotPublished`]; the state is unchanged then.
@@ -118,6 +123,7 @@ pub fn unpublish(state: &mut State, name: &str, requests: &[PublishRequest]) -> 
     let matches = |publish: &Publish, request: &PublishRequest| {
         publish.proto == request.proto
             && publish.container_span() == request.container
+            && (request.sources.is_empty() || publish.sources == request.sources)
             && match request.host {
                 Some(host) => publish.host == host && publish.host_addr == request.host_addr,
                 None => request.host_addr.is_none() || publish.host_addr == request.host_addr,
@@ -128,7 +134,9 @@ pub fn unpublish(state: &mut State, name: &str, requests: &[PublishRequest]) -> 
             return Err(ModelError::NotPublished { name: container.name.clone(), what: request.to_string() });
         }
     }
-    let (gone, kept) = container.publishes.iter().partition(|p| requests.iter().any(|request| matches(p, request)));
+    let (gone, kept) = std::mem::take(&mut container.publishes)
+        .into_iter()
+        .partition(|p| requests.iter().any(|request| matches(p, request)));
     container.publishes = kept;
     Ok(gone)
 }
@@ -184,7 +192,7 @@ pub(super) fn entries(
     let mut numbers: BTreeSet<u32> = state.publishes().map(|(_, publish)| publish.id).collect();
     for (index, request) in requests.iter().enumerate() {
         let host_addr = request.host_addr.or_else(|| binding(state, container));
-        let request = &PublishRequest { host_addr, ..*request };
+        let request = &PublishRequest { host_addr, ..request.clone() };
         check_host_address(container, host_addr)?;
         let host = host_ports(state, container, &added, request, index, view)?;
         let id = ipam::lowest_free(&numbers, MAX_PUBLISHES).ok_or(ModelError::PublishesFull)?;
@@ -196,9 +204,21 @@ pub(super) fn entries(
             host_addr,
             host,
             container_first: request.container.first,
+            sources: request.sources.clone(),
         });
     }
+    check_sources(state, &added)?;
     Ok(added)
+}
+
+/// The table of each family holds so many.
+fn check_sources(state: &State, added: &[Publish]) -> Result<(), ModelError> {
+    if added.iter().all(|publish| publish.sources.is_empty()) {
+        return Ok(());
+    }
+    let all = || state.publishes().map(|(_, publish)| publish).chain(added).flat_map(|publish| &publish.sources);
+    let four = all().filter(|source| matches!(source, IpNet::V4(_))).count();
+    if four.max(all().count() - four) > MAX_SOURCES as usize { Err(ModelError::SourcesFull) } else { Ok(()) }
 }
 
 /// The host address that the container's network publishes on.
@@ -310,6 +330,6 @@ impl fmt::Display for PublishRequest {
             None if self.host_addr.is_some() => f.write_str(":")?,
             None => {}
         }
-        write!(f, "{}/{}", Ports(self.container), self.proto)
+        write!(f, "{}/{}{}", Ports(self.container), self.proto, Sources(&self.sources))
     }
 }

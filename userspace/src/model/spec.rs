@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::{IpNet, Ipv4Net};
 use portlane_common::span::Span;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 
 /// One `-p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishRequest {
     /// Protocol.
     pub proto: Proto,
@@ -22,9 +23,12 @@ pub struct PublishRequest {
     pub host: Option<Span>,
     /// Container ports.
     pub container: Span,
+    /// Who may use them, in order; everybody if none.
+    pub sources: Vec<IpNet>,
 }
 
-/// `[ip:][hostPort[-hostPort]]:containerPort[-containerPort][/proto]`, `ip::containerPort`, or `containerPort`.
+/// `[ip:][hostPort[-hostPort]]:containerPort[-containerPort][/proto]`, `ip::containerPort`, or `containerPort`; behind
+/// that any number of `,from=PREFIX`.
 ///
 /// # Errors
 /// [`ModelError::BadSpec`].
@@ -33,7 +37,9 @@ pub fn publish(text: &str) -> Result<PublishRequest, ModelError> {
 }
 
 fn publish_of(text: &str) -> Result<PublishRequest, String> {
-    let (rest, proto) = with_proto(text)?;
+    let (rest, options) = text.split_once(',').map_or((text, None), |(rest, options)| (rest, Some(options)));
+    let sources = options.map_or_else(|| Ok(Vec::new()), sources_of)?;
+    let (rest, proto) = with_proto(rest)?;
     let (host_addr, ports) = match rest.strip_prefix('[') {
         Some(rest) => {
             let (address, ports) = rest.split_once("]:").ok_or("write `[address]:hostPort:containerPort`")?;
@@ -65,8 +71,41 @@ fn publish_of(text: &str) -> Result<PublishRequest, String> {
             let (host, container) = (host.ports(), container.ports());
             Err(format!("it maps {host} host port(s) to {container} container ports: make the ranges equally long"))
         }
-        _ => Ok(PublishRequest { proto, host_addr, host, container }),
+        _ => Ok(PublishRequest { proto, host_addr, host, container, sources }),
     }
+}
+
+/// What follows the first comma: each prefix once, in order.
+fn sources_of(options: &str) -> Result<Vec<IpNet>, String> {
+    let mut sources = options.split(',').map(source_of).collect::<Result<Vec<_>, _>>()?;
+    sources.sort_unstable();
+    sources.dedup();
+    Ok(sources)
+}
+
+fn source_of(option: &str) -> Result<IpNet, String> {
+    let text = option.strip_prefix("from=");
+    let text = text.ok_or_else(|| format!("`{option}` is not known: write `,from=` and a prefix"))?;
+    let prefix = || text.parse::<IpNet>().ok();
+    let parsed = text.parse::<IpAddr>().map(IpNet::from).ok().or_else(prefix);
+    let Some(net) = parsed else {
+        return Err(format!("`{text}` is no prefix: write an address, or as in `10.0.0.0/8` or `2001:db8::/32`"));
+    };
+    if net.addr() != net.network() {
+        return Err(format!(
+            "`{text}` has an address that is longer than its prefix: write {} or {}",
+            net.trunc(),
+            net.addr()
+        ));
+    }
+    Ok(canonical(net))
+}
+
+/// What is written for a family in the other's words (`::ffff:10.0.0.0/104`) is met in its own.
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(six) = net else { return net };
+    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(96));
+    four.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
 }
 
 /// One `--expose`, or the argument of `portlane port`: `port[-port][/proto]`.

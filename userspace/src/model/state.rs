@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portlane_common::{
     config::{FLOW_SHARE, MAX_FLOWS},
     flow::Timeouts,
@@ -14,7 +14,7 @@ use portlane_common::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use super::words::{Before, Mac, Ports};
+pub use super::words::{Before, Mac, Ports, Sources};
 use super::{
     error::ModelError,
     words::{mac_text, span_text},
@@ -363,7 +363,7 @@ pub struct Link {
 }
 
 /// Ports of the host that lead to a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     /// The lowest number that was free, from 1: the index of its counters.
     pub id: u32,
@@ -378,6 +378,9 @@ pub struct Publish {
     pub host: Span,
     /// Container port behind the first host port; the following ones follow.
     pub container_first: u16,
+    /// Who may use them, in order; everybody if none. A state without it is of a time when that was so.
+    #[serde(default)]
+    pub sources: Vec<IpNet>,
 }
 
 impl State {
@@ -545,10 +548,10 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// `0.0.0.0:10080->80/tcp`, as `docker ps` writes it.
+/// `0.0.0.0:10080->80/tcp`, as `docker ps` writes it, and who may use it as `-p` takes it.
 impl fmt::Display for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (place, host) = (self.place(), Ports(self.host));
-        write!(f, "{place}{host}->{}/{}", Ports(self.container_span()), self.proto)
+        write!(f, "{place}{host}->{}/{}{}", Ports(self.container_span()), self.proto, Sources(&self.sources))
     }
 }

@@ -9,6 +9,7 @@ use portlane_common::{
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
     publish::{Publish, PublishKey, UDP_BACK},
+    source::{Source, SourceKey},
     span::Span,
 };
 
@@ -88,6 +89,10 @@ tables! {
     policy Policy(PolicyKey, Policy) = map::POLICY;
     /// Generation of each publish entry in force; the map is an array, where "none" is 0.
     generation Generation(u32, u32) = map::GENERATION;
+    /// Who may use published ports, IPv4.
+    source4 Source4(SourceKey<Addr4>, Source) = map::SOURCE4;
+    /// Who may use published ports, IPv6.
+    source6 Source6(SourceKey<Addr6>, Source) = map::SOURCE6;
     /// Published ports, IPv4.
     publish4 Publish4(PublishKey<Addr4>, Publish<Addr4>) = map::PUBLISH4;
     /// Published ports, IPv6.
@@ -149,6 +154,12 @@ impl Describe<u32> for u64 {
 impl Describe<u32> for u32 {
     fn describe(&self, key: &u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "generation {self} of publish entry {key}")
+    }
+}
+
+impl<A: Address + Into<IpAddr>> Describe<SourceKey<A>> for Source {
+    fn describe(&self, key: &SourceKey<A>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "publish entry {}'s being open to {}/{}", key.publish(), key.sender.addr.into(), key.length())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
+use ipnet::IpNet;
 use portlane_common::span::Span;
 
 /// Writes a range as `80` or `8000-8009`.
@@ -27,6 +28,22 @@ impl fmt::Display for Before {
             IpAddr::V4(address) => write!(f, "{address}:"),
             IpAddr::V6(address) => write!(f, "[{address}]:"),
         }
+    }
+}
+
+/// Writes who may use a published port as it comes behind that: `,from=10.0.0.0/8,from=192.0.2.7`; nothing for everybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a>(pub &'a [IpNet]);
+
+impl fmt::Display for Sources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|source| {
+            if source.prefix_len() == source.max_prefix_len() {
+                write!(f, ",from={}", source.addr())
+            } else {
+                write!(f, ",from={source}")
+            }
+        })
     }
 }
 

@@ -7,8 +7,9 @@ use portlane_common::{
     endpoint::veth,
     family::{Addr4, Addr6, Address},
     policy::{Policy, PolicyKey},
-    publish::{PublishKey, UDP_BACK},
+    publish::{PublishKey, UDP_BACK, flag},
     reason::Hook,
+    source::SourceKey,
     span::Span,
 };
 
@@ -142,6 +143,28 @@ fn a_published_range_is_one_entry_in_each_family() {
     let back = tables.publish4[&PublishKey::new([10, 0, 0, 2].into(), UDP_BACK, Span { first: 30_000, last: 45_999 })];
     assert_eq!((back.addr, back.first, back.last, back.target), (Addr4::ANY, 30_000, 45_999, 40_000));
     assert_eq!((back.id, back.generation), (1, 1));
+}
+
+#[test]
+fn sources_are_rows_of_their_family_and_the_entry_says_that_it_has_some() {
+    let mut state = state_with(&["b6"]);
+    let publishes = ports(&["80:80,from=10.0.0.0/8,from=192.0.2.7", "53:53/udp,from=2001:db8::/32", "81:81"]);
+    add_container(&mut state, ContainerRequest { publishes, ..named("c1", "b6") }, &HostView::default()).unwrap();
+    let tables = of(&state).tables;
+    let four = |id, octets: [u8; 4], length| SourceKey::new(id, Addr4::from(octets), length);
+    assert_eq!(
+        tables.source4.keys().copied().collect::<Vec<_>>(),
+        [four(1, [10, 0, 0, 0], 8), four(1, [192, 0, 2, 7], 32)]
+    );
+    let net: std::net::Ipv6Addr = "2001:db8::".parse().unwrap();
+    assert_eq!(tables.source6.keys().copied().collect::<Vec<_>>(), [SourceKey::new(2, Addr6::from(net), 32)]);
+    let flags = |back: bool| {
+        let rows = tables.publish4.iter().filter(move |(key, _)| (key.proto == UDP_BACK) == back);
+        rows.map(|(_, row)| (row.id, row.flags)).collect::<BTreeMap<_, _>>()
+    };
+    // Nobody of IPv4 may use the second, whose container may speak first all the same.
+    assert_eq!(flags(false), BTreeMap::from([(1, flag::SOURCES), (2, flag::SOURCES), (3, 0)]));
+    assert_eq!(flags(true), BTreeMap::from([(2, 0)]));
 }
 
 #[test]

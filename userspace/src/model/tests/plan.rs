@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use portlane_common::reason::Hook;
+use portlane_common::{
+    reason::Hook,
+    source::{Source, SourceKey},
+};
 use proptest::prelude::*;
 
 use super::{add, named, ports, state_with};
@@ -180,6 +183,47 @@ fn a_plan_reads_as_sentences_in_a_safe_order() {
 }
 
 #[test]
+fn a_port_is_never_open_to_others_than_its_sources() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    let (before, mut world, owned) = (state.clone(), World::with_others(), Owned::by([&state]));
+    world.bring(&before, &owned);
+    publish(&mut state, "c1", &ports(&["10080:80,from=10.0.0.0/8,from=192.0.2.7"]), &HostView::default()).unwrap();
+    let rows = |steps: Vec<Step>| {
+        let sentences = steps.iter().map(ToString::to_string);
+        sentences.filter(|text| text.contains("pl_publish4") || text.contains("pl_source4")).collect::<Vec<_>>()
+    };
+    let entry = "port 10080/tcp of 0.0.0.0 to 10.0.0.2 port 80 (publish entry 1)";
+    let open = |to| format!("publish entry 1's being open to {to}");
+    assert_eq!(
+        rows(world.bring(&state, &owned)),
+        [
+            format!("write to pl_source4: {}", open("10.0.0.0/8")),
+            format!("write to pl_source4: {}", open("192.0.2.7/32")),
+            format!("write to pl_publish4: {entry}"),
+        ]
+    );
+    world.check(&state, &owned);
+    // Somebody has meddled with the table.
+    let key = |octets: [u8; 4], length| SourceKey::new(1, octets.into(), length);
+    world.observed.tables.source4.remove(&key([10, 0, 0, 0], 8));
+    world.observed.tables.source4.insert(key([0; 4], 0), Source::ADMITTED);
+    let mended = [
+        format!("write to pl_source4: {}", open("10.0.0.0/8")),
+        format!("delete from pl_source4: {}", open("0.0.0.0/0")),
+    ];
+    assert_eq!(rows(world.bring(&state, &owned)), mended);
+    assert_eq!(
+        rows(world.bring(&before, &owned)),
+        [
+            format!("delete from pl_publish4: {entry}"),
+            format!("delete from pl_source4: {}", open("192.0.2.7/32")),
+            format!("delete from pl_source4: {}", open("10.0.0.0/8")),
+        ]
+    );
+}
+
+#[test]
 fn what_is_half_made_or_was_broken_is_made_anew() {
     let mut state = state_with(&["a"]);
     add(&mut state, "c1", "a").unwrap();
@@ -270,8 +314,10 @@ fn change(state: &mut State, choice: (u8, u8, u8)) {
             connect(state, &name, &request, &HostView::default())
         }
         9 => disconnect(state, &name, &network),
-        5 | 6 => publish(state, &name, &ports(&[&port, "53/udp"][..1 + usize::from(who & 1)]), &HostView::default())
-            .map(drop),
+        5 | 6 => {
+            let specs = [&port, "53/udp,from=10.0.0.0/8,from=::1"];
+            publish(state, &name, &ports(&specs[..1 + usize::from(who & 1)]), &HostView::default()).map(drop)
+        }
         _ if what & 1 == 0 => unpublish(state, &name, &ports(&[&port])).map(drop),
         _ => state.container_mut(&name).map(|container| container.status = Status::Exited { code: None }),
     };

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portlane_common::span::Span;
+use portlane_common::{config::MAX_SOURCES, span::Span};
 use proptest::prelude::*;
 
 use super::{add, ports, state_with};
@@ -23,7 +23,7 @@ fn view() -> HostView<'static> {
 }
 
 fn one(state: &mut State, name: &str, spec: &str) -> Result<Publish, ModelError> {
-    publish(state, name, &ports(&[spec]), &view()).map(|added| added[0])
+    publish(state, name, &ports(&[spec]), &view()).map(|mut added| added.remove(0))
 }
 
 #[test]
@@ -147,6 +147,55 @@ fn what_is_not_published_cannot_be_taken_back() {
     }
     assert!(unpublish(&mut state, "c1", &ports(&["1:80", "9:9"])).is_err());
     assert_eq!(state.publishes().count(), 3);
+}
+
+#[test]
+fn sources_are_part_of_an_entry_and_need_not_be_named_to_close_it() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    let specs = ["1:80,from=10.0.0.0/8,from=192.0.2.1", "2:80,from=10.0.0.0/8", "3:80"];
+    let added = publish(&mut state, "c1", &ports(&specs), &view()).unwrap();
+    assert_eq!(added[0].to_string(), "*:1->80/tcp,from=10.0.0.0/8,from=192.0.2.1");
+    assert!(one(&mut state, "c1", "1:81,from=172.16.0.0/12").is_err(), "a port has one entry, whoever it is open to");
+    for (spec, gone) in [
+        ("1:80", Some(1)),
+        ("1:80,from=192.0.2.1,from=10.0.0.0/8", Some(1)),
+        ("1:80,from=10.0.0.0/8", None),
+        ("3:80,from=10.0.0.0/8", None),
+        ("80,from=10.0.0.0/8", Some(1)),
+        ("80", Some(3)),
+    ] {
+        match (unpublish(&mut state.clone(), "c1", &ports(&[spec])), gone) {
+            (Ok(found), Some(count)) => assert_eq!(found.len(), count, "{spec}"),
+            (Err(error), None) => assert!(error.to_string().contains(spec.split_once(',').unwrap().1), "{error}"),
+            (found, _) => panic!("{spec}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn there_is_room_for_so_many_sources() {
+    let mut state = state_with(&["a"]);
+    add(&mut state, "c1", "a").unwrap();
+    let many = |family: &str, count: u32| {
+        let mut request = ports(&["80"]).remove(0);
+        let address =
+            |n: u32| if family == "four" { IpAddr::from(n.to_be_bytes()) } else { IpAddr::from([n as u16; 8]) };
+        request.sources = (0..count).map(|n| address(n).into()).collect();
+        request
+    };
+    let mut check = |family, count, fits: bool| {
+        let before = state.clone();
+        let done = publish(&mut state, "c1", &[many(family, count)], &view());
+        assert_eq!(done.is_ok(), fits, "{count} of {family}: {done:?}");
+        assert!(fits || (matches!(done, Err(ModelError::SourcesFull)) && state == before));
+    };
+    check("four", MAX_SOURCES + 1, false);
+    check("four", MAX_SOURCES - 1, true);
+    check("six", MAX_SOURCES, true);
+    check("four", 2, false);
+    check("four", 1, true);
+    check("six", 1, false);
 }
 
 #[test]
