@@ -6,6 +6,7 @@
 //!
 //! Invariant: no I/O crate, no clock, no randomness; a seed is an argument.
 
+mod configured;
 pub mod connect;
 pub mod container;
 pub mod desired;
