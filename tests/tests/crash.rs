@@ -176,7 +176,7 @@ fn a_killed_connect_or_disconnect_leaves_the_container_reachable_and_its_port_op
             ensure!((1..=2).contains(&places), "it is on {places} networks");
             Ok::<_, anyhow::Error>(places == 2)
         };
-        let (web, connected) = (&web, &connected);
+        let connected = &connected;
         let check = |wanted: bool| {
             move |killed: bool| {
                 // Whoever looks completes what was begun, or undoes it.
