@@ -20,7 +20,8 @@ Examples:
   portlane port web                     80/tcp -> 0.0.0.0:8080 and 80/tcp -> [::]:8080, a line for each port
   portlane port web 80/tcp              0.0.0.0:8080 and [::]:8080
   portlane --json port game             a range is one entry
-JSON: a list of {proto, host_address (null: every one), host_ports: [first, last], container_ports: [first, last]}")]
+JSON: a list of {proto, host_address (null: every one), host_ports: [first, last], container_ports: [first, last],
+sources (none: everybody)}")]
 pub(super) struct Port {
     /// Name or identifier
     name: String,

@@ -21,7 +21,7 @@ Examples:
   portlane stats --watch                           every second, with what passed in each; Ctrl-C ends it
   portlane --json stats --watch 10 --count 6       six lines of JSON in a minute
 JSON: {containers: [{name, address, address6, COUNTS}],
-       ports: [{port, container, container_address, proto, host_address, host_ports, container_ports, COUNTS}],
+       ports: [{port, container, container_address, proto, host_address, host_ports, container_ports, sources, COUNTS}],
        reasons: [{hook, reason, meaning, packets, bytes}]}, where COUNTS are rx_packets, rx_bytes, tx_packets and
 tx_bytes as the container sees them. With --watch also time (seconds since 1970), interval (seconds since the line
 before; null in the first), and beside each count the same by the second: rx_packets_per_second and so on.")]
