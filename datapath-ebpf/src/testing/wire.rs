@@ -347,10 +347,6 @@ pub fn quoted(frame: &[u8]) -> Option<Tuple> {
     // Its header tells of more than is there: read as if that were all.
     let (place, length) = if four { (16, cut.len() - ETHERNET) } else { (18, cut.len().checked_sub(ETHERNET + 40)?) };
     cut.get_mut(place..place + 2)?.copy_from_slice(&(length as u16).to_be_bytes());
-    if !four {
-        // The packet path does not look at a quoted IPv6 header's version.
-        *cut.get_mut(ETHERNET)? = 0x60;
-    }
     let inner = Head::read(&cut)?;
     if inner.proto == icmp(four) {
         // An echo is known by its type and identifier, whatever its code.
