@@ -59,8 +59,7 @@ impl Engine {
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second: Vec<Step> =
-            plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned).into_iter().collect();
+        let second = plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned);
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;

@@ -98,10 +98,10 @@ impl Engine {
     }
 
     async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
-        let (requests, used) = (request.publishes.clone(), self.used().await?);
+        let (requests, around) = (request.publishes.clone(), self.surroundings().await?);
         let mut next = self.configured();
         let add = |view: &HostView<'_>| Ok(container::add_container(&mut next, request, view)?);
-        let id = self.with_view(&requests, &used, add).await?;
+        let id = self.with_view(&requests, &around, add).await?;
         Ok((next, id))
     }
 

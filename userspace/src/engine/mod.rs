@@ -165,7 +165,7 @@ impl Engine {
     /// # Errors
     /// As [`network::add_network`]; a failed step is undone.
     pub async fn add_network(&mut self, request: crate::model::NetworkRequest) -> Result<()> {
-        let (used, mtu) = (self.used().await?, self.host.mtu_of_way_out().await?);
+        let Surroundings { used, mtu } = self.surroundings().await?;
         self.change(|state| network::add_network(state, request, &HostView { used: &used, mtu, ..HostView::default() }))
             .await
     }
@@ -183,9 +183,9 @@ impl Engine {
     /// # Errors
     /// As [`connect::connect`]; a failed step is undone.
     pub async fn connect(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
-        let used = self.used().await?;
+        let around = self.surroundings().await?;
         let mut next = self.configured();
-        self.with_view(&[], &used, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
+        self.with_view(&[], &around, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
         self.reach(next).await?;
         self.rewrite_files(name)
     }
@@ -217,8 +217,11 @@ impl Engine {
     /// As [`publish::publish`]; a failed step is undone.
     pub async fn publish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
         let mut next = self.configured();
-        let added =
-            self.with_view(requests, &[], |view| Ok(publish::publish(&mut next, name, requests, view)?)).await?;
+        let added = self
+            .with_view(requests, &Surroundings::default(), |view| {
+                Ok(publish::publish(&mut next, name, requests, view)?)
+            })
+            .await?;
         self.reach(next).await?;
         Ok(added)
     }
@@ -357,7 +360,7 @@ impl Engine {
     async fn with_view<T>(
         &self,
         requests: &[PublishRequest],
-        used: &[ipnet::IpNet],
+        around: &Surroundings,
         change: impl FnOnce(&HostView<'_>) -> Result<T>,
     ) -> Result<T> {
         self.check_addresses(requests).await?;
@@ -365,8 +368,8 @@ impl Engine {
         let (ephemeral, reserved, seed) =
             (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
         let listening = |proto, address, port| listeners.holder(proto, address, port);
-        let mtu = self.host.mtu_of_way_out().await?;
-        change(&HostView { used, listening: &listening, ephemeral, reserved: &reserved, seed, mtu })
+        let Surroundings { used, mtu } = around;
+        change(&HostView { used, mtu: *mtu, listening: &listening, ephemeral, reserved: &reserved, seed })
     }
 
     async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {
@@ -377,9 +380,9 @@ impl Engine {
         Ok(publish::check_addresses(requests, &facts.addresses)?)
     }
 
-    /// Subnets that a network had better leave alone.
-    async fn used(&self) -> Result<Vec<ipnet::IpNet>> {
-        Ok(self.host.routes(&Owned::by([&self.state])).await?)
+    async fn surroundings(&self) -> Result<Surroundings> {
+        let used = self.host.routes(&Owned::by([&self.state])).await?;
+        Ok(Surroundings { used, mtu: self.host.mtu_of_way_out().await? })
     }
 
     fn load(&self) -> Result<Datapath> {
@@ -400,6 +403,20 @@ pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
     }
     let _lock = Lock::acquire(&root.join(files::LOCK))?;
     Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
+}
+
+/// What a network that is to be made must know of the host's routes; a change that makes none need not ask.
+struct Surroundings {
+    /// Subnets that it had better leave alone.
+    used: Vec<ipnet::IpNet>,
+    /// MTU of the way out, in bytes.
+    mtu: u32,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { used: Vec::new(), mtu: crate::model::state::DEFAULT_MTU }
+    }
 }
 
 /// Containers whose process is gone have ended, and go away with that if they are to.
