@@ -25,7 +25,9 @@ impl Topology {
     /// # Errors
     /// `script` cannot be started.
     pub fn terminal(&self, arguments: &[&str]) -> Result<Terminal> {
-        let command = [self.portlane_command(), words(arguments)].concat().join(" ");
+        // A shell that stays between them (dash) would die of the Ctrl-C itself, and tell of that end.
+        let command = ["exec".to_owned()].into_iter().chain(self.portlane_command()).chain(words(arguments));
+        let command = command.collect::<Vec<_>>().join(" ");
         let script = words(&["script", "-qefc", &command, "/dev/null"]);
         let mut child = limited(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (keys, screen) = (child.stdin.take(), child.stdout.take().context("no pipe")?);
