@@ -104,10 +104,7 @@ impl Engine {
     async fn perform(&self, step: &Step, datapath: Option<&Datapath>, xdp: Xdp) -> Result<()> {
         match step {
             Step::Bridge(bridge) => self.host.create_bridge(bridge).await?,
-            Step::Netns(name) => {
-                netns::create(name)?;
-                self.host.loopback_up(name).await?;
-            }
+            Step::Netns(name) => self.host.create_netns(name).await?,
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
                 self.host.connect(&link.veth).await?;

@@ -11,6 +11,7 @@ mod publish;
 mod spec;
 
 use super::{
+    connect::ConnectRequest,
     container::{ContainerRequest, add_container},
     error::ModelError,
     network::{NetworkRequest, add_network},
@@ -31,11 +32,20 @@ fn state_with(networks: &[&str]) -> State {
     state
 }
 
+/// A place on a network, of which nothing is said.
+fn to(network: &str) -> ConnectRequest {
+    ConnectRequest::to(network)
+}
+
 /// A request with an identifier made from the name.
 fn named(name: &str, network: &str) -> ContainerRequest {
+    placed(name, to(network))
+}
+
+fn placed(name: &str, place: ConnectRequest) -> ContainerRequest {
     let number = crate::model::hash::hash(&[name.as_bytes()]);
     let id = format!("{number:016x}").repeat(4);
-    ContainerRequest { id, name: name.to_owned(), network: network.to_owned(), ..ContainerRequest::default() }
+    ContainerRequest { id, name: name.to_owned(), networks: vec![place], ..ContainerRequest::default() }
 }
 
 fn add(state: &mut State, name: &str, network: &str) -> Result<String, ModelError> {
