@@ -1,5 +1,6 @@
 //! What several of the model's tests start from.
 
+mod attach;
 mod connect;
 mod container;
 mod desired;
@@ -11,6 +12,7 @@ mod publish;
 mod spec;
 
 use super::{
+    attach::{Foreign, NetnsIdentity},
     connect::ConnectRequest,
     container::{ContainerRequest, add_container},
     error::ModelError,
@@ -46,6 +48,11 @@ fn placed(name: &str, place: ConnectRequest) -> ContainerRequest {
     let number = crate::model::hash::hash(&[name.as_bytes()]);
     let id = format!("{number:016x}").repeat(4);
     ContainerRequest { id, name: name.to_owned(), networks: vec![place], ..ContainerRequest::default() }
+}
+
+/// A namespace that somebody else made.
+fn foreign(netns: &str) -> Foreign {
+    Foreign { netns: netns.to_owned(), identity: NetnsIdentity { boot: "once".to_owned(), cookie: 7 } }
 }
 
 fn add(state: &mut State, name: &str, network: &str) -> Result<String, ModelError> {
