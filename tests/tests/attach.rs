@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{ByHand, Family, Topology, at, both, each, test, until};
+use portlane_tests::topology::{Family, Topology, at, both, each, test, until};
 use serde_json::Value;
 
 /// Attaches a namespace under its own name, with options separated by spaces; returns what `inspect` tells.
@@ -207,6 +207,19 @@ fn a_namespace_that_its_owner_deletes_gives_its_address_and_port_back() -> Resul
 }
 
 #[test]
+fn a_daemon_hears_at_once_that_the_owner_deleted_a_namespace() -> Result<()> {
+    test(|net| {
+        let _daemon = net.daemon()?;
+        let by_hand = net.by_hand("w1")?;
+        attach(net, by_hand.netns(), "-p 8080:80")?;
+        ensure!(!net.dump("pl_publish4")?.is_empty(), "nothing is published");
+        by_hand.delete()?;
+        // No command is given that would look.
+        until(|| Ok(net.dump("pl_publish4")?.is_empty() && net.dump("pl_veth")?.is_empty()))
+    })
+}
+
+#[test]
 fn a_namespace_without_a_name_is_attached_by_the_path_of_a_process_for_as_long_as_that_lives() -> Result<()> {
     test(|net| {
         let nameless = Nameless::start()?;
@@ -283,7 +296,7 @@ fn ports_links_and_names_lead_to_an_attached_namespace_as_to_any_container() -> 
 }
 
 #[test]
-fn a_killed_container_in_an_attached_namespace_takes_nothing_with_it() -> Result<()> {
+fn processes_of_the_owner_live_on_whatever_portlane_takes_away() -> Result<()> {
     test(|net| {
         let by_hand: ByHand<'_> = net.by_hand("w1")?;
         attach(net, by_hand.netns(), "")?;

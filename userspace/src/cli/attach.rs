@@ -15,11 +15,13 @@ Examples:
   ip netns add w1; portlane attach w1 -p 8080:80
   portlane attach --name web --network back --ip 10.20.0.9 /proc/4711/ns/net
   portlane exec w1 -- ip address
-In the namespace appear eth0 (or the first of eth1, eth2… that is free there), addresses and a default route, and lo is set
-up; nothing else in it is changed, and portlane never deletes it. It may have no default route of its own, except on internal
-networks alone; it takes networks, and none of `host`, `none` and `container:NAME`. There are no options about names, since its /etc is not portlane's; for those of created networks, name the
-gateway in its resolv.conf. A path of a process is the namespace's only while the process lives. Once the namespace is gone,
-the next command lets go of addresses and ports.")]
+In the namespace appear eth0 (or the first of eth1, eth2… that is free there), addresses and a
+default route, and lo is set up. Nothing else in it is changed, and portlane never deletes it.
+It may have no default route of its own then, except on internal networks alone; `host`, `none` and
+`container:NAME` are not for it. Of run's options, those about names (--hostname, --dns, --add-host)
+are missing, since its /etc is its owner's: for the names of a created network, ask its gateway.
+A path of a process is the namespace's only while the process lives. Once the namespace is gone,
+the next command, or the daemon, lets go of its addresses and ports.")]
 pub(super) struct Attach {
     /// Name [default: the namespace's, or drawn at random]
     #[arg(long)]

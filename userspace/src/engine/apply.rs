@@ -26,18 +26,22 @@ pub struct Followed {
     pub steps: Vec<String>,
 }
 
-/// What of the host portlane's tables depend on, portlane's own interfaces left out.
+/// What of the host portlane's tables depend on; of portlane's own interfaces, those that go with somebody else's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     uplinks: Vec<UplinkFact>,
     addresses: Vec<(IpAddr, u32)>,
+    lent: Vec<String>,
 }
 
-impl From<HostFacts> for HostAddresses {
-    fn from(facts: HostFacts) -> Self {
+impl HostAddresses {
+    /// Of the host that these are the facts of.
+    pub fn of(facts: HostFacts, owned: &Owned) -> Self {
+        let lent = |veth: &String| facts.ifindex.contains_key(veth);
+        let lent = owned.lent().filter(|veth| lent(veth)).cloned().collect();
         let faces = |ifindex: &u32| facts.uplinks.iter().any(|uplink| uplink.ifindex == *ifindex);
         let addresses = facts.addresses.iter().filter(|(_, ifindex)| faces(ifindex)).copied().collect();
-        Self { addresses, uplinks: facts.uplinks }
+        Self { addresses, lent, uplinks: facts.uplinks }
     }
 }
 
@@ -81,7 +85,7 @@ impl Engine {
     pub async fn follow(&mut self, seen: Option<&HostAddresses>) -> Result<Followed> {
         let owned = Owned::by([&self.state]);
         // Looked at first: what changes from here on is told by another event.
-        let found = self.host.facts(&owned).await?.into();
+        let found = HostAddresses::of(self.host.facts(&owned).await?, &owned);
         let same = seen == Some(&found) || self.outlook().await?.is_empty();
         let steps = if same { Vec::new() } else { self.repair().await? };
         Ok(Followed { owned, seen: Some(found), steps })

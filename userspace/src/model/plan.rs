@@ -113,6 +113,11 @@ impl Owned {
         owned
     }
 
+    /// Host ends of veth pairs whose other ends are in namespaces that are not portlane's.
+    pub fn lent(&self) -> impl Iterator<Item = &String> {
+        self.veths.iter().filter(|(_, netns)| self.foreign.contains(*netns)).map(|(veth, _)| veth)
+    }
+
     /// Whether the veth is one that portlane may delete.
     fn veth(&self, name: &str) -> bool {
         self.veths.contains_key(name)
