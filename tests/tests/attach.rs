@@ -273,6 +273,9 @@ fn ports_links_and_names_lead_to_an_attached_namespace_as_to_any_container() -> 
         let own = address(&inspected, Family::V4)?;
         let _served = by_hand.place().serve("tcp [::]:80 tcp [::]:81")?;
         let linked = net.container("linked", "--network quiet --link w1:db", "")?;
+        let _daemon = net.daemon()?;
+        let found = linked.inside().run(&["getent", "ahostsv4", "w1"])?;
+        ensure!(found.starts_with(&own.to_string()), "{found}");
         let hosts = linked.inside().run(&["grep", "db", "/etc/hosts"])?;
         ensure!(hosts.split_whitespace().eq([&own.to_string(), "db", "w1"]), "{hosts}");
         linked.inside().ask("tcp", at(own, 80))?;
@@ -298,7 +301,7 @@ fn ports_links_and_names_lead_to_an_attached_namespace_as_to_any_container() -> 
 #[test]
 fn processes_of_the_owner_live_on_whatever_portlane_takes_away() -> Result<()> {
     test(|net| {
-        let by_hand: ByHand<'_> = net.by_hand("w1")?;
+        let by_hand = net.by_hand("w1")?;
         attach(net, by_hand.netns(), "")?;
         let _owners = by_hand.place().serve("tcp [::]:80")?;
         net.portlane(&["run", "--rm", "--network", "container:w1", "--", "true"])?;

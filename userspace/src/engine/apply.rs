@@ -37,8 +37,7 @@ pub struct HostAddresses {
 impl HostAddresses {
     /// Of the host that these are the facts of.
     pub fn of(facts: HostFacts, owned: &Owned) -> Self {
-        let lent = |veth: &String| facts.ifindex.contains_key(veth);
-        let lent = owned.lent().filter(|veth| lent(veth)).cloned().collect();
+        let lent = owned.lent().filter(|veth| facts.ifindex.contains_key(*veth)).cloned().collect();
         let faces = |ifindex: &u32| facts.uplinks.iter().any(|uplink| uplink.ifindex == *ifindex);
         let addresses = facts.addresses.iter().filter(|(_, ifindex)| faces(ifindex)).copied().collect();
         Self { addresses, lent, uplinks: facts.uplinks }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Engine, EngineError, Result, life};
 use crate::{
-    linux::{Host, netns},
+    linux::{Host, LinuxError, netns},
     model::{Container, ContainerRequest, Foreign, Inside, Status},
 };
 
@@ -63,7 +63,10 @@ impl Engine {
         if netns.contains('/') && !lasting {
             return Err(refused("the path leads each process elsewhere: write one that begins at /".to_owned()));
         }
-        let identity = netns::identify(netns).map_err(|error| refused(error.to_string()))?;
+        let identity = netns::identify(netns).map_err(|error| match error {
+            LinuxError::Unusable { problem, .. } => refused(problem),
+            error => error.into(),
+        })?;
         let path = netns::path(netns);
         if netns::is_same(&path, Path::new("/proc/thread-self/ns/net")) {
             return Err(refused("it is the host's own".to_owned()));

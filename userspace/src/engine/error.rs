@@ -77,8 +77,8 @@ pub enum EngineError {
         /// What is in the way.
         problem: String,
     },
-    /// `uninstall` while containers run.
-    #[error("containers run or are attached: {}; stop and detach them first, or use `portlane uninstall --force`", names.join(", "))]
+    /// `uninstall` while containers run or are attached.
+    #[error("containers are there: {}; stop or detach them first, or use `portlane uninstall --force`", names.join(", "))]
     InUse {
         /// Names of the containers.
         names: Vec<String>,

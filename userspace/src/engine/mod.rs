@@ -41,7 +41,6 @@ use crate::{
     progress,
     store::{Stamp, Store},
 };
-
 use view::Surroundings;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;

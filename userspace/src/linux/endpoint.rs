@@ -30,8 +30,8 @@ impl Host {
     /// alone; one that is not is deleted and made anew. It stays down until [`Self::connect`].
     ///
     /// # Errors
-    /// The bridge or the namespace is not there, there is another interface of that name, or the kernel refuses. A pair that could not
-    /// be completed is deleted again.
+    /// The bridge or the namespace is not there, there is another interface of that name, or the kernel refuses. A pair that
+    /// could not be completed is deleted again.
     pub async fn create_endpoint(&self, link: &EndpointLink) -> Result<(), LinuxError> {
         let attempt = || format!("make {link}");
         let bridge = self.link(&link.bridge).await.attempt(attempt)?.ok_or(Errno::ENODEV);
