@@ -20,6 +20,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+pub use by_hand::ByHand;
 pub use container::Container;
 pub use daemon::Daemon;
 pub use dialog::Dialog;
@@ -29,6 +30,7 @@ pub use terminal::Terminal;
 pub use tools::{Program, Way, either_way};
 pub use until::until;
 
+mod by_hand;
 mod container;
 mod daemon;
 mod dialog;
@@ -229,7 +231,8 @@ impl Topology {
         machines.iter().zip(interfaces).try_for_each(|((place, _), interface)| ready_to_talk(place, interface))
     }
 
-    fn host_netns(&self) -> String {
+    /// The host, as iproute2 calls it.
+    pub fn host_netns(&self) -> String {
         format!("{}-host", self.name)
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Family, Topology, at, test, until};
+use portlane_tests::topology::{ByHand, Family, Topology, at, test, until};
 use serde_json::Value;
 
 const COMMANDS: usize = 500;
@@ -59,10 +59,10 @@ fn port(dice: &mut Dice) -> String {
 }
 
 /// The words of a command.
-fn command(dice: &mut Dice, peer: &str) -> Vec<String> {
+fn command(dice: &mut Dice, peer: &str, namespaces: &[&str]) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut say = |text: &str| words.extend(text.split(' ').map(str::to_owned));
-    match dice.below(24) {
+    match dice.below(26) {
         0..11 => {
             let name = container(dice);
             let mut networks = vec![dice.one(&["n0", "n1", "n2", "bridge", "bridge", "none"]).to_owned()];
@@ -94,16 +94,26 @@ fn command(dice: &mut Dice, peer: &str) -> Vec<String> {
         }
         21 => say(&format!("network disconnect {} {}", network(dice), container(dice))),
         22 => say(dice.one(&["network prune", "repair", "stats", "ps"])),
+        23 => {
+            let (netns, name, network) = (dice.one(namespaces), container(dice), network(dice));
+            say(&format!("attach {netns} --name {name} --network {network} -p {}", port(dice)));
+        }
+        24 => say(&format!("detach {}", container(dice))),
         _ => say(&format!("inspect {}", container(dice))),
     }
     words
 }
 
 /// Gives commands until all have been given; each is done, refused in a sentence, or killed.
-fn call(net: &Topology, mut dice: Dice, left: &AtomicUsize, peer: &str) -> Result<(usize, usize)> {
+fn call(
+    net: &Topology,
+    mut dice: Dice,
+    left: &AtomicUsize,
+    (peer, namespaces): (&str, &[&str]),
+) -> Result<(usize, usize)> {
     let (mut done, mut killed) = (0, 0);
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-        let words = command(&mut dice, peer);
+        let words = command(&mut dice, peer, namespaces);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if dice.below(KILLS) == 0 {
             let most = 1 << (1 + dice.below(MOST_CALLS));
@@ -146,7 +156,8 @@ fn settled(net: &Topology) -> Result<()> {
     let plan = net.portlane(&["repair", "--dry-run"])?;
     ensure!(plan == "everything is as it must be", "{plan}");
     let networks = list(net, &["network", "ls"])?;
-    let running: Vec<&Value> = containers.iter().filter(|container| container["status"] == "running").collect();
+    let live = |container: &&Value| container["status"] == "running" || container["status"] == "attached";
+    let running: Vec<&Value> = containers.iter().filter(live).collect();
     let places: Vec<&Value> = running.iter().filter_map(|running| running["networks"].as_array()).flatten().collect();
     let wanted: BTreeSet<String> = networks
         .iter()
@@ -160,7 +171,9 @@ fn settled(net: &Topology) -> Result<()> {
         Ok(links.lines().map(str::to_owned).collect::<BTreeSet<_>>() == wanted)
     })
     .with_context(|| format!("there are other interfaces than {wanted:?}"))?;
-    let known: BTreeSet<String> = containers.iter().map(|container| text(container, "id")).collect();
+    // Nothing that is attached has files of portlane's.
+    let with_files = containers.iter().filter(|container| container["status"] != "attached");
+    let known: BTreeSet<String> = with_files.map(|container| text(container, "id")).collect();
     let folders: BTreeSet<String> = fs::read_dir(net.state().join("containers"))
         .map(|found| found.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect())
         .unwrap_or_default();
@@ -219,11 +232,15 @@ fn five_hundred_commands_of_several_callers_some_killed_lose_track_of_nothing() 
         for name in ["n0", "n1", "n2"] {
             net.portlane(&["network", "create", name])?;
         }
+        let by_hand = [net.by_hand("w0")?, net.by_hand("w1")?];
+        by_hand.iter().try_for_each(|by_hand| by_hand.place().run(&["ip", "link", "set", "lo", "up"]).map(drop))?;
+        let before: Vec<String> = by_hand.iter().map(ByHand::inventory).collect::<Result<_>>()?;
+        let namespaces = by_hand.each_ref().map(ByHand::netns);
         let (left, peer) = (AtomicUsize::new(commands), net.peer().to_owned());
         let ends: Vec<Result<(usize, usize)>> = thread::scope(|scope| {
             let call = |caller: u64| {
-                let (left, peer) = (&left, &peer);
-                scope.spawn(move || call(net, Dice(seed ^ caller << 32), left, peer))
+                let (left, peer, namespaces) = (&left, &peer, &namespaces);
+                scope.spawn(move || call(net, Dice(seed ^ caller << 32), left, (peer, namespaces)))
             };
             let callers: Vec<_> = (0..CALLERS).map(call).collect();
             callers.into_iter().map(|caller| caller.join().expect("no caller panics")).collect()
@@ -246,6 +263,8 @@ fn five_hundred_commands_of_several_callers_some_killed_lose_track_of_nothing() 
         }
         net.portlane(&["network", "prune"])?;
         settled(net)?;
+        let after: Vec<String> = by_hand.iter().map(ByHand::inventory).collect::<Result<_>>()?;
+        ensure!(before == after, "somebody else's namespaces were {before:?} and are {after:?}");
         net.portlane(&["uninstall"])?;
         ensure!(!net.state().exists() && !net.bpffs().exists(), "something is left behind");
         Ok(())

@@ -195,3 +195,37 @@ fn a_killed_connect_or_disconnect_leaves_the_container_reachable_and_its_port_op
         at_every_moment(net, "10.75.0.0/16", together, &disconnect, check(false))
     })
 }
+
+#[test]
+fn a_killed_attach_or_detach_leaves_somebody_elses_namespace_whole() -> Result<()> {
+    test(|net| {
+        network(net, "10.79.0.0/16")?;
+        let by_hand = net.by_hand("w1")?;
+        // Once up, as any attach leaves it.
+        by_hand.place().run(&["ip", "link", "set", "lo", "up"])?;
+        let (before, _served) = (by_hand.inventory()?, by_hand.place().serve("tcp [::]:80")?);
+        // Whoever looks completes what was begun, or undoes it.
+        let attached = || Ok::<_, anyhow::Error>(net.json(&["ps"])?.as_array().is_some_and(|list| !list.is_empty()));
+        let check = || {
+            if attached()? {
+                net.outside().ask("tcp", at(Family::V4.host(), 8080))?;
+            } else {
+                let after = by_hand.inventory()?;
+                ensure!(before == after, "not attached, and there is\n{after}\ninstead of\n{before}");
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        let attach = ["attach", by_hand.netns(), "--name", "w1", "--network", "n", "-p", "8080:80"];
+        let detach = ["detach", "w1"];
+        let apart = || if attached()? { net.portlane(&detach).map(drop) } else { Ok(()) };
+        at_every_moment(net, "10.79.0.0/16", apart, &attach, |killed| {
+            ensure!(killed || attached()?, "`attach` succeeded and nothing is attached");
+            check()
+        })?;
+        let together = || if attached()? { Ok(()) } else { net.portlane(&attach).map(drop) };
+        at_every_moment(net, "10.79.0.0/16", together, &detach, |killed| {
+            ensure!(killed || !attached()?, "`detach` succeeded and it is attached");
+            check()
+        })
+    })
+}

@@ -74,6 +74,8 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
             "rm -f web nobody",
             "run -d --network nowhere -- true",
             "run -d --name web -- true",
+            "attach nowhere",
+            "detach web",
         ];
         for command in refusals {
             let arguments: Vec<&str> = command.split(' ').collect();
@@ -85,6 +87,10 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
         ensure!(daemon.portlane(&["network", "rm", "quiet"])? == "quiet", "network rm");
         daemon.portlane(&["network", "create", "unused"])?;
         ensure!(daemon.portlane(&["network", "prune"])? == "unused", "network prune");
+        let by_hand = net.by_hand("w1")?;
+        daemon.portlane(&["attach", by_hand.netns(), "--name", "w1", "-p", "8080:80"])?;
+        ensure!(net.json(&["inspect", "w1"])?["netns"] == by_hand.netns(), "attach");
+        ensure!(daemon.portlane(&["detach", "w1"])? == "w1", "detach");
         ensure!(daemon.portlane(&["stop", "web"])? == "web", "stop");
         ensure!(net.json(&["inspect", "web"])?["exit_code"] == 143, "the exit status of who is stopped");
         ensure!(daemon.portlane(&["rm", "web"])? == "web", "rm");
@@ -115,6 +121,9 @@ fn http_callers_get_json_and_sentences() -> Result<()> {
             ("POST", "/containers", "{}", 409),
             ("POST", "/containers", r#"{"comand": []}"#, 400),
             ("POST", "/containers", "nonsense", 400),
+            ("POST", "/namespaces", r#"{"netns": "nowhere"}"#, 409),
+            ("POST", "/namespaces", r#"{"netns": "nowhere", "hostname": "w1"}"#, 409),
+            ("POST", "/namespaces", r#"{"name": "w1"}"#, 400),
             ("POST", "/containers/web/ports", r#"["8080:80:90:1"]"#, 400),
             ("DELETE", "/containers/web", "", 409),
         ] {

@@ -95,6 +95,9 @@ fn every_command_that_prints_prints_the_json_that_is_documented() -> Result<()> 
         net.outside().run(&["ip", "route", "add", "172.17.0.0/16", "via", "192.0.2.1"])?;
         net.outside().no_answer("tcp", at(net_address(net)?, 80))?;
         check("run -d", "run -d --name sleeper -- sleep infinity")?;
+        let by_hand = net.by_hand("w1")?;
+        check("attach", &format!("attach {}", by_hand.netns()))?;
+        check("detach", &format!("detach {}", by_hand.netns()))?;
         check("ps -q", "ps -q")?;
         check("inspect", "inspect web")?;
         check("port", "port web")?;

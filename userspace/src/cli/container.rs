@@ -1,19 +1,16 @@
 //! `run`, `exec`, `ps`, `inspect`, `stop`, `rm`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Global, print};
+use super::{Global, options::Networking, print};
 use crate::{
     engine::{self, Engine, EngineError},
-    linux::{Place, exec_in},
-    model::{
-        ConnectRequest, ContainerRequest, LinkRequest, PortSpec, PublishRequest, publish::all_exposed, spec,
-        state::Nat, state::SHORT_ID,
-    },
+    linux::exec_in,
+    model::{ContainerRequest, spec, state::SHORT_ID},
     request::{Request, start},
 };
 
@@ -34,34 +31,8 @@ pub(super) struct Run {
     /// Name [default: drawn at random]
     #[arg(long)]
     name: Option<String>,
-    /// A network, `host`, `none`, or `container:NAME`; a further network (repeatable). In full:
-    /// name=NETWORK,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,gw-priority=NUMBER
-    #[arg(long, visible_alias = "net", value_parser = spec::network, default_value = "bridge", value_name = "NETWORK")]
-    network: Vec<ConnectRequest>,
-    /// Name that others on the first network know it by (repeatable)
-    #[arg(long, value_name = "ALIAS")]
-    network_alias: Vec<String>,
-    /// IPv4 address [default: a free one of the network]
-    #[arg(long)]
-    ip: Option<Ipv4Addr>,
-    /// IPv6 address [default: a free one of the network]
-    #[arg(long)]
-    ip6: Option<Ipv6Addr>,
-    /// MAC address [default: made from the IPv4 address]
-    #[arg(long, value_parser = spec::mac, value_name = "MAC")]
-    mac_address: Option<[u8; 6]>,
-    /// Publish a port or a range of them (repeatable)
-    #[arg(short, long, value_parser = spec::publish, value_name = "SPEC")]
-    publish: Vec<PublishRequest>,
-    /// Publish every exposed port on a free port of the host
-    #[arg(short = 'P', long)]
-    publish_all: bool,
-    /// Open a port to containers that link to this one (repeatable)
-    #[arg(long, value_parser = spec::port, value_name = "PORT[/PROTO]")]
-    expose: Vec<PortSpec>,
-    /// Know a container by an alias, and reach its exposed and published ports (repeatable)
-    #[arg(long, value_parser = spec::link, value_name = "NAME[:ALIAS]")]
-    link: Vec<LinkRequest>,
+    #[command(flatten)]
+    networking: Networking,
     /// Host name [default: the short identifier]
     #[arg(short = 'H', long)]
     hostname: Option<String>,
@@ -77,10 +48,6 @@ pub(super) struct Run {
     /// Line for /etc/hosts (repeatable)
     #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
     add_host: Vec<(String, IpAddr)>,
-    /// How UDP sockets are mapped to ports outside: `per-peer`, as the kernel does it, or `full-cone`: one port for all
-    /// peers, and anybody may send to it (games, WebRTC, RFC 4787 REQ-1)
-    #[arg(long, value_parser = nat, default_value = "per-peer", value_name = "KIND")]
-    nat: Nat,
     /// Do not wait: print the identifier; `inspect` shows where the output goes
     #[arg(short, long)]
     detach: bool,
@@ -97,12 +64,7 @@ impl Run {
         let detach = self.detach;
         let request = self.request();
         if detach && (global.is_remote() || global.verbose < 2) {
-            let started = global.ask(Request::Run(Box::new(request))).await?;
-            if global.json {
-                print::json(&started)?;
-            } else {
-                print::line(print::field(&started, "id"))?;
-            }
+            print::id(global, &global.ask(Request::Run(Box::new(request))).await?)?;
             return Ok(0);
         }
         ensure!(!global.is_remote(), "over --host a container runs by itself: use `portlane run -d`");
@@ -113,11 +75,7 @@ impl Run {
         let started = start(&mut engine, request, detach).await?;
         drop(engine);
         let code = if detach {
-            if global.json {
-                print::json(&json!({"id": started.id, "name": started.name}))?;
-            } else {
-                print::line(&started.id)?;
-            }
+            print::id(global, &json!({"id": started.id, "name": started.name}))?;
             0
         } else {
             engine::finish(settings.clone(), started).await?
@@ -129,42 +87,17 @@ impl Run {
         Ok(code)
     }
 
-    fn request(mut self) -> ContainerRequest {
-        if self.publish_all {
-            self.publish.extend(all_exposed(&self.expose, &self.publish));
-        }
-        let mut networks = self.network.into_iter();
-        let first = networks.next().unwrap_or_default();
+    fn request(self) -> ContainerRequest {
         ContainerRequest {
-            id: String::new(),
-            name: self.name.unwrap_or_default(),
-            network: first.network,
-            addr4: self.ip.or(first.addr4),
-            addr6: self.ip6.or(first.addr6),
-            mac: self.mac_address.or(first.mac),
-            aliases: first.aliases.into_iter().chain(self.network_alias).collect(),
-            priority: first.priority,
-            more: networks.collect(),
             hostname: self.hostname,
             dns: self.dns,
             dns_search: self.dns_search,
             dns_options: self.dns_option,
             extra_hosts: self.add_host,
-            links: self.link,
-            exposed: self.expose,
-            publishes: self.publish,
             command: self.command,
             auto_remove: self.rm,
-            nat: self.nat,
+            ..self.networking.request(self.name)
         }
-    }
-}
-
-fn nat(text: &str) -> Result<Nat, String> {
-    match text {
-        "per-peer" => Ok(Nat::PerPeer),
-        "full-cone" => Ok(Nat::FullCone),
-        _ => Err("use per-peer or full-cone".to_owned()),
     }
 }
 
@@ -182,9 +115,9 @@ pub(super) struct Exec {
 impl Exec {
     pub(super) async fn run(self, global: &Global) -> Result<i32> {
         global.only_here("exec")?;
-        let (pid, start_time) = global.engine().await?.process_of(&self.name)?;
+        let place = global.engine().await?.place_of(&self.name)?;
         let [command, args @ ..] = self.command.as_slice() else { return Err(EngineError::NoCommand.into()) };
-        exec_in(Place::Process { pid, start_time }, command, args).map_err(|error| EngineError::from(error).into())
+        exec_in(place, command, args).map_err(|error| EngineError::from(error).into())
     }
 }
 
@@ -272,7 +205,7 @@ impl Stop {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane rm -f web db")]
 pub(super) struct Rm {
-    /// Kill those that run
+    /// Kill those that run, and detach those that are attached
     #[arg(short, long)]
     force: bool,
     /// Names or identifiers

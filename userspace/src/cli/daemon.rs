@@ -25,6 +25,8 @@ GET    /containers/NAME                  DELETE /containers/NAME[,NAME…]    ?f
 POST   /containers/NAME/stop             ?time=SECONDS
 GET    /containers/NAME/ports            ?port=80/tcp
 POST   /containers/NAME/ports            DELETE /containers/NAME/ports      a list: [\"8080:80\", \"53/udp\"]
+POST   /namespaces                       somebody else's: {\"netns\": \"w1\", \"publishes\": [\"8080:80\"]}
+DELETE /namespaces/NAME[,NAME…]
 GET    /networks                         POST   /networks                   a network: {\"name\": \"n\", \"icc\": false}
 GET    /networks/NAME                    DELETE /networks/NAME[,NAME…]
 POST   /networks/NAME/containers         one more: {\"container\": \"web\", \"aliases\": [\"www\"]}

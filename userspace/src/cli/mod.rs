@@ -2,12 +2,14 @@
 //!
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage; `run` and `exec` have that of what they ran.
 
+mod attach;
 mod container;
 mod daemon;
 mod flows;
 mod generate;
 mod logger;
 mod network;
+mod options;
 mod print;
 mod publish;
 mod screen;
@@ -110,6 +112,8 @@ struct Global {
 enum Command {
     Run(Box<container::Run>),
     Exec(container::Exec),
+    Attach(Box<attach::Attach>),
+    Detach(attach::Detach),
     Ps(container::Ps),
     Inspect(container::Inspect),
     Stop(container::Stop),
@@ -163,6 +167,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<i32> {
     match command {
         Command::Run(run) => return run.run(global).await,
         Command::Exec(exec) => return exec.run(global).await,
+        Command::Attach(attach) => attach.run(global).await?,
+        Command::Detach(detach) => detach.run(global).await?,
         Command::Ps(ps) => ps.run(global).await?,
         Command::Inspect(inspect) => inspect.run(global).await?,
         Command::Stop(stop) => stop.run(global).await?,

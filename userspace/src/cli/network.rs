@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Global, print};
+use super::{Global, options::Addresses, print};
 use crate::{
-    model::{ConnectRequest, NetworkRequest, spec},
+    model::{ConnectRequest, NetworkRequest},
     request::Request,
 };
 
@@ -226,15 +226,8 @@ Examples:
 It appears there as eth1, eth2 and so on. The default route, and published ports, lead to the network with the highest
 priority; among equals to the first.")]
 pub(super) struct Connect {
-    /// IPv4 address [default: a free one of the network]
-    #[arg(long)]
-    ip: Option<Ipv4Addr>,
-    /// IPv6 address [default: a free one of the network]
-    #[arg(long)]
-    ip6: Option<Ipv6Addr>,
-    /// MAC address [default: made from the IPv4 address]
-    #[arg(long, value_parser = spec::mac, value_name = "MAC")]
-    mac_address: Option<[u8; 6]>,
+    #[command(flatten)]
+    addresses: Addresses,
     /// Name that others on the network know it by (repeatable)
     #[arg(long)]
     alias: Vec<String>,
@@ -249,15 +242,13 @@ pub(super) struct Connect {
 
 impl Connect {
     async fn run(self, global: &Global) -> Result<()> {
-        let request = ConnectRequest {
+        let place = ConnectRequest {
             network: self.network,
-            addr4: self.ip,
-            addr6: self.ip6,
-            mac: self.mac_address,
             aliases: self.alias,
             priority: self.gw_priority,
+            ..ConnectRequest::default()
         };
-        let (container, request) = (self.container, Box::new(request));
+        let (container, request) = (self.container, Box::new(self.addresses.over(place)));
         global.ask(Request::Connect { container, request }).await.map(drop)
     }
 }

@@ -49,6 +49,11 @@ pub(super) fn names(global: &Global, names: Vec<String>) -> Result<()> {
     }
 }
 
+/// Prints the identifier of what an answer says was made.
+pub(super) fn id(global: &Global, made: &Value) -> Result<()> {
+    if global.json { json(made) } else { line(field(made, "id")) }
+}
+
 /// A field of an answer as text; empty if there is nothing in it.
 pub(super) fn field(value: &Value, name: &str) -> String {
     match &value[name] {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
+    model::Status,
     request::Request,
 };
 
@@ -56,7 +57,7 @@ impl Reload {
 /// Take away everything that is portlane's: containers, networks, programs, maps and state
 #[derive(Debug, Args)]
 pub(super) struct Uninstall {
-    /// Kill containers that run
+    /// Kill containers that run, and let go of attached namespaces
     #[arg(long)]
     force: bool,
 }
@@ -66,14 +67,15 @@ impl Uninstall {
         global.only_here("uninstall")?;
         let settings = global.settings()?;
         let engine = Engine::open(settings.clone()).await?;
-        let running: Vec<_> =
-            engine.state().live().map(|container| (container.id.clone(), container.name.clone())).collect();
-        if !running.is_empty() && !self.force {
-            let names = running.into_iter().map(|(_, name)| name).collect();
-            return Err(EngineError::InUse { names }.into());
+        let live = || engine.state().live();
+        if live().next().is_some() && !self.force {
+            return Err(EngineError::InUse { names: live().map(|container| container.name.clone()).collect() }.into());
         }
+        // What runs where containers are attached is not portlane's.
+        let running = live().filter(|container| container.status != Status::Attached);
+        let running: Vec<String> = running.map(|container| container.id.clone()).collect();
         drop(engine);
-        for (id, _) in &running {
+        for id in &running {
             engine::stop(&settings, id, Duration::ZERO).await?;
         }
         Ok(Engine::open(settings).await?.uninstall().await?)

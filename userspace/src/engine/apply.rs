@@ -26,18 +26,21 @@ pub struct Followed {
     pub steps: Vec<String>,
 }
 
-/// What of the host portlane's tables depend on, portlane's own interfaces left out.
+/// What of the host portlane's tables depend on; of portlane's own interfaces, those that go with somebody else's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     uplinks: Vec<UplinkFact>,
     addresses: Vec<(IpAddr, u32)>,
+    lent: Vec<String>,
 }
 
-impl From<HostFacts> for HostAddresses {
-    fn from(facts: HostFacts) -> Self {
+impl HostAddresses {
+    /// Of the host that these are the facts of.
+    pub fn of(facts: HostFacts, owned: &Owned) -> Self {
+        let lent = owned.lent().filter(|veth| facts.ifindex.contains_key(*veth)).cloned().collect();
         let faces = |ifindex: &u32| facts.uplinks.iter().any(|uplink| uplink.ifindex == *ifindex);
         let addresses = facts.addresses.iter().filter(|(_, ifindex)| faces(ifindex)).copied().collect();
-        Self { addresses, uplinks: facts.uplinks }
+        Self { addresses, lent, uplinks: facts.uplinks }
     }
 }
 
@@ -81,7 +84,7 @@ impl Engine {
     pub async fn follow(&mut self, seen: Option<&HostAddresses>) -> Result<Followed> {
         let owned = Owned::by([&self.state]);
         // Looked at first: what changes from here on is told by another event.
-        let found = self.host.facts(&owned).await?.into();
+        let found = HostAddresses::of(self.host.facts(&owned).await?, &owned);
         let same = seen == Some(&found) || self.outlook().await?.is_empty();
         let steps = if same { Vec::new() } else { self.repair().await? };
         Ok(Followed { owned, seen: Some(found), steps })
@@ -104,10 +107,7 @@ impl Engine {
     async fn perform(&self, step: &Step, datapath: Option<&Datapath>, xdp: Xdp) -> Result<()> {
         match step {
             Step::Bridge(bridge) => self.host.create_bridge(bridge).await?,
-            Step::Netns(name) => {
-                netns::create(name)?;
-                self.host.loopback_up(name).await?;
-            }
+            Step::Netns(name) => self.host.create_netns(name).await?,
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
                 self.host.connect(&link.veth).await?;

@@ -55,8 +55,30 @@ pub enum EngineError {
         /// The container.
         name: String,
     },
-    /// `uninstall` while containers run.
-    #[error("containers run: {}; stop them first, or use `portlane uninstall --force`", names.join(", "))]
+    /// Something that takes a process of portlane's own.
+    #[error(
+        "container `{name}` is attached, and what runs in it is not portlane's: `portlane detach {name}` lets go of it"
+    )]
+    Attached {
+        /// The container.
+        name: String,
+    },
+    /// `detach` of something else.
+    #[error("container `{name}` is not attached: `portlane stop` and `portlane rm` are for those that portlane runs")]
+    NotAttached {
+        /// The container.
+        name: String,
+    },
+    /// A namespace that is not for attaching.
+    #[error("network namespace {netns} cannot be attached: {problem}")]
+    NotAttachable {
+        /// As it was given.
+        netns: String,
+        /// What is in the way.
+        problem: String,
+    },
+    /// `uninstall` while containers run or are attached.
+    #[error("containers are there: {}; stop or detach them first, or use `portlane uninstall --force`", names.join(", "))]
     InUse {
         /// Names of the containers.
         names: Vec<String>,
@@ -84,6 +106,9 @@ impl EngineError {
             | Self::NoCommand
             | Self::StillRuns { .. }
             | Self::NotRunning { .. }
+            | Self::Attached { .. }
+            | Self::NotAttached { .. }
+            | Self::NotAttachable { .. }
             | Self::InUse { .. } => true,
             Self::Linux(error) => matches!(error, LinuxError::CommandNotFound { .. } | LinuxError::Exec { .. }),
             _ => false,

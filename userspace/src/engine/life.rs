@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Engine, EngineError, Result, Settings, files};
+use super::{Engine, EngineError, Result, Settings, files, view::Surroundings};
 use crate::{
-    linux::{ContainerSpec, Running, Stdio, process, random, spawn},
-    model::{Container, ContainerRequest, HostView, State, Status, container},
+    linux::{ContainerSpec, Place, Running, Stdio, netns, process, random, spawn},
+    model::{Container, ContainerRequest, HostView, Inside, State, Status, container},
     progress,
 };
 
@@ -36,19 +36,12 @@ impl Engine {
         };
         let (command, args) = (command.clone(), args.to_vec());
         process::find_command(&command)?;
-        if request.id.is_empty() {
-            request.id = random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        }
+        draw_id(&mut request)?;
         if request.name.is_empty() {
             request.name = format!("c-{}", &request.id[..8]);
         }
-        let (next, id) = self.with_container(request).await?;
-        self.prepare(&next).await?;
-        for endpoint in &next.container(&id)?.endpoints {
-            if let Some(network) = next.networks.get(&endpoint.network) {
-                self.host.wait_until_running(&network.bridge).await?;
-            }
-        }
+        let (next, id) = self.with_container(request, Inside::default()).await?;
+        self.prepare_container(&next, &id).await?;
         let spec = |container: &Container, etc_dir| ContainerSpec {
             netns: (!container.netns.is_empty()).then(|| container.netns.clone()),
             hostname: container.hostname.clone(),
@@ -89,20 +82,33 @@ impl Engine {
     ///
     /// # Errors
     /// It is unknown, or does not run.
-    pub fn process_of(&self, name: &str) -> Result<(u32, u64)> {
+    pub fn place_of(&self, name: &str) -> Result<Place> {
         let container = self.state.container(name)?;
         match container.status {
-            Status::Running { pid, start_time } => Ok((pid, start_time)),
-            _ => Err(EngineError::NotRunning { name: container.name.clone() }),
+            Status::Running { pid, start_time } => Ok(Place::Process { pid, start_time }),
+            Status::Attached => Ok(Place::Netns(container.netns.clone())),
+            Status::Creating | Status::Exited { .. } => Err(EngineError::NotRunning { name: container.name.clone() }),
         }
     }
 
-    async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
+    /// A state with one more container, and its identifier.
+    pub(super) async fn with_container(&self, request: ContainerRequest, inside: Inside) -> Result<(State, String)> {
         let (requests, around) = (request.publishes.clone(), self.surroundings().await?);
         let mut next = self.configured();
         let add = |view: &HostView<'_>| Ok(container::add_container(&mut next, request, view)?);
-        let id = self.with_view(&requests, &around, add).await?;
+        let id = self.with_view(&requests, &Surroundings { inside, ..around }, add).await?;
         Ok((next, id))
+    }
+
+    /// [`Self::prepare`], and waits until the container's bridges carry packets.
+    pub(super) async fn prepare_container(&mut self, next: &State, id: &str) -> Result<()> {
+        self.prepare(next).await?;
+        for endpoint in &next.container(id)?.endpoints {
+            if let Some(network) = next.networks.get(&endpoint.network) {
+                self.host.wait_until_running(&network.bridge).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn abandon(&mut self, next: &State, id: &str, error: EngineError) -> EngineError {
@@ -136,6 +142,14 @@ impl Engine {
     }
 }
 
+/// An identifier for a container that has none yet.
+pub(super) fn draw_id(request: &mut ContainerRequest) -> Result<()> {
+    if request.id.is_empty() {
+        request.id = random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    }
+    Ok(())
+}
+
 /// Waits for a container's process without holding the lock, takes note of its end, and returns its exit status.
 ///
 /// # Errors
@@ -151,12 +165,15 @@ pub async fn finish(settings: Settings, started: Started) -> Result<i32> {
 /// run; returns its name.
 ///
 /// # Errors
-/// It is unknown, or cannot be stopped.
+/// It is unknown, attached, or cannot be stopped.
 pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<String> {
     let engine = Engine::open(settings.clone()).await?;
     let container = engine.state.container(name)?;
     let (id, name, status) = (container.id.clone(), container.name.clone(), container.status);
     drop(engine);
+    if status == Status::Attached {
+        return Err(EngineError::Attached { name });
+    }
     if let Status::Running { pid, start_time } = status {
         let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
         blocking(move || process::terminate(pid, start_time, grace)).await??;
@@ -165,6 +182,34 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
         engine.ended(&id, Some(SIGNALLED + if grace.is_zero() { 9 } else { 15 })).await?;
     }
     Ok(name)
+}
+
+/// Containers whose process is gone have ended, and go away with that if they are to; those that were attached to a namespace
+/// that is gone have ended, too.
+///
+/// # Errors
+/// It cannot be told whether a namespace is there.
+pub(super) fn forget_dead(state: &mut State) -> Result<()> {
+    for (id, mut container) in std::mem::take(&mut state.containers) {
+        if !lasts(&container)? {
+            if container.auto_remove || container.status == Status::Creating {
+                continue;
+            }
+            container.status = Status::Exited { code: None };
+        }
+        state.containers.insert(id, container);
+    }
+    Ok(())
+}
+
+/// Whether what a container's status tells of is still so.
+fn lasts(container: &Container) -> Result<bool> {
+    Ok(match (container.status, &container.foreign) {
+        (Status::Exited { .. }, _) => true,
+        (Status::Running { pid, start_time }, _) => process::alive(pid, start_time),
+        (Status::Attached, Some(identity)) => netns::is_still(&container.netns, identity)?,
+        (Status::Attached, None) | (Status::Creating, _) => false,
+    })
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

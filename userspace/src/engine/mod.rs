@@ -7,11 +7,13 @@
 //! Invariant: host and maps are touched only between a `begin` and a `commit` of the store, under the lock.
 
 mod apply;
+mod attach;
 mod error;
 mod files;
 mod gone;
 mod life;
 mod reload;
+mod view;
 
 use std::{
     fs,
@@ -31,7 +33,7 @@ pub use reload::Reloaded;
 use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
-    linux::{Host, Listeners, Lock, netns, process, random, sockets},
+    linux::{Host, Lock, netns, random},
     model::{
         ConnectRequest, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
         network, publish,
@@ -39,6 +41,7 @@ use crate::{
     progress,
     store::{Stamp, Store},
 };
+use view::Surroundings;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
 
@@ -165,7 +168,7 @@ impl Engine {
     /// # Errors
     /// As [`network::add_network`]; a failed step is undone.
     pub async fn add_network(&mut self, request: crate::model::NetworkRequest) -> Result<()> {
-        let Surroundings { used, mtu } = self.surroundings().await?;
+        let Surroundings { used, mtu, .. } = self.surroundings().await?;
         self.change(|state| network::add_network(state, request, &HostView { used: &used, mtu, ..HostView::default() }))
             .await
     }
@@ -183,7 +186,8 @@ impl Engine {
     /// # Errors
     /// As [`connect::connect`]; a failed step is undone.
     pub async fn connect(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
-        let around = self.surroundings().await?;
+        let container = self.state.container(name)?;
+        let around = Surroundings { inside: self.inside(container).await?, ..self.surroundings().await? };
         let mut next = self.configured();
         self.with_view(&[], &around, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
         self.reach(next).await?;
@@ -200,7 +204,10 @@ impl Engine {
     }
 
     fn rewrite_files(&self, name: &str) -> Result<()> {
-        files::write(&self.settings.root, &self.state, self.state.container(name)?).map(drop)
+        match self.state.container(name)? {
+            container if container.is_attachment() => Ok(()),
+            container => files::write(&self.settings.root, &self.state, container).map(drop),
+        }
     }
 
     /// Takes a network away.
@@ -234,16 +241,21 @@ impl Engine {
         self.change(|state| publish::unpublish(state, name, requests)).await
     }
 
-    /// Takes containers away that do not run; returns their names.
+    /// Takes containers away that do not run, and attached ones if those are to be let go of; returns their names.
     ///
     /// # Errors
-    /// One that is unknown or runs: none is taken away then. A failed step is undone.
-    pub async fn remove(&mut self, names: &[String]) -> Result<Vec<String>> {
-        if let Some(running) = names.iter().map(|name| self.state.container(name)).find_map(|found| match found {
-            Ok(found) if found.is_live() => Some(found.name.clone()),
-            _ => None,
-        }) {
-            return Err(EngineError::StillRuns { name: running });
+    /// One that is unknown, or still there: none is taken away then. A failed step is undone.
+    pub async fn remove(&mut self, names: &[String], attached_too: bool) -> Result<Vec<String>> {
+        for name in names {
+            let container = self.state.container(name)?;
+            match container.status {
+                Status::Exited { .. } => {}
+                Status::Attached if attached_too => {}
+                Status::Attached => return Err(EngineError::Attached { name: container.name.clone() }),
+                Status::Creating | Status::Running { .. } => {
+                    return Err(EngineError::StillRuns { name: container.name.clone() });
+                }
+            }
         }
         let gone = self
             .change(|state| {
@@ -344,7 +356,7 @@ impl Engine {
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
         let mut next = self.state.clone();
-        forget_dead(&mut next);
+        life::forget_dead(&mut next)?;
         if pending.is_none() && next == self.state {
             return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
         }
@@ -354,35 +366,6 @@ impl Engine {
         self.apply(&next, &owned, datapath.as_ref()).await?;
         self.commit(next)?;
         files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id))
-    }
-
-    /// Has a change that publishes ports look at the host.
-    async fn with_view<T>(
-        &self,
-        requests: &[PublishRequest],
-        around: &Surroundings,
-        change: impl FnOnce(&HostView<'_>) -> Result<T>,
-    ) -> Result<T> {
-        self.check_addresses(requests).await?;
-        let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
-        let (ephemeral, reserved, seed) =
-            (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
-        let listening = |proto, address, port| listeners.holder(proto, address, port);
-        let Surroundings { used, mtu } = around;
-        change(&HostView { used, mtu: *mtu, listening: &listening, ephemeral, reserved: &reserved, seed })
-    }
-
-    async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {
-        if requests.iter().all(|request| request.host_addr.is_none()) {
-            return Ok(());
-        }
-        let facts = self.host.facts(&Owned::by([&self.state])).await?;
-        Ok(publish::check_addresses(requests, &facts.addresses)?)
-    }
-
-    async fn surroundings(&self) -> Result<Surroundings> {
-        let used = self.host.routes(&Owned::by([&self.state])).await?;
-        Ok(Surroundings { used, mtu: self.host.mtu_of_way_out().await? })
     }
 
     fn load(&self) -> Result<Datapath> {
@@ -403,31 +386,4 @@ pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
     }
     let _lock = Lock::acquire(&root.join(files::LOCK))?;
     Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
-}
-
-/// What a network that is to be made must know of the host's routes; a change that makes none need not ask.
-struct Surroundings {
-    /// Subnets that it had better leave alone.
-    used: Vec<ipnet::IpNet>,
-    /// MTU of the way out, in bytes.
-    mtu: u32,
-}
-
-impl Default for Surroundings {
-    fn default() -> Self {
-        Self { used: Vec::new(), mtu: crate::model::state::DEFAULT_MTU }
-    }
-}
-
-/// Containers whose process is gone have ended, and go away with that if they are to.
-fn forget_dead(state: &mut State) {
-    state.containers.retain(|_, container| match container.status {
-        Status::Exited { .. } => true,
-        Status::Running { pid, start_time } if process::alive(pid, start_time) => true,
-        Status::Running { .. } if !container.auto_remove => {
-            container.status = Status::Exited { code: None };
-            true
-        }
-        Status::Creating | Status::Running { .. } => false,
-    });
 }

@@ -35,6 +35,10 @@ impl Request {
         let (method, path, body) = match self {
             Self::Containers => ("GET", "/containers".to_owned(), None),
             Self::Run(request) => ("POST", "/containers".to_owned(), json(request)),
+            Self::Attach { netns, request } => {
+                ("POST", "/namespaces".to_owned(), Some(with("netns", netns, json!(request))))
+            }
+            Self::Detach { names } => ("DELETE", format!("/namespaces/{}", list(names)), None),
             Self::Inspect { name } => ("GET", format!("/containers/{}", encode(name)), None),
             Self::Stop { name, seconds } => ("POST", format!("/containers/{}/stop?time={seconds}", encode(name)), None),
             Self::Remove { names, force } => {
@@ -52,7 +56,8 @@ impl Request {
             Self::RemoveNetworks { names } => ("DELETE", format!("/networks/{}", list(names)), None),
             Self::PruneNetworks => ("POST", "/networks/prune".to_owned(), None),
             Self::Connect { container, request } => {
-                ("POST", format!("/networks/{}/containers", encode(&request.network)), connection(container, request))
+                let path = format!("/networks/{}/containers", encode(&request.network));
+                ("POST", path, Some(connection(container, request)))
             }
             Self::Disconnect { container, network } => {
                 ("DELETE", format!("/networks/{}/containers/{}", encode(network), encode(container)), None)
@@ -77,6 +82,8 @@ pub(super) fn read(method: &str, path: &str, query: Option<&str>, body: &[u8]) -
     let request = match (method, &segments[..]) {
         ("GET", ["containers"]) => Request::Containers,
         ("POST", ["containers"]) => Request::Run(Box::new(parse(&what, body)?)),
+        ("POST", ["namespaces"]) => attach(&what, body)?,
+        ("DELETE", ["namespaces", names]) => Request::Detach { names: split(names)? },
         ("GET", ["containers", name]) => Request::Inspect { name: decode(name)? },
         ("DELETE", ["containers", names]) => Request::Remove { names: split(names)?, force: query.flag("force")? },
         ("POST", ["containers", name, "stop"]) => {
@@ -145,7 +152,7 @@ fn bad(sentence: String) -> Refusal {
 }
 
 fn parse<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| bad(format!("the body of `{what}` makes no sense: {error}")))
+    serde_json::from_slice(body).map_err(|error| nonsense(what, &error.to_string()))
 }
 
 fn specs(what: &str, body: &[u8]) -> Result<Vec<PublishRequest>, Refusal> {
@@ -157,26 +164,50 @@ fn specs(what: &str, body: &[u8]) -> Result<Vec<PublishRequest>, Refusal> {
 }
 
 /// The network is in the path, the container beside what was asked for it.
-fn connection(container: &str, request: &ConnectRequest) -> Option<Value> {
-    let mut body = json!(request);
+fn connection(container: &str, request: &ConnectRequest) -> Value {
+    let mut body = with("container", container, json!(request));
     if let Some(keys) = body.as_object_mut() {
         keys.remove("network");
-        keys.insert("container".to_owned(), container.into());
     }
-    Some(body)
+    body
 }
 
 fn connect(what: &str, network: String, body: &[u8]) -> Result<Request, Refusal> {
-    let nonsense = |problem: String| bad(format!("the body of `{what}` makes no sense: {problem}"));
-    let mut keys: Map<String, Value> = parse(what, body)?;
-    let Some(Value::String(container)) = keys.remove("container") else {
-        return Err(nonsense("write which `container`, by its name or identifier".to_owned()));
-    };
+    let (container, mut keys) = without("container", "by its name or identifier", what, body)?;
     if keys.insert("network".to_owned(), network.into()).is_some() {
-        return Err(nonsense("the network is in the path, leave `network` away".to_owned()));
+        return Err(nonsense(what, "the network is in the path, leave `network` away"));
     }
-    let request = serde_json::from_value(keys.into()).map_err(|error| nonsense(error.to_string()))?;
-    Ok(Request::Connect { container, request: Box::new(request) })
+    Ok(Request::Connect { container, request: Box::new(value(what, keys)?) })
+}
+
+fn attach(what: &str, body: &[u8]) -> Result<Request, Refusal> {
+    let (netns, keys) = without("netns", "by its name or path", what, body)?;
+    Ok(Request::Attach { netns, request: Box::new(value(what, keys)?) })
+}
+
+/// An object with one more key.
+fn with(key: &str, text: &str, mut body: Value) -> Value {
+    if let Some(keys) = body.as_object_mut() {
+        keys.insert(key.to_owned(), text.into());
+    }
+    body
+}
+
+/// What [`with`] added, and the object without it.
+fn without(key: &str, how: &str, what: &str, body: &[u8]) -> Result<(String, Map<String, Value>), Refusal> {
+    let mut keys: Map<String, Value> = parse(what, body)?;
+    match keys.remove(key) {
+        Some(Value::String(text)) => Ok((text, keys)),
+        _ => Err(nonsense(what, &format!("write which `{key}`, {how}"))),
+    }
+}
+
+fn value<T: DeserializeOwned>(what: &str, keys: Map<String, Value>) -> Result<T, Refusal> {
+    serde_json::from_value(keys.into()).map_err(|error| nonsense(what, &error.to_string()))
+}
+
+fn nonsense(what: &str, problem: &str) -> Refusal {
+    bad(format!("the body of `{what}` makes no sense: {problem}"))
 }
 
 fn json(value: &impl Serialize) -> Option<Value> {
@@ -251,10 +282,7 @@ mod tests {
         };
         let container = ContainerRequest {
             name: name(),
-            network: "n".to_owned(),
-            addr6: Some("fd00::5".parse().expect("right")),
-            mac: Some([2, 0, 0, 0, 0, 7]),
-            more: vec![connected.clone()],
+            networks: vec![ConnectRequest { network: "n".to_owned(), ..connected.clone() }, connected.clone()],
             extra_hosts: vec![("db".to_owned(), "fd00::6".parse().expect("right"))],
             links: vec![LinkRequest { target: "db".to_owned(), alias: "database".to_owned() }],
             exposed: vec![spec::port("53/udp").expect("right")],
@@ -265,7 +293,9 @@ mod tests {
         };
         for request in [
             Request::Containers,
-            Request::Run(Box::new(container)),
+            Request::Run(Box::new(container.clone())),
+            Request::Attach { netns: "/proc/7/ns/net".to_owned(), request: Box::new(container) },
+            Request::Detach { names: vec![name()] },
             Request::Inspect { name: name() },
             Request::Stop { name: name(), seconds: 3 },
             Request::Remove { names: vec![name(), "web".to_owned()], force: true },
@@ -296,7 +326,7 @@ mod tests {
     fn what_a_caller_leaves_out_is_as_on_the_command_line() {
         let run = read("POST", "/containers", None, br#"{"command": ["true"], "publishes": ["8080:80"]}"#);
         let Ok(Request::Run(run)) = run else { panic!("{run:?}") };
-        assert_eq!((run.network.as_str(), run.publishes.len(), run.auto_remove), ("bridge", 1, false));
+        assert_eq!((run.networks.len(), run.publishes.len(), run.auto_remove), (0, 1, false));
         let network = read("POST", "/networks", None, br#"{"name": "n"}"#);
         assert_eq!(network, Ok(Request::CreateNetwork(Box::new(NetworkRequest::named("n")))));
         let stop = read("POST", "/containers/web/stop", None, b"");
@@ -311,7 +341,9 @@ mod tests {
             ("POST", "/containers", None, "", 400, "makes no sense"),
             ("POST", "/containers", None, r#"{"comand": []}"#, 400, "unknown field `comand`"),
             ("POST", "/containers", None, r#"{"publishes": ["0:80"]}"#, 400, "1 to 65535"),
-            ("POST", "/containers", None, r#"{"mac": "01:00:5e:00:00:01"}"#, 400, "unicast"),
+            ("POST", "/containers", None, r#"{"networks": [{"mac": "01:00:5e:00:00:01"}]}"#, 400, "unicast"),
+            ("POST", "/namespaces", None, r#"{"name": "w1"}"#, 400, "which `netns`"),
+            ("POST", "/namespaces", None, r#"{"netns": "w1", "nam": "w1"}"#, 400, "unknown field `nam`"),
             ("POST", "/containers/web/ports", None, "[]", 400, "names no port"),
             ("POST", "/containers/web/ports", None, r#"["80/icmp"]"#, 400, "tcp, udp or sctp"),
             ("POST", "/containers/web/stop", Some("time=soon"), "", 400, "`time=soon`"),

@@ -24,14 +24,14 @@ use crate::model::{DefaultRoute, EndpointLink};
 const LOOPBACK: u32 = 1;
 
 impl Host {
-    /// Makes the namespace if need be, and in it the interface with its addresses and routes, on the bridge.
+    /// Makes the interface with its addresses and routes, in a namespace that is there, on the bridge.
     ///
     /// Putting the host's end on the bridge is the last act: a veth that is on its bridge is complete and is left
     /// alone; one that is not is deleted and made anew. It stays down until [`Self::connect`].
     ///
     /// # Errors
-    /// The bridge is not there, there is another interface of that name, or the kernel refuses. A pair that could not
-    /// be completed is deleted again.
+    /// The bridge or the namespace is not there, there is another interface of that name, or the kernel refuses. A pair that
+    /// could not be completed is deleted again.
     pub async fn create_endpoint(&self, link: &EndpointLink) -> Result<(), LinuxError> {
         let attempt = || format!("make {link}");
         let bridge = self.link(&link.bridge).await.attempt(attempt)?.ok_or(Errno::ENODEV);
@@ -98,21 +98,24 @@ impl Host {
         Ok(())
     }
 
-    /// Sets `lo` up in a namespace.
+    /// Makes a namespace, unless it is there, in which `lo` is up and, as in Docker, `ping` works for any user without
+    /// capabilities.
     ///
     /// # Errors
-    /// There is no such namespace, or the kernel refuses.
-    pub async fn loopback_up(&self, netns: &str) -> Result<(), LinuxError> {
+    /// The kernel refuses.
+    pub async fn create_netns(&self, netns: &str) -> Result<(), LinuxError> {
+        netns::create(netns)?;
         let up = RouteNetlinkMessage::NewLink(LinkUnspec::new_with_index(LOOPBACK).up().build());
         let attempt = || format!("set lo up in {netns}");
-        Self::open_within(netns)?.send(up, IfThere::Change).await.attempt(attempt)
+        let socket = netns::within(netns, || {
+            sysctl::set_if_present("net/ipv4/ping_group_range", "0 2147483647")?;
+            netlink::socket().attempt(attempt)
+        })??;
+        Self::over(socket).send(up, IfThere::Change).await.attempt(attempt)
     }
 
     async fn create_pair(&self, link: &EndpointLink, bridge: u32) -> Result<(), LinuxError> {
         let attempt = || format!("make {link}");
-        if !link.netns.contains('/') {
-            netns::create(&link.netns)?;
-        }
         let netns = std::fs::File::open(netns::path(&link.netns)).attempt(attempt)?;
         let add = RouteNetlinkMessage::NewLink(pair(link, netns.as_raw_fd()));
         self.send(add, IfThere::Refuse).await.attempt(attempt)?;
@@ -163,8 +166,6 @@ fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
         sysctl::set_if_present(&format!("net/ipv6/conf/{inside}/{setting}"), value)?;
     }
     sysctl::set_if_present(&format!("net/ipv4/conf/{inside}/arp_notify"), "1")?;
-    // As in Docker: `ping` works for any user without capabilities.
-    sysctl::set_if_present("net/ipv4/ping_group_range", "0 2147483647")?;
     let attempt = || format!("find {inside} in {}", link.netns);
     Ok((if_nametoindex(inside.as_str()).attempt(attempt)?, netlink::socket().attempt(attempt)?))
 }

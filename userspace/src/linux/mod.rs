@@ -10,6 +10,7 @@ mod bridge;
 mod diag;
 mod endpoint;
 mod forward;
+mod inside;
 mod launch;
 pub mod lock;
 pub mod netlink;

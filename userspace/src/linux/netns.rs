@@ -20,9 +20,12 @@ use nix::{
 };
 
 use super::{Attempt, LinuxError, syscall};
+use crate::model::NetnsIdentity;
 
 /// Where iproute2 keeps namespaces by name.
 const DIRECTORY: &str = "/run/netns";
+/// Another one each time that the kernel starts.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// `NSFS_MAGIC` of `linux/magic.h`: what a namespace's file is on, and an empty file left behind is not.
 const NSFS: FsType = FsType(0x6e73_6673);
 
@@ -108,12 +111,57 @@ pub fn within<T: Send>(netns: &str, f: impl FnOnce() -> T + Send) -> Result<T, L
 /// # Errors
 /// `ENOPROTOOPT` before Linux 5.14.
 pub fn host_cookie() -> Result<u64, LinuxError> {
-    let attempt = || "read the cookie of the host's network namespace".to_owned();
-    let socket = UdpSocket::bind("0.0.0.0:0").attempt(attempt)?;
-    syscall::netns_cookie(socket.as_fd()).attempt(attempt)
+    cookie().attempt(|| "read the cookie of the host's network namespace".to_owned())
 }
 
-/// What tells a namespace from every other: device and inode of its file.
+/// That of the calling thread's namespace.
+fn cookie() -> io::Result<u64> {
+    syscall::netns_cookie(UdpSocket::bind("0.0.0.0:0")?.as_fd())
+}
+
+/// Which namespace this is, given by name or path.
+///
+/// # Errors
+/// It is no network namespace, or cannot be entered.
+pub fn identify(netns: &str) -> Result<NetnsIdentity, LinuxError> {
+    let attempt = || format!("enter network namespace {netns}");
+    let none = || LinuxError::Unusable {
+        attempt: attempt(),
+        problem: format!("{} is none: `ip netns list` shows those that have a name", path(netns).display()),
+    };
+    if !exists(netns) {
+        return Err(none());
+    }
+    let cookie = within(netns, cookie).map_err(|error| match error.errno() {
+        // setns(2): a namespace of another kind.
+        Some(libc::EINVAL) => none(),
+        _ => error,
+    })?;
+    let cookie = cookie.attempt(attempt)?;
+    let boot = fs::read_to_string(BOOT).attempt(|| format!("read {BOOT}"))?;
+    Ok(NetnsIdentity { boot: boot.trim_end().to_owned(), cookie })
+}
+
+/// Whether this is still the namespace that it was; not if it is none any more.
+///
+/// # Errors
+/// It cannot be entered, for want of memory or files.
+pub fn is_still(netns: &str, identity: &NetnsIdentity) -> Result<bool, LinuxError> {
+    match identify(netns) {
+        Ok(found) => Ok(found == *identity),
+        Err(LinuxError::Unusable { .. }) => Ok(false),
+        // It went after it was found.
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether two files are of the same namespace; not if one of them is of none.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    identity(one).is_ok_and(|one| identity(other).is_ok_and(|other| one == other))
+}
+
+/// What tells a namespace from every other that is there: device and inode of its file.
 pub(super) fn identity(file: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(file).map(|found| (found.dev(), found.ino()))
 }

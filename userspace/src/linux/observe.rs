@@ -48,16 +48,6 @@ struct Address {
 }
 
 impl Host {
-    /// Bridges, veths and named namespaces, whoever made them.
-    ///
-    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
-    ///
-    /// # Errors
-    /// The kernel refuses to list them.
-    pub async fn observe(&self) -> Result<ObservedLinks, LinuxError> {
-        Ok(self.snapshot().await?.links(netns::list()?))
-    }
-
     /// Uplinks, addresses and interface indices. What is named in `owned` is no uplink.
     ///
     /// # Errors
@@ -66,14 +56,18 @@ impl Host {
         Ok(self.snapshot().await?.facts(owned))
     }
 
-    /// [`Host::observe`] and [`Host::facts`] of one moment.
+    /// Bridges, veths and namespaces, whoever made them, and [`Host::facts`] of the same moment.
+    ///
+    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
     ///
     /// # Errors
     /// The kernel refuses to list them.
     pub async fn look(&self, owned: &Owned) -> Result<(ObservedLinks, HostFacts), LinuxError> {
         let snapshot = self.snapshot().await?;
         let facts = snapshot.facts(owned);
-        Ok((snapshot.links(netns::list()?), facts))
+        let mut namespaces = netns::list()?;
+        namespaces.extend(owned.foreign.iter().filter(|netns| netns::exists(netns)).cloned());
+        Ok((snapshot.links(namespaces), facts))
     }
 
     /// XDP programs: number by the interface's index.
@@ -138,7 +132,7 @@ impl Host {
         Ok(DEFAULT_MTU)
     }
 
-    async fn main_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, LinuxError> {
+    pub(super) async fn main_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, LinuxError> {
         let mut request = RouteMessage::default();
         request.header.address_family = family;
         let routes: Vec<RouteMessage> =
@@ -340,7 +334,7 @@ fn in_main_table(route: &RouteMessage) -> bool {
     table.unwrap_or_else(|| route.header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN)
 }
 
-fn destination(route: &RouteMessage, ours: &BTreeSet<u32>) -> Option<IpNet> {
+pub(super) fn destination(route: &RouteMessage, ours: &BTreeSet<u32>) -> Option<IpNet> {
     let is_ours = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Oif(index) if ours.contains(index));
     if route.attributes.iter().any(is_ours) {
         return None;

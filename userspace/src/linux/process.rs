@@ -73,8 +73,8 @@ pub struct Running {
 }
 
 /// Where a command is to run for `portlane exec`.
-#[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
+#[derive(Clone, Debug)]
+pub enum Place {
     /// In the namespaces of a container's process.
     Process {
         /// The process.
@@ -83,7 +83,7 @@ pub enum Place<'a> {
         start_time: u64,
     },
     /// In a network namespace, by name or path, and otherwise on the host.
-    Netns(&'a str),
+    Netns(String),
 }
 
 /// Whether a command is there to be run: what [`spawn`] would say of it, before anything is made for it.
@@ -131,7 +131,7 @@ pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
 ///
 /// # Errors
 /// The command or the container is not there, or the kernel refuses.
-pub fn exec_in(place: Place<'_>, command: &str, args: &[String]) -> Result<i32, LinuxError> {
+pub fn exec_in(place: Place, command: &str, args: &[String]) -> Result<i32, LinuxError> {
     let mut launch = Launch::new(command, args)?;
     match place {
         Place::Process { pid, start_time } => {
@@ -143,7 +143,7 @@ pub fn exec_in(place: Place<'_>, command: &str, args: &[String]) -> Result<i32, 
             launch.join = Some((process, kinds));
         }
         Place::Netns(netns) => {
-            launch.join = Some((open_netns(netns)?, CloneFlags::CLONE_NEWNET));
+            launch.join = Some((open_netns(&netns)?, CloneFlags::CLONE_NEWNET));
             launch.unshare = CloneFlags::CLONE_NEWNS;
             launch.sysfs = true;
         }

@@ -9,6 +9,7 @@ use portlane_common::config::MAX_ENDPOINTS;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    attach::check_routes,
     desired::exceeds_policies,
     error::{ModelError, outside},
     ipam,
@@ -22,7 +23,7 @@ use super::{
 /// Interfaces that a container can have.
 const MAX_INTERFACES: usize = 64;
 
-/// `portlane network connect`, and each `--network` of `portlane run`.
+/// A place on a network: `portlane network connect`, and each `--network` of `portlane run` and `attach`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectRequest {
@@ -41,11 +42,19 @@ pub struct ConnectRequest {
     pub priority: i32,
 }
 
+impl ConnectRequest {
+    /// A place on this network, of which nothing else is asked.
+    pub fn to(network: &str) -> Self {
+        Self { network: network.to_owned(), ..Self::default() }
+    }
+}
+
 /// Connects a running container to one more network.
 ///
 /// # Errors
 /// The container does not run, or is on no bridge network; it is on this one already; an unknown network; an address,
-/// MAC or alias that is taken or has no meaning; a full table. The state is unchanged then.
+/// MAC or alias that is taken or has no meaning; routes of an attached namespace's own; a full table. The state is unchanged
+/// then.
 pub fn connect(state: &mut State, name: &str, request: &ConnectRequest, view: &HostView<'_>) -> Result<(), ModelError> {
     let mut next = state.clone();
     let mut container = next.container(name)?.clone();
@@ -57,6 +66,7 @@ pub fn connect(state: &mut State, name: &str, request: &ConnectRequest, view: &H
     }
     let before = state.gateways(state.container(name)?);
     place(&mut next, &mut container, request, view)?;
+    check_routes(&next, &container, view.inside)?;
     let id = container.id.clone();
     next.containers.insert(id.clone(), container);
     follow_gateway(&mut next, &id, numbers(before));
@@ -121,7 +131,8 @@ pub(super) fn place(
     let own = || container.endpoints.iter();
     let numbers = state.endpoints().map(|(_, endpoint)| endpoint).chain(own()).map(|endpoint| endpoint.number);
     let number = ipam::lowest_free(&numbers.collect(), MAX_ENDPOINTS).ok_or(ModelError::EndpointsFull)?;
-    let free = |name: &String| own().all(|endpoint| endpoint.interface != *name);
+    let inside = &view.inside.interfaces;
+    let free = |name: &String| !inside.contains(name) && own().all(|endpoint| endpoint.interface != *name);
     let interface = (0..MAX_INTERFACES).map(|n| format!("eth{n}")).find(free).ok_or(ModelError::EndpointsFull)?;
     let addr4 = address4(state, network, request.addr4)?;
     let addr6 = address6(state, network, request.addr6, addr4)?;

@@ -1,18 +1,19 @@
 //! Making containers and taking them away.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    attach::{Foreign, check_routes},
     connect::{ConnectRequest, place},
     desired::exceeds_policies,
     error::ModelError,
     network::check_name,
     publish::{self, HostView},
     spec::{PublishRequest, is_host_word},
-    state::{BRIDGED, Container, Link, Nat, PortSpec, SHORT_ID, State, Status},
-    words::{each_text, hosts_text, mac_asked},
+    state::{BRIDGED, Container, DEFAULT_NETWORK, Link, Nat, PortSpec, SHORT_ID, State, Status},
+    words::{each_text, hosts_text},
 };
 
 /// The longest host name that Linux takes (`HOST_NAME_MAX` is 64, of which DNS allows a label 63).
@@ -27,22 +28,11 @@ pub struct ContainerRequest {
     pub id: String,
     /// As the user will call it; drawn by the caller if the user chose none.
     pub name: String,
-    /// A network's name, `host`, `none`, or `container:<name or id>`.
-    #[serde(default = "bridge")]
-    pub network: String,
-    /// The lowest free address if none.
-    pub addr4: Option<Ipv4Addr>,
-    /// The address with the IPv4 address's host number if none.
-    pub addr6: Option<Ipv6Addr>,
-    /// Made from the IPv4 address if none.
-    #[serde(with = "mac_asked")]
-    pub mac: Option<[u8; 6]>,
-    /// Names that others on the network know it by, beside its own.
-    pub aliases: Vec<String>,
-    /// How much its default route is drawn to the network.
-    pub priority: i32,
-    /// Further networks.
-    pub more: Vec<ConnectRequest>,
+    /// Its networks, the first one first, or `host`, `none`, or `container:<name or id>` alone; the default network if none.
+    pub networks: Vec<ConnectRequest>,
+    /// The namespace that it is attached to; one of its own if none.
+    #[serde(skip)]
+    pub namespace: Option<Foreign>,
     /// The short identifier if none; on the host's network the host's, on another container's that one's.
     pub hostname: Option<String>,
     /// Name servers instead of the host's.
@@ -71,8 +61,11 @@ pub struct ContainerRequest {
     pub nat: Nat,
 }
 
-fn bridge() -> String {
-    "bridge".to_owned()
+impl ContainerRequest {
+    /// Its networks: at least one.
+    fn networks(&self) -> Vec<ConnectRequest> {
+        if self.networks.is_empty() { vec![ConnectRequest::to(DEFAULT_NETWORK)] } else { self.networks.clone() }
+    }
 }
 
 /// One `--link`.
@@ -84,24 +77,22 @@ pub struct LinkRequest {
     pub alias: String,
 }
 
-/// Adds a container in [`Status::Creating`]; returns its identifier. The default network is made if it is meant.
+/// Adds a container in [`Status::Creating`], or one that is [`Status::Attached`]; returns its identifier. The default network
+/// is made if it is meant.
 ///
 /// # Errors
 /// A name, address, MAC or port that is taken or has no meaning; an unknown network; a link to a container that is
-/// unknown, does not run, or is on another network; a full table. The state is unchanged then.
+/// unknown, does not run, or is on another network; routes of an attached namespace's own; a full table. The state is
+/// unchanged then.
 pub fn add_container(state: &mut State, request: ContainerRequest, view: &HostView<'_>) -> Result<String, ModelError> {
     check_words(state, &request)?;
     let mut next = state.clone();
-    let mut container = match request.network.as_str() {
-        "host" | "none" => unbridged(&request, request.network.clone(), own_netns(&request.id))?,
-        name => match name.strip_prefix("container:") {
-            Some(target) => sharing(state, &request, target)?,
-            None => bridged(&mut next, &request, view)?,
-        },
+    let networks = request.networks();
+    let mut container = match networks.first().map(|first| first.network.as_str()) {
+        Some(word @ ("host" | "none")) => unbridged(&request, word)?,
+        Some(word) if word.starts_with("container:") => sharing(state, &request, word)?,
+        _ => bridged(&mut next, &request, &networks, view)?,
     };
-    if container.network == "host" {
-        container.netns.clear();
-    }
     container.publishes = publish::entries(&next, &container, &request.publishes, view)?;
     next.next_generation = publish::following(next.next_generation, container.publishes.len());
     next.containers.insert(request.id.clone(), container);
@@ -143,29 +134,16 @@ fn own_netns(id: &str) -> String {
     format!("pl-{}", &id[..SHORT_ID])
 }
 
-/// A container on `host`, on `none`, or in another's network namespace.
-fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Result<Container, ModelError> {
-    let cannot = [
-        (request.addr4.is_some() || request.addr6.is_some(), "an address"),
-        (request.mac.is_some(), "a MAC address"),
-        (!request.links.is_empty(), "links"),
-        (!request.aliases.is_empty(), "aliases"),
-        (!request.more.is_empty() && network != BRIDGED, "further networks"),
-    ];
-    if let Some((_, what)) = cannot.into_iter().find(|(asked, _)| *asked) {
-        return Err(ModelError::NeedsBridge { network, what });
-    }
-    Ok(Container {
+/// A container without a place on any network.
+fn blank(request: &ContainerRequest, network: String, netns: String) -> Container {
+    Container {
         id: request.id.clone(),
         name: request.name.clone(),
         network,
         endpoints: Vec::new(),
         netns,
-        hostname: match &request.hostname {
-            Some(hostname) => hostname.clone(),
-            None if request.network == "host" => String::new(),
-            None => request.id[..SHORT_ID].to_owned(),
-        },
+        foreign: None,
+        hostname: request.hostname.clone().unwrap_or_else(|| request.id[..SHORT_ID].to_owned()),
         dns: request.dns.clone(),
         dns_search: request.dns_search.clone(),
         dns_options: request.dns_options.clone(),
@@ -177,47 +155,76 @@ fn unbridged(request: &ContainerRequest, network: String, netns: String) -> Resu
         status: Status::Creating,
         auto_remove: request.auto_remove,
         nat: request.nat,
-    })
+    }
 }
 
-fn sharing(state: &State, request: &ContainerRequest, target: &str) -> Result<Container, ModelError> {
-    let target = state.container(target)?;
+/// Refuses what only a container on bridge networks can have; `network` is what the request has instead of one.
+fn check_unbridged(request: &ContainerRequest, network: &str) -> Result<(), ModelError> {
+    let any = |asks: fn(&ConnectRequest) -> bool| request.networks.iter().any(asks);
+    let cannot = [
+        (request.namespace.is_some(), "a namespace that somebody else made"),
+        (any(|at| at.addr4.is_some() || at.addr6.is_some()), "an address"),
+        (any(|at| at.mac.is_some()), "a MAC address"),
+        (!request.links.is_empty(), "links"),
+        (any(|at| !at.aliases.is_empty()), "aliases"),
+        (request.networks.len() > 1, "further networks"),
+    ];
+    match cannot.into_iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(ModelError::NeedsBridge { network: network.to_owned(), what }),
+        None => Ok(()),
+    }
+}
+
+/// A container on `host` or `none`.
+fn unbridged(request: &ContainerRequest, network: &str) -> Result<Container, ModelError> {
+    check_unbridged(request, network)?;
+    let mut container = blank(request, network.to_owned(), own_netns(&request.id));
+    if network == "host" {
+        container.netns.clear();
+        container.hostname = request.hostname.clone().unwrap_or_default();
+    }
+    Ok(container)
+}
+
+/// A container in another's network namespace, which is `container:` and its name or identifier.
+fn sharing(state: &State, request: &ContainerRequest, word: &str) -> Result<Container, ModelError> {
+    let target = state.container(word.strip_prefix("container:").unwrap_or(word))?;
     if !target.is_live() {
         return Err(ModelError::JoinNotRunning { target: target.name.clone() });
     }
-    let network = format!("container:{}", target.id);
     let own_names = request.hostname.is_some()
         || !(request.dns.is_empty() && request.dns_search.is_empty() && request.extra_hosts.is_empty());
     if own_names {
-        return Err(ModelError::NeedsBridge { network: request.network.clone(), what: "names of its own" });
+        return Err(ModelError::NeedsBridge { network: word.to_owned(), what: "names of its own" });
     }
-    let shared = unbridged(request, network, target.netns.clone())?;
-    Ok(Container { hostname: target.hostname.clone(), ..shared })
+    check_unbridged(request, word)?;
+    let shared = blank(request, format!("container:{}", target.id), target.netns.clone());
+    Ok(Container { hostname: target.hostname.clone(), foreign: target.foreign.clone(), ..shared })
 }
 
-fn bridged(state: &mut State, request: &ContainerRequest, view: &HostView<'_>) -> Result<Container, ModelError> {
-    let plain = ContainerRequest {
-        addr4: None,
-        addr6: None,
-        mac: None,
-        aliases: Vec::new(),
-        links: Vec::new(),
-        ..request.clone()
+fn bridged(
+    state: &mut State,
+    request: &ContainerRequest,
+    networks: &[ConnectRequest],
+    view: &HostView<'_>,
+) -> Result<Container, ModelError> {
+    let mut container = match &request.namespace {
+        Some(namespace) => attached(request, namespace),
+        None => blank(request, BRIDGED.to_owned(), own_netns(&request.id)),
     };
-    let mut container = unbridged(&plain, BRIDGED.to_owned(), own_netns(&request.id))?;
-    let first = ConnectRequest {
-        network: request.network.clone(),
-        addr4: request.addr4,
-        addr6: request.addr6,
-        mac: request.mac,
-        aliases: request.aliases.clone(),
-        priority: request.priority,
-    };
-    for asked in [&first].into_iter().chain(&request.more) {
+    for asked in networks {
         place(state, &mut container, asked, view)?;
     }
+    check_routes(state, &container, view.inside)?;
     container.links = request.links.iter().map(|link| linked(state, &container, link)).collect::<Result<_, _>>()?;
     Ok(container)
+}
+
+/// Nothing in it is portlane's but the interfaces, so that it has no host name of its own either.
+fn attached(request: &ContainerRequest, namespace: &Foreign) -> Container {
+    let plain = blank(request, BRIDGED.to_owned(), namespace.netns.clone());
+    let foreign = Some(namespace.identity.clone());
+    Container { foreign, hostname: String::new(), status: Status::Attached, ..plain }
 }
 
 fn linked(state: &State, container: &Container, link: &LinkRequest) -> Result<Link, ModelError> {

@@ -59,7 +59,7 @@ pub struct UplinkFact {
 pub struct Desired {
     /// One for each network.
     pub bridges: Vec<Bridge>,
-    /// Network namespaces, by name: one for each live container that has one of its own.
+    /// Network namespaces, by name: one for each live container that has one of portlane's making.
     pub netns: BTreeSet<String>,
     /// One for each place of a live container on a bridge network.
     pub endpoints: Vec<EndpointLink>,
@@ -89,7 +89,7 @@ pub struct Bridge {
 /// Where a container's default route leads, in each family; nowhere if none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultRoute {
-    /// Name under `/run/netns`.
+    /// Name under `/run/netns`, or path.
     pub netns: String,
     /// The router, and the interface inside.
     pub v4: Option<(Ipv4Addr, String)>,
@@ -100,7 +100,7 @@ pub struct DefaultRoute {
 /// A container's veth pair: `veth` in the host on `bridge`, `interface` in `netns`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointLink {
-    /// Name under `/run/netns`.
+    /// Name under `/run/netns`, or path.
     pub netns: String,
     /// Interface name of the host's end.
     pub veth: String,
@@ -136,7 +136,7 @@ pub fn desired(state: &State, facts: &HostFacts) -> Desired {
     let placed: Vec<Placed<'_>> = state.live().flat_map(|container| Placed::all(state, container)).collect();
     Desired {
         bridges: state.networks.values().map(bridge).collect(),
-        netns: state.live().filter(|c| !c.netns.is_empty()).map(|c| c.netns.clone()).collect(),
+        netns: state.live().filter(|c| c.owns_netns()).map(|c| c.netns.clone()).collect(),
         endpoints: placed.iter().map(Placed::link).collect(),
         routes: state.live().filter_map(|container| default_route(state, container)).collect(),
         tables: tables(state, &placed, facts),

@@ -146,6 +146,32 @@ pub enum ModelError {
         /// What it cannot have.
         what: &'static str,
     },
+    /// Something that takes a process, or files, of portlane's own.
+    #[error("a namespace that somebody else made cannot have {what}: leave that out")]
+    NeedsOwnNetns {
+        /// What it cannot have.
+        what: &'static str,
+    },
+    /// A route of the namespace's own in the way of a network.
+    #[error("{holder} has a route to {other}, which overlaps {subnet} of network `{network}`: use another network")]
+    RouteInside {
+        /// The network's.
+        subnet: IpNet,
+        /// The network.
+        network: String,
+        /// Where the route leads.
+        other: IpNet,
+        /// `network namespace x`.
+        holder: String,
+    },
+    /// A default route of the namespace's own.
+    #[error("{holder} has an {family} default route of its own: delete that one, or use an internal network")]
+    LedElsewhere {
+        /// `network namespace x`.
+        holder: String,
+        /// "IPv4", "IPv6".
+        family: &'static str,
+    },
     /// An address range that is no part of the subnet.
     #[error(
         "{range} is no part of {} of network `{network}`: addresses are given out of the subnet",

@@ -140,7 +140,7 @@ fn gateway(state: &State, container: &Container) -> Option<Ipv4Addr> {
 fn aliases(alias: &str, target: &Container) -> String {
     let mut names = vec![alias];
     for name in [target.hostname.as_str(), target.name.as_str()] {
-        if !names.contains(&name) {
+        if !name.is_empty() && !names.contains(&name) {
             names.push(name);
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! Invariant: no I/O crate, no clock, no randomness; a seed is an argument.
 
+pub mod attach;
 mod configured;
 pub mod connect;
 pub mod container;
@@ -17,6 +18,7 @@ pub mod ipam;
 pub mod names;
 pub mod network;
 pub mod plan;
+mod proto;
 pub mod publish;
 mod published;
 pub mod settings;
@@ -28,6 +30,7 @@ mod tests;
 pub mod upgrade;
 mod words;
 
+pub use attach::{Foreign, Inside, NetnsIdentity};
 pub use connect::ConnectRequest;
 pub use container::{ContainerRequest, LinkRequest};
 pub use desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, desired};

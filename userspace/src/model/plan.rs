@@ -37,7 +37,7 @@ pub struct ObservedLinks {
     pub veths: BTreeMap<String, Option<String>>,
     /// Those of the veths that are up.
     pub up: BTreeSet<String>,
-    /// Names under `/run/netns`.
+    /// Names under `/run/netns`, and paths of namespaces that containers are attached to.
     pub netns: BTreeSet<String>,
 }
 
@@ -50,7 +50,9 @@ pub struct Owned {
     pub veths: BTreeMap<String, String>,
     /// Names under `/run/netns`.
     pub netns: BTreeSet<String>,
-    /// Those of them whose default route leads elsewhere in one state than in another: a change that was broken off may
+    /// Names or paths of the namespaces that containers are attached to: they are not portlane's, and are never deleted.
+    pub foreign: BTreeSet<String>,
+    /// Namespaces, of either kind, whose default route leads elsewhere in one state than in another: a change that was broken off may
     /// have moved it.
     pub moved: BTreeSet<String>,
 }
@@ -98,13 +100,22 @@ impl Owned {
                 }
                 let lead = state.gateways(container);
                 let lead = [lead.0, lead.1].map(|endpoint| endpoint.map(|endpoint| endpoint.number));
-                if container.is_bridged() && *leads.entry(container.netns.clone()).or_insert(lead) != lead {
+                if container.is_bridged()
+                    && container.is_live()
+                    && *leads.entry(container.netns.clone()).or_insert(lead) != lead
+                {
                     owned.moved.insert(container.netns.clone());
                 }
-                owned.netns.extend(Some(&container.netns).filter(|name| !name.is_empty()).cloned());
+                owned.netns.extend(Some(&container.netns).filter(|_| container.owns_netns()).cloned());
+                owned.foreign.extend(Some(&container.netns).filter(|_| container.foreign.is_some()).cloned());
             }
         }
         owned
+    }
+
+    /// Host ends of veth pairs whose other ends are in namespaces that are not portlane's.
+    pub fn lent(&self) -> impl Iterator<Item = &String> {
+        self.veths.iter().filter(|(_, netns)| self.foreign.contains(*netns)).map(|(veth, _)| veth)
     }
 
     /// Whether the veth is one that portlane may delete.

@@ -15,6 +15,7 @@ use portlane_common::{
 };
 
 use super::{
+    attach::Inside,
     error::ModelError,
     hash::mix,
     ipam,
@@ -37,7 +38,12 @@ pub struct HostView<'a> {
     pub seed: u64,
     /// MTU of the way out, in bytes: that of networks for which none was asked.
     pub mtu: u32,
+    /// What is in the namespace that a container is attached to.
+    pub inside: &'a Inside,
 }
+
+/// What is in a namespace that nobody looked into.
+const NOTHING_INSIDE: &Inside = &Inside { interfaces: BTreeSet::new(), routes: Vec::new(), leads: [false; 2] };
 
 /// A host with nothing on it, and Linux's own range of dynamic ports.
 impl Default for HostView<'_> {
@@ -49,6 +55,7 @@ impl Default for HostView<'_> {
             reserved: &[],
             seed: 0,
             mtu: DEFAULT_MTU,
+            inside: NOTHING_INSIDE,
         }
     }
 }

@@ -69,12 +69,7 @@ mod tests {
             DefaultNetwork { mtu: Some(1400), bip: Some("10.9.0.0/24".parse().expect("a net")), ..Default::default() };
         set_default(&mut state, asked.clone());
         assert_eq!(waiting(&state), [], "there is none yet");
-        let request = ContainerRequest {
-            id: "a".repeat(64),
-            name: "a".to_owned(),
-            network: "bridge".to_owned(),
-            ..ContainerRequest::default()
-        };
+        let request = ContainerRequest { id: "a".repeat(64), name: "a".to_owned(), ..ContainerRequest::default() };
         add_container(&mut state, request, &HostView::default()).expect("it is right");
         assert_eq!(waiting(&state), [], "it was made so");
         let before = state.clone();

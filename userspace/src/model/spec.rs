@@ -167,7 +167,7 @@ pub fn mac(text: &str) -> Result<[u8; 6], ModelError> {
 /// [`ModelError::BadSpec`].
 pub fn network(text: &str) -> Result<ConnectRequest, ModelError> {
     if !text.contains('=') {
-        return Ok(ConnectRequest { network: text.to_owned(), ..ConnectRequest::default() });
+        return Ok(ConnectRequest::to(text));
     }
     let wrong = |problem: String| ModelError::BadSpec { what: "network", text: text.to_owned(), problem };
     let mut request = ConnectRequest::default();

@@ -10,13 +10,15 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portlane_common::span::Span;
 use serde::{Deserialize, Serialize};
 
-pub use super::{
-    configured::{DefaultNetwork, FlowSettings, Pool, TimeoutSettings, Xdp},
-    words::{Before, Mac, Ports, Sources},
-};
 use super::{
+    attach::NetnsIdentity,
     error::ModelError,
     words::{mac_text, span_text},
+};
+pub use super::{
+    configured::{DefaultNetwork, FlowSettings, Pool, TimeoutSettings, Xdp},
+    proto::Proto,
+    words::{Before, Mac, Ports, Sources},
 };
 
 /// Version of [`State`] as it is stored.
@@ -132,7 +134,7 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A container, whatever its network is: one of the networks, `host`, `none`, or `container:<full id>`.
+/// A container, whatever its network is: some of the networks, `host`, `none`, or `container:<full id>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// 64 hexadecimal digits.
@@ -143,8 +145,11 @@ pub struct Container {
     pub network: String,
     /// Its places on bridge networks, the first one first.
     pub endpoints: Vec<Endpoint>,
-    /// Name under `/run/netns`; empty if it shares the host's or cannot be entered by name.
+    /// Name under `/run/netns`, or path; empty if it shares the host's.
     pub netns: String,
+    /// Which namespace that is, if somebody else made it: portlane never makes or deletes it.
+    #[serde(default)]
+    pub foreign: Option<NetnsIdentity>,
     /// What `hostname` says inside; empty for what it says on the host.
     pub hostname: String,
     /// Name servers instead of the host's.
@@ -209,23 +214,13 @@ pub enum Status {
         /// Its start time in clock ticks since boot: the number alone may be somebody else's by then.
         start_time: u64,
     },
-    /// Its first process ended: it holds no address and no port any more.
+    /// Its network namespace is somebody else's, and is there.
+    Attached,
+    /// Its first process ended, or the namespace that it was attached to is gone: it holds no address and no port any more.
     Exited {
         /// Exit status, 128 + the signal's number if a signal ended it; none if nobody was there to see it.
         code: Option<i32>,
     },
-}
-
-/// Transport protocols that can be published and exposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Proto {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
 }
 
 /// A port or a range of them, of one protocol.
@@ -361,6 +356,17 @@ impl Container {
         self.network == BRIDGED
     }
 
+    /// Whether it stands for a network namespace that somebody else made, and is or was attached to; who joins that one is
+    /// a process of portlane's.
+    pub fn is_attachment(&self) -> bool {
+        self.foreign.is_some() && self.is_bridged()
+    }
+
+    /// Whether it is in a network namespace that portlane made, and deletes.
+    pub fn owns_netns(&self) -> bool {
+        !self.netns.is_empty() && self.foreign.is_none()
+    }
+
     /// Its place on a network.
     pub fn on(&self, network: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.network == network)
@@ -400,30 +406,6 @@ impl Publish {
     /// The container port behind a host port; none if the entry does not hold it.
     pub fn container_port(&self, host_port: u16) -> Option<u16> {
         self.host.contains(host_port).then(|| self.container_first + (host_port - self.host.first))
-    }
-}
-
-impl Proto {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
-
-    /// IP protocol number.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
-        }
-    }
-}
-
-impl fmt::Display for Proto {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        })
     }
 }
 

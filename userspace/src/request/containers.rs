@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Result;
 use crate::{
     engine::{self, Engine, EngineError, Settings, Started},
-    model::{Container, ContainerRequest, Endpoint, Status, state::Mac},
+    model::{Container, ContainerRequest, Endpoint, Status, attach, state::Mac},
 };
 
 pub(super) async fn list(settings: Settings) -> Result<Value> {
@@ -49,6 +49,25 @@ pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached:
     engine.run(request, detached).await
 }
 
+/// Attaches a network namespace that somebody else made.
+///
+/// # Errors
+/// As [`Engine::attach`].
+pub(super) async fn attach(settings: Settings, netns: &str, mut request: ContainerRequest) -> Result<Value> {
+    attach::check_attachable(&request)?;
+    let mut engine = Engine::open(settings).await?;
+    // What it asks at a gateway goes on to them.
+    request.dns.clone_from(&engine.settings().daemon.dns);
+    let (id, name) = engine.attach(netns, request).await?;
+    Ok(json!({"id": id, "name": name}))
+}
+
+pub(super) async fn detach(settings: Settings, names: &[String]) -> Result<Value> {
+    let mut engine = Engine::open(settings).await?;
+    let (ids, _) = each_once(&engine, names)?;
+    Ok(engine.detach(&ids).await?.into())
+}
+
 pub(super) async fn stop(settings: &Settings, name: &str, seconds: u64) -> Result<Value> {
     Ok(json!({"name": engine::stop(settings, name, Duration::from_secs(seconds)).await?}))
 }
@@ -56,18 +75,15 @@ pub(super) async fn stop(settings: &Settings, name: &str, seconds: u64) -> Resul
 pub(super) async fn remove(settings: Settings, names: &[String], force: bool) -> Result<Value> {
     let engine = Engine::open(settings.clone()).await?;
     // All or none: a name that is unknown is found before anything is killed.
-    let found = names.iter().map(|name| engine.state().container(name));
-    let found = found.map(|found| found.map(|container| (container.id.clone(), container.name.clone())));
-    let mut found = found.collect::<Result<Vec<_>, _>>().map_err(EngineError::from)?;
-    found.sort_unstable();
-    found.dedup();
-    let (mut ids, names): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let (mut ids, names) = each_once(&engine, names)?;
     drop(engine);
     if force {
         for id in &ids {
             match engine::stop(&settings, id, Duration::ZERO).await {
                 // Somebody else was faster: it is gone, as it was to be.
                 Err(error) if error.is_unknown() => {}
+                // There is nothing to stop.
+                Err(EngineError::Attached { .. }) => {}
                 stopped => drop(stopped?),
             }
         }
@@ -75,8 +91,18 @@ pub(super) async fn remove(settings: Settings, names: &[String], force: bool) ->
     let mut engine = Engine::open(settings).await?;
     // One that was to go away when it ended has.
     ids.retain(|id| engine.state().containers.contains_key(id));
-    engine.remove(&ids).await?;
+    engine.remove(&ids, force).await?;
     Ok(names.into())
+}
+
+/// Identifiers and names of containers, each once, whatever they were called.
+fn each_once(engine: &Engine, names: &[String]) -> Result<(Vec<String>, Vec<String>)> {
+    let found = names.iter().map(|name| engine.state().container(name));
+    let found = found.map(|found| found.map(|container| (container.id.clone(), container.name.clone())));
+    let mut found = found.collect::<Result<Vec<_>, _>>().map_err(EngineError::from)?;
+    found.sort_unstable();
+    found.dedup();
+    Ok(found.into_iter().unzip())
 }
 
 /// A container, for `inspect` and `ps`: always the same fields, null where they say nothing.
@@ -103,7 +129,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
     let (pid, code) = match container.status {
         Status::Running { pid, .. } => (Some(pid), None),
         Status::Exited { code } => (None, code),
-        Status::Creating => (None, None),
+        Status::Creating | Status::Attached => (None, None),
     };
     json!({
         "id": container.id,
@@ -138,6 +164,7 @@ fn status(status: Status) -> String {
     match status {
         Status::Creating => "creating".to_owned(),
         Status::Running { .. } => "running".to_owned(),
+        Status::Attached => "attached".to_owned(),
         Status::Exited { code: Some(code) } => format!("exited ({code})"),
         Status::Exited { code: None } => "exited".to_owned(),
     }

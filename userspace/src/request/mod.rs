@@ -29,6 +29,18 @@ pub enum Request {
     Containers,
     /// `portlane run -d`
     Run(Box<ContainerRequest>),
+    /// `portlane attach`
+    Attach {
+        /// Name or path of the namespace.
+        netns: String,
+        /// What it is given.
+        request: Box<ContainerRequest>,
+    },
+    /// `portlane detach`: all, or none if one is unknown or not attached.
+    Detach {
+        /// Names or identifiers.
+        names: Vec<String>,
+    },
     /// `portlane inspect`
     Inspect {
         /// Name or identifier.
@@ -123,6 +135,8 @@ impl Request {
         match self {
             Self::Containers => containers::list(settings).await,
             Self::Run(request) => Ok(run(settings, *request).await?.0),
+            Self::Attach { netns, request } => containers::attach(settings, &netns, *request).await,
+            Self::Detach { names } => containers::detach(settings, &names).await,
             Self::Inspect { name } => containers::inspect(settings, &name).await,
             Self::Stop { name, seconds } => containers::stop(&settings, &name, seconds).await,
             Self::Remove { names, force } => containers::remove(settings, &names, force).await,

@@ -1,4 +1,5 @@
-//! Follows the host's uplinks: one that is plugged in, gets another address (DHCP) or goes away.
+//! Follows the host's uplinks: one that is plugged in, gets another address (DHCP) or goes away; and attached namespaces:
+//! one whose owner deletes it takes its interface along.
 
 use log::{info, warn};
 use tokio::sync::watch;
@@ -32,7 +33,7 @@ pub(super) async fn serve(source: Source, mut events: LinkEvents, mut changes: w
                 },
             }
             // Most events are of containers' interfaces: nothing is locked for those.
-            let found: HostAddresses = host.facts(&known.owned).await?.into();
+            let found = HostAddresses::of(host.facts(&known.owned).await?, &known.owned);
             if known.seen != Some(found) {
                 break;
             }

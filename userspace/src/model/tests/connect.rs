@@ -1,6 +1,6 @@
 //! Containers on several networks.
 
-use super::{add, named, ports, state_with};
+use super::{add, named, ports, state_with, to};
 use crate::model::{
     connect::{ConnectRequest, connect, disconnect},
     container::{ContainerRequest, add_container},
@@ -8,10 +8,6 @@ use crate::model::{
     publish::HostView,
     state::State,
 };
-
-fn to(network: &str) -> ConnectRequest {
-    ConnectRequest { network: network.to_owned(), ..ConnectRequest::default() }
-}
 
 fn join(state: &mut State, name: &str, request: &ConnectRequest) -> Result<(), String> {
     let before = state.clone();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{add, named, state_with};
+use super::{add, named, placed, state_with, to};
 use crate::model::{
+    connect::ConnectRequest,
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
     publish::HostView,
     spec,
@@ -37,15 +38,15 @@ fn containers_get_what_they_asked_for_or_the_next_free() {
     row(named("c2", "nowhere"), Err("there is no network `nowhere`"));
     row(ContainerRequest { id: "12".into(), ..named("c2", "a") }, Err("64 hexadecimal digits"));
     row(ContainerRequest { hostname: Some("a b".into()), ..named("c2", "a") }, Err("host name"));
-    row(ContainerRequest { addr4: "10.0.0.9".parse().ok(), ..named("c2", "a") }, Ok("10.0.0.9"));
-    row(ContainerRequest { addr4: "10.0.0.9".parse().ok(), ..named("c3", "a") }, Err("taken by container `c2`"));
-    row(ContainerRequest { addr4: "10.0.0.1".parse().ok(), ..named("c3", "a") }, Err("taken by the gateway"));
-    row(ContainerRequest { addr4: "10.0.1.9".parse().ok(), ..named("c3", "a") }, Err("not a host's address in"));
-    row(ContainerRequest { addr4: "10.0.0.255".parse().ok(), ..named("c3", "a") }, Err("not a host's address in"));
-    row(ContainerRequest { addr6: "fd00::9".parse().ok(), ..named("c3", "a") }, Err("has no IPv6"));
-    row(ContainerRequest { addr6: "fd00::9".parse().ok(), ..named("c3", "b6") }, Err("not a host's address in"));
+    row(placed("c2", ConnectRequest { addr4: "10.0.0.9".parse().ok(), ..to("a") }), Ok("10.0.0.9"));
+    row(placed("c3", ConnectRequest { addr4: "10.0.0.9".parse().ok(), ..to("a") }), Err("taken by container `c2`"));
+    row(placed("c3", ConnectRequest { addr4: "10.0.0.1".parse().ok(), ..to("a") }), Err("taken by the gateway"));
+    row(placed("c3", ConnectRequest { addr4: "10.0.1.9".parse().ok(), ..to("a") }), Err("not a host's address in"));
+    row(placed("c3", ConnectRequest { addr4: "10.0.0.255".parse().ok(), ..to("a") }), Err("not a host's address in"));
+    row(placed("c3", ConnectRequest { addr6: "fd00::9".parse().ok(), ..to("a") }), Err("has no IPv6"));
+    row(placed("c3", ConnectRequest { addr6: "fd00::9".parse().ok(), ..to("b6") }), Err("not a host's address in"));
     row(
-        ContainerRequest { mac: spec::mac("02:42:0a:00:00:02").ok(), ..named("c3", "a") },
+        placed("c3", ConnectRequest { mac: spec::mac("02:42:0a:00:00:02").ok(), ..to("a") }),
         Err("MAC 02:42:0a:00:00:02 is taken"),
     );
     row(named("c3", "b6"), Ok("10.0.1.2"));
@@ -77,7 +78,7 @@ fn a_container_that_ended_holds_no_address() {
     state.container_mut("c1").unwrap().status = Status::Exited { code: Some(0) };
     // Free again, but not given out at once.
     check(&mut state, named("c2", "a"), Ok("10.0.0.3"));
-    check(&mut state, ContainerRequest { addr4: "10.0.0.2".parse().ok(), ..named("c4", "a") }, Ok("10.0.0.2"));
+    check(&mut state, placed("c4", ConnectRequest { addr4: "10.0.0.2".parse().ok(), ..to("a") }), Ok("10.0.0.2"));
     let link = LinkRequest { target: "c1".into(), alias: "x".into() };
     check(&mut state, ContainerRequest { links: vec![link], ..named("c3", "a") }, Err("does not run"));
     check(&mut state, named("c3", "container:c1"), Err("does not run"));

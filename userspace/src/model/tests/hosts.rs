@@ -102,7 +102,7 @@ fn resolv_conf_begins_with_the_gateway_of_a_created_network() {
     state.networks.get_mut("a").unwrap().internal = true;
     check(&state, host, "options ndots:2\nnameserver 10.0.0.1\n");
     // The way out is by the other one.
-    let request = ConnectRequest { network: "b".into(), ..ConnectRequest::default() };
+    let request = ConnectRequest::to("b");
     connect(&mut state, "c", &request, &HostView::default()).unwrap();
     check(&state, host, "options ndots:2\nnameserver 10.0.1.1\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n");
 }

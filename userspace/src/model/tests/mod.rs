@@ -1,5 +1,6 @@
 //! What several of the model's tests start from.
 
+mod attach;
 mod connect;
 mod container;
 mod desired;
@@ -11,6 +12,8 @@ mod publish;
 mod spec;
 
 use super::{
+    attach::{Foreign, NetnsIdentity},
+    connect::ConnectRequest,
     container::{ContainerRequest, add_container},
     error::ModelError,
     network::{NetworkRequest, add_network},
@@ -31,11 +34,25 @@ fn state_with(networks: &[&str]) -> State {
     state
 }
 
+/// A place on a network, of which nothing is said.
+fn to(network: &str) -> ConnectRequest {
+    ConnectRequest::to(network)
+}
+
 /// A request with an identifier made from the name.
 fn named(name: &str, network: &str) -> ContainerRequest {
+    placed(name, to(network))
+}
+
+fn placed(name: &str, place: ConnectRequest) -> ContainerRequest {
     let number = crate::model::hash::hash(&[name.as_bytes()]);
     let id = format!("{number:016x}").repeat(4);
-    ContainerRequest { id, name: name.to_owned(), network: network.to_owned(), ..ContainerRequest::default() }
+    ContainerRequest { id, name: name.to_owned(), networks: vec![place], ..ContainerRequest::default() }
+}
+
+/// A namespace that somebody else made.
+fn foreign(netns: &str) -> Foreign {
+    Foreign { netns: netns.to_owned(), identity: NetnsIdentity { boot: "once".to_owned(), cookie: 7 } }
 }
 
 fn add(state: &mut State, name: &str, network: &str) -> Result<String, ModelError> {

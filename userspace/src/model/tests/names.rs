@@ -127,7 +127,7 @@ fn an_internal_network_knows_its_own_names_only() {
 
 /// Puts `web` on `b6` as well, as `front`.
 fn on_both(state: &mut State) {
-    let request = ConnectRequest { network: "b6".into(), aliases: vec!["Front".into()], ..ConnectRequest::default() };
+    let request = ConnectRequest { aliases: vec!["Front".into()], ..ConnectRequest::to("b6") };
     connect(state, "Web", &request, &HostView::default()).unwrap();
 }
 

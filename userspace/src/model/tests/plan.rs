@@ -8,7 +8,7 @@ use portlane_common::{
 };
 use proptest::prelude::*;
 
-use super::{add, named, ports, state_with};
+use super::{add, foreign, named, ports, state_with};
 use crate::model::{
     connect::{ConnectRequest, connect, disconnect},
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
@@ -28,6 +28,11 @@ struct World {
     next: u32,
 }
 
+/// A namespace of somebody else's, for who may be attached: with a name that portlane's own might have.
+fn by_hand(who: u8) -> String {
+    format!("pl-hand{who}")
+}
+
 impl World {
     /// A host with somebody else's bridge, veth and namespace.
     fn with_others() -> Self {
@@ -37,6 +42,7 @@ impl World {
         world.observed.links.bridges.insert("docker0".into(), other);
         world.observed.links.veths.insert("veth0123456".into(), Some("docker0".into()));
         world.observed.links.netns.insert("pl-somebody".into());
+        world.observed.links.netns.extend((0..6).map(by_hand));
         world
     }
 
@@ -271,6 +277,24 @@ fn what_is_not_portlanes_stays() {
 }
 
 #[test]
+fn an_attached_namespace_stays_when_its_container_goes_and_loses_the_interface_alone() {
+    let mut state = state_with(&["a"]);
+    let request = ContainerRequest { namespace: Some(foreign("pl-hand0")), ..named("c1", "a") };
+    add_container(&mut state, request, &HostView::default()).unwrap();
+    let owned = Owned::by([&state]);
+    let mut world = World::with_others();
+    let made = world.bring(&state, &owned);
+    assert!(!made.iter().any(|step| matches!(step, Step::Netns(_))), "{made:?}");
+    assert_eq!(world.bring(&state, &owned), [], "all is there");
+    state.container_mut("c1").unwrap().status = Status::Exited { code: None };
+    let steps = plan::tables(&desired(&state, &world.facts()), &world.observed, &owned);
+    let kept = plan::without_waiting(steps, &owned);
+    let count = |wanted: fn(&Step) -> bool| kept.iter().filter(|step| wanted(step)).count();
+    assert_eq!(count(|step| matches!(step, Step::DeleteVeth(_))), 1);
+    assert_eq!(count(|step| matches!(step, Step::DeleteNetns(_))), 0);
+}
+
+#[test]
 fn a_namespace_takes_its_veth_along_unless_the_bridge_goes_too() {
     let mut state = state_with(&["a"]);
     add_container(&mut state, named("c1", "a"), &HostView::default()).unwrap();
@@ -305,8 +329,9 @@ fn change(state: &mut State, choice: (u8, u8, u8)) {
             let links = vec![LinkRequest { target, alias: "x".into() }];
             let links = if verb & 1 == 0 { links } else { Vec::new() };
             let network = ["n0", "n1", "n2", "bridge", "none", "host"][usize::from(what % 6)];
-            add_container(state, ContainerRequest { exposed, links, ..named(&name, network) }, &HostView::default())
-                .map(drop)
+            let namespace = (what & 8 == 0).then(|| foreign(&by_hand(who % 6)));
+            let request = ContainerRequest { namespace, exposed, links, ..named(&name, network) };
+            add_container(state, request, &HostView::default()).map(drop)
         }
         4 => remove_container(state, &name).map(drop),
         8 => {

@@ -12,7 +12,10 @@ use super::*;
 use crate::{
     daemon_json::DaemonJson,
     linux::Lock,
-    model::{ContainerRequest, HostView, NetworkRequest, State, container::add_container, network::add_network},
+    model::{
+        ConnectRequest, ContainerRequest, HostView, NetworkRequest, State, container::add_container,
+        network::add_network,
+    },
     store::Store,
 };
 
@@ -79,7 +82,7 @@ fn commit(root: &Path, containers: u8) {
         let request = ContainerRequest {
             id: format!("{number:08x}").repeat(8),
             name: format!("c{number}"),
-            network: "n".to_owned(),
+            networks: vec![ConnectRequest::to("n")],
             hostname: Some("many".to_owned()),
             ..ContainerRequest::default()
         };

@@ -1,0 +1,56 @@
+//! What a change is shown of the host.
+
+use ipnet::IpNet;
+
+use super::{Engine, Result};
+use crate::{
+    linux::{Listeners, random, sockets},
+    model::{HostView, Inside, Owned, PublishRequest, publish, state::DEFAULT_MTU},
+};
+
+/// What a change must know that makes a network, or attaches a namespace; others need not ask.
+pub(super) struct Surroundings {
+    /// Subnets that it had better leave alone.
+    pub(super) used: Vec<IpNet>,
+    /// MTU of the way out, in bytes.
+    pub(super) mtu: u32,
+    /// What is in the namespace that a container is attached to.
+    pub(super) inside: Inside,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { used: Vec::new(), mtu: DEFAULT_MTU, inside: Inside::default() }
+    }
+}
+
+impl Engine {
+    /// Has a change that publishes ports look at the host.
+    pub(super) async fn with_view<T>(
+        &self,
+        requests: &[PublishRequest],
+        around: &Surroundings,
+        change: impl FnOnce(&HostView<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.check_addresses(requests).await?;
+        let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
+        let (ephemeral, reserved, seed) =
+            (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
+        let listening = |proto, address, port| listeners.holder(proto, address, port);
+        let Surroundings { used, mtu, inside } = around;
+        change(&HostView { used, mtu: *mtu, listening: &listening, ephemeral, reserved: &reserved, seed, inside })
+    }
+
+    async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {
+        if requests.iter().all(|request| request.host_addr.is_none()) {
+            return Ok(());
+        }
+        let facts = self.host.facts(&Owned::by([&self.state])).await?;
+        Ok(publish::check_addresses(requests, &facts.addresses)?)
+    }
+
+    pub(super) async fn surroundings(&self) -> Result<Surroundings> {
+        let used = self.host.routes(&Owned::by([&self.state])).await?;
+        Ok(Surroundings { used, mtu: self.host.mtu_of_way_out().await?, inside: Inside::default() })
+    }
+}

@@ -1,0 +1,39 @@
+//! What is in a network namespace that somebody else made.
+
+use std::collections::BTreeSet;
+
+use netlink_packet_route::{AddressFamily, link::LinkAttribute, route::RouteAttribute};
+
+use super::{Attempt, Host, LinuxError, observe};
+use crate::model::Inside;
+
+impl Host {
+    /// What is in the namespace that this speaks to; interfaces of these names are portlane's, and left out with their
+    /// routes.
+    ///
+    /// # Errors
+    /// The kernel refuses to list interfaces or routes.
+    pub async fn inside(&self, ours: &BTreeSet<String>) -> Result<Inside, LinuxError> {
+        let mut inside = Inside::default();
+        let mut known = BTreeSet::new();
+        for link in self.links().await.attempt(|| "list interfaces".to_owned())? {
+            let name = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            });
+            match name {
+                Some(name) if ours.contains(&name) => drop(known.insert(link.header.index)),
+                name => inside.interfaces.extend(name),
+            }
+        }
+        for (family, leads) in [AddressFamily::Inet, AddressFamily::Inet6].into_iter().zip(&mut inside.leads) {
+            for route in self.main_routes(family).await? {
+                let by =
+                    |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Oif(at) if known.contains(at));
+                *leads |= route.header.destination_prefix_length == 0 && !route.attributes.iter().any(by);
+                inside.routes.extend(observe::destination(&route, &known));
+            }
+        }
+        Ok(inside)
+    }
+}
