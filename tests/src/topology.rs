@@ -229,7 +229,8 @@ impl Topology {
         machines.iter().zip(interfaces).try_for_each(|((place, _), interface)| ready_to_talk(place, interface))
     }
 
-    fn host_netns(&self) -> String {
+    /// The host, as iproute2 calls it.
+    pub fn host_netns(&self) -> String {
         format!("{}-host", self.name)
     }
 

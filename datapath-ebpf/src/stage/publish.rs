@@ -78,7 +78,7 @@ pub fn lead<F: Net, T: Tables<F>>(
         return decision::PASS;
     }
     let Some(target) = tables.endpoint(&opening.dst) else { return decision::drop(Reason::NoRoute) };
-    // As under Docker, a port that is open to everybody outside is not a way from one network to another.
+    // As by Docker's rules, a port that is open to everybody outside is not a way from one network to another.
     if network != 0 && target.network != network {
         return decision::drop(Reason::OtherNetwork);
     }
