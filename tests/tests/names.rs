@@ -2,7 +2,7 @@
 #![cfg(feature = "root")]
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Container, Family, Place, Program, Topology, both, ip, test_with, until};
+use portlane_tests::topology::{Container, Family, Place, Program, Topology, at, both, each, ip, test_with, until};
 
 /// What the name server outside knows as `outside.test`.
 const OUTSIDE: &str = "203.0.113.9";
@@ -11,7 +11,12 @@ const ASKS_OUTSIDE: &str = r#"{"dns": ["192.0.2.1", "192.0.2.2"]}"#;
 
 /// A topology with a name server outside and `portlane daemon` on the host, and the network `front`.
 fn served(options: &str, body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
-    test_with(ASKS_OUTSIDE, |net| {
+    served_with(ASKS_OUTSIDE, options, body)
+}
+
+/// The same with a `daemon.json`.
+fn served_with(daemon_json: &str, options: &str, body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
+    test_with(daemon_json, |net| {
         let _outside = net.outside().start_script("dns.py", &["53", OUTSIDE])?;
         let _daemon = net.daemon_by(&[])?;
         network(net, "front", options)?;
@@ -277,4 +282,38 @@ fn ensure_says(place: &Place<'_>, expected: &str) -> Result<()> {
     let said = found(place, Family::V4, "outside.test")?;
     ensure!(said == expected, "outside.test is {said}");
     Ok(())
+}
+
+#[test]
+fn a_port_53_on_every_address_and_a_networks_name_server_serve_side_by_side() -> Result<()> {
+    // Not of the host, whose port 53 is about to be the container's.
+    served_with(r#"{"dns": ["192.0.2.2"]}"#, "--ipv6", |net| {
+        let web = net.container("web", "--network front", "")?;
+        let dns = net.container("dns", "-p 53:53/udp -p 53:53", "udp [::]:53 tcp [::]:53")?;
+        network(net, "back", "--ipv6").context("a network that is made while the port is published")?;
+        let neighbour = net.container("neighbour", "", "")?;
+        each(|family, proto| {
+            for place in [net.outside(), net.host(), neighbour.inside()] {
+                let answer = place.ask(proto, at(family.host(), 53))?;
+                ensure!(answer.by == dns.name(), "{answer:?}");
+            }
+            Ok(())
+        })?;
+        let both_networks = net.container("both", "--network front --network back", "")?;
+        both(|family| finds(&both_networks.inside(), family, "web", &web))?;
+        for network in ["front", "back"] {
+            for gateway in gateways(net, network)? {
+                for transport in ["+notcp", "+tcp"] {
+                    let said = status(&both_networks.inside(), &[&format!("@{gateway}"), transport, "web", "A"])?;
+                    ensure!(said.contains(&web.address(Family::V4).to_string()), "{gateway} {transport}: {said}");
+                }
+            }
+        }
+        // Whoever asks for the port on the very address meets who listens there.
+        let gateway = &gateways(net, "front")?[0];
+        let said = net.refused(&["publish", "dns", &format!("{gateway}:53:54/udp")])?;
+        ensure!(said.contains("53/udp"), "{said}");
+        ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "something differs");
+        Ok(())
+    })
 }

@@ -14,7 +14,9 @@ mod life;
 mod reload;
 
 use std::{
+    collections::BTreeSet,
     fs,
+    net::IpAddr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
@@ -34,7 +36,7 @@ use crate::{
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{
         ConnectRequest, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
-        network, publish,
+        names, network, publish,
     },
     progress,
     store::{Stamp, Store},
@@ -367,7 +369,10 @@ impl Engine {
         let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
         let (ephemeral, reserved, seed) =
             (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
-        let listening = |proto, address, port| listeners.holder(proto, address, port);
+        // The name servers' port is left to them.
+        let name_servers: BTreeSet<IpAddr> = names::gateways(&self.state).collect();
+        let keeps = |port, address| port == names::PORT && name_servers.contains(&address);
+        let listening = |proto, address, port| listeners.holder(proto, address, port, |holder| keeps(port, holder));
         let Surroundings { used, mtu } = around;
         change(&HostView { used, mtu: *mtu, listening: &listening, ephemeral, reserved: &reserved, seed })
     }

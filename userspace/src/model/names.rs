@@ -11,11 +11,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::state::{Container, DEFAULT_NETWORK, State};
+use super::state::{Container, DEFAULT_NETWORK, Network, State};
 
 /// How long an answer may be kept, in seconds. Docker's 600 outlive a container that is made anew; asking costs little,
 /// since the resolver is on the same host.
 pub const TTL: u32 = 5;
+/// Where name servers listen.
+pub const PORT: u16 = 53;
 
 /// Zone of the names of IPv4 addresses (RFC 1035 §3.5).
 const ARPA4: &str = ".in-addr.arpa";
@@ -106,6 +108,16 @@ struct Zone {
     holders: BTreeMap<IpAddr, (String, String)>,
 }
 
+/// Where name servers are asked: each network that somebody made has one, at its gateway.
+pub fn gateways(state: &State) -> impl Iterator<Item = IpAddr> {
+    let created = state.networks.iter().filter(|(name, _)| *name != DEFAULT_NETWORK);
+    created.flat_map(|(_, network)| gateways_of(network))
+}
+
+fn gateways_of(network: &Network) -> impl Iterator<Item = IpAddr> + use<> {
+    [Some(network.gateway4.into()), network.gateway6.map(IpAddr::from)].into_iter().flatten()
+}
+
 impl Names {
     /// The names that the state gives.
     pub fn of(state: &State) -> Self {
@@ -116,9 +128,8 @@ impl Names {
             if name == DEFAULT_NETWORK {
                 continue;
             }
-            let gateways = [Some(network.gateway4.into()), network.gateway6.map(IpAddr::from)];
             let mut zone = Zone {
-                gateways: gateways.into_iter().flatten().collect(),
+                gateways: gateways_of(network).collect(),
                 subnets: subnets.collect(),
                 internal: network.internal,
                 ..Zone::default()

@@ -18,7 +18,7 @@ use crate::{
     engine::{self, EngineError, Settings},
     model::{
         Names,
-        names::{Answer, Kind, TTL},
+        names::{self, Answer, Kind, TTL},
     },
 };
 
@@ -107,7 +107,7 @@ impl Resolver {
             engine::host_name_servers()
         } else {
             let reachable = chosen.iter().filter(|server| !server.is_loopback());
-            reachable.map(|server| SocketAddr::new(*server, upstream::PORT)).collect()
+            reachable.map(|server| SocketAddr::new(*server, names::PORT)).collect()
         };
         servers.retain(|server| names.gateways().all(|gateway| gateway != server.ip()));
         servers
