@@ -11,6 +11,7 @@ mod diag;
 mod endpoint;
 mod forward;
 mod launch;
+pub mod limits;
 pub mod lock;
 pub mod netlink;
 pub mod netns;
