@@ -2,6 +2,7 @@
 #![cfg(feature = "root")]
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use portlane_tests::topology::{Container, Family, Place, Program, Topology, at, both, each, ip, test_with, until};
 
 /// What the name server outside knows as `outside.test`.
@@ -243,6 +244,36 @@ fn the_hosts_name_servers_are_asked_where_none_are_configured_also_on_its_loopba
         network(net, "front", "")?;
         let web = net.container("web", "--network front", "")?;
         ensure!(found(&web.inside(), Family::V4, "outside.test")? == OUTSIDE, "outside.test");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_name_servers_of_daemon_json_are_asked_from_the_next_reload_on() -> Result<()> {
+    test_with("{}", |net| {
+        let _outside = net.outside().start_script("dns.py", &["53", OUTSIDE])?;
+        let daemon = net.daemon()?;
+        network(net, "front", "")?;
+        let web = net.container("web", "--network front", "")?;
+        let server = format!("@{}", gateways(net, "front")?[0]);
+        let finds =
+            || Ok(status(&web.inside(), &[&server, "+time=1", "outside.test"]).is_ok_and(|s| s.contains(OUTSIDE)));
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.2"]}"#)?;
+        net.portlane(&["reload"])?;
+        until(finds).context("after `portlane reload` beside the daemon")?;
+        // Nobody listens there, nor on the host.
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.1"]}"#)?;
+        daemon.portlane(&["reload"])?;
+        until(|| Ok(!finds()?)).context("after `portlane reload` by the daemon")?;
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.2"]}"#)?;
+        daemon.signal(Signal::SIGHUP)?;
+        until(finds).context("after SIGHUP")?;
+        // And from its start on, whoever was not told before.
+        drop(daemon);
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.1"]}"#)?;
+        let _daemon = net.daemon()?;
+        until(|| Ok(status(&web.inside(), &[&server, "web"]).is_ok()))?;
+        ensure!(!finds()?, "it asks those from before its start");
         Ok(())
     })
 }

@@ -83,6 +83,8 @@ pub struct Names {
     subnets: Vec<IpNet>,
     /// By full identifier.
     askers: BTreeMap<String, Asker>,
+    /// Name servers that the administrator configured.
+    servers: Vec<IpAddr>,
 }
 
 /// How a container gets at names that are nobody's here.
@@ -121,7 +123,7 @@ fn gateways_of(network: &Network) -> impl Iterator<Item = IpAddr> + use<> {
 impl Names {
     /// The names that the state gives.
     pub fn of(state: &State) -> Self {
-        let mut names = Self::default();
+        let mut names = Self { servers: state.resolver.servers.clone(), ..Self::default() };
         for (name, network) in &state.networks {
             let subnets = [Some(network.subnet4.into()), network.subnet6.map(IpNet::from)].into_iter().flatten();
             names.subnets.extend(subnets.clone());
@@ -149,6 +151,11 @@ impl Names {
     /// Addresses at which questions are answered.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.zones.values().flat_map(|zone| zone.gateways.iter().copied())
+    }
+
+    /// Name servers that the administrator configured, for containers that have none of their own.
+    pub fn servers(&self) -> &[IpAddr] {
+        &self.servers
     }
 
     /// What somebody at `source` is told who asks at `gateway`. A name is written with dots between its labels; one at its

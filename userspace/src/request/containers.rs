@@ -38,13 +38,13 @@ pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value
 pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached: bool) -> Result<Started> {
     let daemon = &engine.settings().daemon;
     if request.dns.is_empty() {
-        request.dns.clone_from(&daemon.dns);
+        request.dns.clone_from(&daemon.resolver.servers);
     }
     if request.dns_search.is_empty() {
-        request.dns_search.clone_from(&daemon.dns_search);
+        request.dns_search.clone_from(&daemon.resolver.search);
     }
     if request.dns_options.is_empty() {
-        request.dns_options.clone_from(&daemon.dns_options);
+        request.dns_options.clone_from(&daemon.resolver.options);
     }
     engine.run(request, detached).await
 }

@@ -117,7 +117,7 @@ fn a_published_range_is_one_entry_in_each_family() {
         )
         .unwrap();
         let tables = of(&state).tables;
-        let six = six.map(|text| Addr6::from(text.parse::<std::net::Ipv6Addr>().unwrap()));
+        let six = six.map(|text| Addr6::from(text.parse::<Ipv6Addr>().unwrap()));
         assert_eq!(
             tables.publish4.keys().find(|key| key.proto != UDP_BACK).map(|key| key.addr),
             four.map(Addr4::from),
@@ -159,7 +159,7 @@ fn sources_are_rows_of_their_family_and_the_entry_says_that_it_has_some() {
         tables.source4.keys().copied().collect::<Vec<_>>(),
         [four(1, [10, 0, 0, 0], 8), four(1, [192, 0, 2, 7], 32)]
     );
-    let net: std::net::Ipv6Addr = "2001:db8::".parse().unwrap();
+    let net: Ipv6Addr = "2001:db8::".parse().unwrap();
     assert_eq!(tables.source6.keys().copied().collect::<Vec<_>>(), [SourceKey::new(2, Addr6::from(net), 32)]);
     let flags = |back: bool| {
         let rows = tables.publish4.iter().filter(move |(key, _)| (key.proto == UDP_BACK) == back);
