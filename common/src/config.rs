@@ -16,8 +16,9 @@ pub const FLOW_SHARE: u32 = MAX_FLOWS / 2 / 4;
 pub const MAX_ENDPOINTS: u32 = 4096;
 /// Published ports and ranges on one host.
 pub const MAX_PUBLISHES: u32 = 16_384;
-/// Entries of a family's table of published ports: over UDP one has two, there and back.
-pub const PUBLISH_ROWS: u32 = 2 * MAX_PUBLISHES;
+/// Entries of a family's table of published ports: over UDP one has two, there and back; and on an address of the host one
+/// port may be left out, over TCP and over UDP.
+pub const PUBLISH_ROWS: u32 = 2 * (MAX_PUBLISHES + MAX_HOST_ADDRESSES);
 /// Prefixes of a family that published ports are open to.
 pub const MAX_SOURCES: u32 = 16_384;
 /// Addresses of the host, per family.

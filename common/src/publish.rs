@@ -10,6 +10,8 @@ pub const UDP_BACK: u8 = 17 | 0x80;
 pub mod flag {
     /// Only the prefixes of [`crate::source`] may use it, and of another family nobody.
     pub const SOURCES: u16 = 1;
+    /// On this address the port stays the host's own, though it is published on every address: the entry leads nowhere.
+    pub const HOST: u16 = 2;
 }
 
 /// Where a published port, or range, is filed. See [`crate::span`] for `class` and `block`.
@@ -47,7 +49,7 @@ pub struct Publish<A> {
     pub target: u16,
     /// [`flag`] bits.
     pub flags: u16,
-    /// Number of the publish entry, index of its counters and its generation; never 0.
+    /// Number of the publish entry, index of its counters and its generation; 0 only where it leads nowhere.
     pub id: u32,
     /// Grows with each change of the entry: flows of an older generation are over.
     pub generation: u32,

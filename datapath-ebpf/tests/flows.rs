@@ -1,6 +1,6 @@
 //! What depends on time, on other flows and on the host's sockets, through the host build of the packet path.
 
-use portlane_common::{flow, reason::Reason};
+use portlane_common::{endpoint::veth, flow, reason::Reason};
 use portlane_datapath::{
     stage::parse::{ACK, FIN, RST, SYN},
     testing::{
@@ -275,5 +275,27 @@ fn what_passes_is_counted_for_the_container_and_the_published_port() {
     let bytes = asked.bytes().len() as u64;
     for counted in [tables.traffic(WEB.endpoint), tables.published(1)] {
         assert_eq!((counted.rx_packets, counted.rx_bytes, counted.tx_packets, counted.tx_bytes), (1, bytes, 1, bytes));
+    }
+}
+
+#[test]
+fn without_masquerade_and_an_address_outside_a_published_udp_port_speaks_with_its_own() {
+    for version in Version::BOTH {
+        for (masquerade, addressed) in [(true, true), (false, true), (false, false)] {
+            let mut tables = memory();
+            for veth in tables.world.veth.values_mut().filter(|_| !masquerade) {
+                veth.flags &= !veth::MASQUERADE;
+            }
+            for uplink in tables.world.uplink.values_mut().filter(|_| !addressed) {
+                (uplink.addr4, uplink.addr6) = Default::default();
+            }
+            let said = sent(version, WEB, version.outside(), Body::Udp(80, 9000));
+            let (verdict, bytes) = from_container(&tables, WEB, &said);
+            assert_eq!(verdict.action(), verdict::UPLINK, "{version:?} {masquerade} {addressed}");
+            // By the way back of the port that is published for it, where there is an address for that.
+            let from = if addressed { (version.host(), 8080) } else { (WEB.address(version), 80) };
+            let left = said.clone().from(from.0, from.1).one_hop().with_macs(OUTSIDE_MAC, UPLINK_MAC);
+            assert_eq!(bytes, left.bytes(), "{version:?} {masquerade} {addressed}");
+        }
     }
 }

@@ -56,6 +56,12 @@ fn a_container_reads_its_own_names_and_name_servers() -> Result<()> {
             ensure!(hosts.lines().any(|found| found == line), "no `{line}` in {hosts}");
         }
         ensure!(read("/etc/hostname")? == "front", "the hostname file");
+        // Everybody inside may read them, whoever started the container.
+        let modes = ["run", "--rm", "--", "stat", "-c", "%a", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
+        let modes = net.portlane_words(&modes);
+        let modes: Vec<&str> = modes.iter().map(String::as_str).collect();
+        let modes = net.host().run(&[&["sh", "-c", "umask 077; exec \"$@\"", "sh"], &modes[..]].concat())?;
+        ensure!(modes == "644\n644\n644", "{modes}");
         ensure!(net.portlane(&[&["run"], &options[..], &["hostname"]].concat())? == "front", "the host name");
         let resolv = read("/etc/resolv.conf")?;
         ensure!(resolv.contains("search example.org") && resolv.contains("nameserver 192.0.2.53"), "{resolv}");

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, thread};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use portlane_tests::topology::{Daemon, Family, Topology, at, test, until};
+use portlane_tests::topology::{Daemon, Family, Topology, at, test, test_with, until};
 use serde_json::json;
 
 /// Containers that callers start at once, each with a port of its own.
@@ -305,6 +305,48 @@ fn reload_puts_in_force_what_can_be_and_names_what_waits() -> Result<()> {
         daemon.signal(Signal::SIGHUP)?;
         net.rewrite_daemon_json("{}")?;
         ensure!(daemon.portlane(&["network", "ls"])?.contains("portlane0"), "the daemon serves on");
+        Ok(())
+    })
+}
+
+#[test]
+fn reload_names_what_new_containers_are_told_and_what_is_no_longer_asked_for() -> Result<()> {
+    test_with(r#"{"bip": "10.9.0.1/24", "mtu": 1400, "dns": ["192.0.2.53"]}"#, |net| {
+        let _web = net.container("web", "", "")?;
+        let resolver =
+            r#"{"dns": ["192.0.2.54"], "dns-search": ["example.org"], "dns-opts": ["ndots:3"], "icc": false}"#;
+        net.rewrite_daemon_json(resolver)?;
+        let said = net.json(&["reload"])?;
+        ensure!(said["in_force"] == json!(["dns", "dns-opts", "dns-search", "icc"]), "{said}");
+        let waiting: Vec<_> = said["waiting"].as_array().context("no list")?.iter().map(|row| &row["key"]).collect();
+        ensure!(waiting == ["bip", "mtu"], "{said}");
+        let told = net.portlane(&["run", "--rm", "--", "cat", "/etc/resolv.conf"])?;
+        for line in ["nameserver 192.0.2.54", "search example.org", "options ndots:3"] {
+            ensure!(told.lines().any(|told| told == line), "no `{line}`: {told}");
+        }
+        ensure!(net.portlane(&["run", "--rm", "--", "cat", "/sys/class/net/eth0/mtu"])? == "1400", "it did not wait");
+        net.portlane(&["rm", "-f", "web"])?;
+        ensure!(net.portlane(&["reload"])? == "in force: nothing new", "what waited for the network is there");
+        ensure!(net.portlane(&["run", "--rm", "--", "cat", "/sys/class/net/eth0/mtu"])? == "1500", "the way out's");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_daemon_opens_as_many_files_as_it_may_and_its_containers_get_the_limits_it_began_with() -> Result<()> {
+    test(|net| {
+        let _daemon = net.daemon_by(&["prlimit", "--nofile=256:4096"])?;
+        let (address, socket) = (net.daemon_address(), net.daemon_socket());
+        until(|| Ok(net.status(&["--host", &address, "ps"])? == Some(0)))?;
+        let listener = net.host().run(&["ss", "-Hxlp", "src", &socket.to_string_lossy()])?;
+        let pid = listener.split("pid=").nth(1).and_then(|rest| rest.split(',').next());
+        let pid = pid.with_context(|| format!("no process: {listener}"))?;
+        let limits =
+            |pid: &str| net.host().run(&["prlimit", "--pid", pid, "--nofile", "--noheadings", "-o", "SOFT,HARD"]);
+        ensure!(limits(pid)?.split_whitespace().eq(["4096", "4096"]), "{}", limits(pid)?);
+        net.portlane(&["--host", &address, "run", "-d", "--name", "web", "--", "sleep", "600"])?;
+        let pid = net.json(&["inspect", "web"])?["pid"].to_string();
+        ensure!(limits(&pid)?.split_whitespace().eq(["256", "4096"]), "in a container: {}", limits(&pid)?);
         Ok(())
     })
 }

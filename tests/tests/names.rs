@@ -2,7 +2,8 @@
 #![cfg(feature = "root")]
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Container, Family, Place, Program, Topology, both, ip, test_with, until};
+use nix::sys::signal::Signal;
+use portlane_tests::topology::{Container, Family, Place, Program, Topology, at, both, each, ip, test_with, until};
 
 /// What the name server outside knows as `outside.test`.
 const OUTSIDE: &str = "203.0.113.9";
@@ -11,7 +12,12 @@ const ASKS_OUTSIDE: &str = r#"{"dns": ["192.0.2.1", "192.0.2.2"]}"#;
 
 /// A topology with a name server outside and `portlane daemon` on the host, and the network `front`.
 fn served(options: &str, body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
-    test_with(ASKS_OUTSIDE, |net| {
+    served_with(ASKS_OUTSIDE, options, body)
+}
+
+/// The same with a `daemon.json`.
+fn served_with(daemon_json: &str, options: &str, body: impl FnOnce(&Topology) -> Result<()>) -> Result<()> {
+    test_with(daemon_json, |net| {
         let _outside = net.outside().start_script("dns.py", &["53", OUTSIDE])?;
         let _daemon = net.daemon_by(&[])?;
         network(net, "front", options)?;
@@ -243,6 +249,36 @@ fn the_hosts_name_servers_are_asked_where_none_are_configured_also_on_its_loopba
 }
 
 #[test]
+fn the_name_servers_of_daemon_json_are_asked_from_the_next_reload_on() -> Result<()> {
+    test_with("{}", |net| {
+        let _outside = net.outside().start_script("dns.py", &["53", OUTSIDE])?;
+        let daemon = net.daemon()?;
+        network(net, "front", "")?;
+        let web = net.container("web", "--network front", "")?;
+        let server = format!("@{}", gateways(net, "front")?[0]);
+        let finds =
+            || Ok(status(&web.inside(), &[&server, "+time=1", "outside.test"]).is_ok_and(|s| s.contains(OUTSIDE)));
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.2"]}"#)?;
+        net.portlane(&["reload"])?;
+        until(finds).context("after `portlane reload` beside the daemon")?;
+        // Nobody listens there, nor on the host.
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.1"]}"#)?;
+        daemon.portlane(&["reload"])?;
+        until(|| Ok(!finds()?)).context("after `portlane reload` by the daemon")?;
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.2"]}"#)?;
+        daemon.signal(Signal::SIGHUP)?;
+        until(finds).context("after SIGHUP")?;
+        // And from its start on, whoever was not told before.
+        drop(daemon);
+        net.rewrite_daemon_json(r#"{"dns": ["192.0.2.1"]}"#)?;
+        let _daemon = net.daemon()?;
+        until(|| Ok(status(&web.inside(), &[&server, "web"]).is_ok()))?;
+        ensure!(!finds()?, "it asks those from before its start");
+        Ok(())
+    })
+}
+
+#[test]
 fn an_internal_network_knows_its_own_names_and_no_others() -> Result<()> {
     served("--internal", |net| {
         let web = net.container("web", "--network front", "")?;
@@ -277,4 +313,38 @@ fn ensure_says(place: &Place<'_>, expected: &str) -> Result<()> {
     let said = found(place, Family::V4, "outside.test")?;
     ensure!(said == expected, "outside.test is {said}");
     Ok(())
+}
+
+#[test]
+fn a_port_53_on_every_address_and_a_networks_name_server_serve_side_by_side() -> Result<()> {
+    // Not of the host, whose port 53 is about to be the container's.
+    served_with(r#"{"dns": ["192.0.2.2"]}"#, "--ipv6", |net| {
+        let web = net.container("web", "--network front", "")?;
+        let dns = net.container("dns", "-p 53:53/udp -p 53:53", "udp [::]:53 tcp [::]:53")?;
+        network(net, "back", "--ipv6").context("a network that is made while the port is published")?;
+        let neighbour = net.container("neighbour", "", "")?;
+        each(|family, proto| {
+            for place in [net.outside(), net.host(), neighbour.inside()] {
+                let answer = place.ask(proto, at(family.host(), 53))?;
+                ensure!(answer.by == dns.name(), "{answer:?}");
+            }
+            Ok(())
+        })?;
+        let both_networks = net.container("both", "--network front --network back", "")?;
+        both(|family| finds(&both_networks.inside(), family, "web", &web))?;
+        for network in ["front", "back"] {
+            for gateway in gateways(net, network)? {
+                for transport in ["+notcp", "+tcp"] {
+                    let said = status(&both_networks.inside(), &[&format!("@{gateway}"), transport, "web", "A"])?;
+                    ensure!(said.contains(&web.address(Family::V4).to_string()), "{gateway} {transport}: {said}");
+                }
+            }
+        }
+        // Whoever asks for the port on the very address meets who listens there.
+        let gateway = &gateways(net, "front")?[0];
+        let said = net.refused(&["publish", "dns", &format!("{gateway}:53:54/udp")])?;
+        ensure!(said.contains("53/udp"), "{said}");
+        ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "something differs");
+        Ok(())
+    })
 }

@@ -83,8 +83,35 @@ fn check_man_pages(root: &str) -> Result<()> {
     Ok(())
 }
 
+/// The daemon is told to read its settings again, and containers neither end with it nor are any different for being
+/// started by it.
+fn check_service(unit: &str) -> Result<()> {
+    let settings: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
+    let reload = "ExecReload=/bin/kill -HUP $MAINPID";
+    for needed in ["Type=notify", reload, "KillMode=process", "OOMPolicy=continue", "TasksMax=infinity"] {
+        ensure!(settings.contains(&needed), "no `{needed}`: {unit}");
+    }
+    let inherited = [
+        "UMask",
+        "CapabilityBoundingSet",
+        "NoNewPrivileges",
+        "SystemCallFilter",
+        "SystemCallArchitectures",
+        "Restrict",
+        "LockPersonality",
+        "MemoryDenyWriteExecute",
+        // These give it mounts that nobody else sees.
+        "Protect",
+        "Private",
+    ];
+    let found = settings.iter().find(|line| inherited.iter().any(|name| line.starts_with(name)));
+    ensure!(found.is_none(), "{found:?} is in the way: {unit}");
+    Ok(())
+}
+
 fn check_units(root: &str) -> Result<()> {
     let units = ["portlane.service", "portlane-repair.service"];
+    check_service(&fs::read_to_string(format!("{root}/usr/lib/systemd/system/{}", units[0]))?)?;
     for unit in units {
         let path = format!("{root}/usr/lib/systemd/system/{unit}");
         let text = fs::read_to_string(&path)?;

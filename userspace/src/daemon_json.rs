@@ -1,7 +1,7 @@
 //! `daemon.json`: Docker's file, read for the keys that are about networking; what is portlane's own is under
 //! `"portlane"`.
 
-use std::{fs, io, net::IpAddr, ops::RangeInclusive, path::Path};
+use std::{fs, io, ops::RangeInclusive, path::Path};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -12,7 +12,7 @@ use crate::{
     http::{Address, TlsFiles},
     model::{
         DefaultNetwork,
-        state::{FlowSettings, Pool, TimeoutSettings, Xdp},
+        state::{FlowSettings, Pool, ResolverSettings, TimeoutSettings, Xdp},
     },
 };
 
@@ -125,12 +125,8 @@ pub enum DaemonJsonError {
 pub struct DaemonJson {
     /// How the default network is made.
     pub default_network: DefaultNetwork,
-    /// Name servers of containers that ask for none.
-    pub dns: Vec<IpAddr>,
-    /// Search domains of containers that ask for none.
-    pub dns_search: Vec<String>,
-    /// Options of `/etc/resolv.conf` of containers that ask for none.
-    pub dns_options: Vec<String>,
+    /// What containers are told of names outside.
+    pub resolver: ResolverSettings,
     /// Where subnets come from that nobody chose.
     pub pools: Vec<Pool>,
     /// Where XDP programs go.
@@ -152,9 +148,7 @@ impl Default for DaemonJson {
     fn default() -> Self {
         Self {
             default_network: DefaultNetwork { ipv6: true, ..DefaultNetwork::default() },
-            dns: Vec::new(),
-            dns_search: Vec::new(),
-            dns_options: Vec::new(),
+            resolver: ResolverSettings::default(),
             pools: Vec::new(),
             xdp: Xdp::default(),
             flows: FlowSettings::default(),
@@ -243,9 +237,9 @@ impl DaemonJson {
             "icc" => network.icc = typed(value, "true or false")?,
             "ip-masq" => network.masquerade = typed(value, "true or false")?,
             "mtu" => network.mtu = Some(typed(value, "a number of bytes")?),
-            "dns" => self.dns = typed(value, "a list of addresses")?,
-            "dns-opts" => self.dns_options = typed(value, "a list of options of resolv.conf, as \"ndots:2\"")?,
-            "dns-search" => self.dns_search = typed(value, "a list of domains")?,
+            "dns" => self.resolver.servers = typed(value, "a list of addresses")?,
+            "dns-opts" => self.resolver.options = typed(value, "a list of options of resolv.conf, as \"ndots:2\"")?,
+            "dns-search" => self.resolver.search = typed(value, "a list of domains")?,
             "hosts" => {
                 let hosts: Vec<String> = typed(value, "a list of addresses, as [\"tcp://0.0.0.0:2376\"]")?;
                 let hosts = hosts.iter().map(|host| host.parse::<Address>()).collect::<Result<_, _>>();
@@ -362,7 +356,7 @@ mod tests {
         .expect("it is Docker's");
         assert_eq!(read.default_network.bip, Some("10.9.0.1/24".parse().expect("a net")));
         assert!(!read.default_network.icc && !read.default_network.masquerade && read.default_network.ipv6);
-        assert_eq!((read.default_network.mtu, read.dns.len(), read.xdp), (Some(1400), 2, Xdp::Off));
+        assert_eq!((read.default_network.mtu, read.resolver.servers.len(), read.xdp), (Some(1400), 2, Xdp::Off));
         assert_eq!(read.ignored, ["iptables", "log-driver"]);
     }
 

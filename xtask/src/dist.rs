@@ -84,10 +84,9 @@ fn fill(tree: &Path, binary: &Path) -> Result<()> {
         done(tool("gzip").args(["-9", "--no-name", "--force"]).arg(page))?;
     }
     let root = workspace();
-    for (from, name) in
-        [("README.md", "README.md"), ("docs/json.md", "json.md"), ("docs/nat-behaviour.md", "nat-behaviour.md")]
-    {
+    for from in ["README.md", "docs/json.md", "docs/nat-behaviour.md", "docs/docker-behaviour.md"] {
         let text = fs::read(root.join(from)).with_context(|| format!("cannot read {from}"))?;
+        let name = Path::new(from).file_name().unwrap_or_default();
         write(&tree.join(DOC).join(name), 0o644, &text)?;
     }
     let licences = ["LICENSE-MIT", "LICENSE-APACHE"].map(|name| fs::read_to_string(root.join(name)));

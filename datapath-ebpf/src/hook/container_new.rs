@@ -125,7 +125,9 @@ fn masquerade<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) 
     opening.flags = flag::ROUTED;
     opening.reply_flags = flag::ROUTED | flag::INBOUND;
     let full_cone = veth_flag::FULL_CONE | veth_flag::MASQUERADE;
-    if let Some(published) = publish::find_way_back::<F, T>(tables, key) {
+    let way_back = publish::find_way_back::<F, T>(tables, key);
+    // Without masquerade, an uplink may have no address that the way back could lead by.
+    if let Some(published) = way_back.filter(|back| back.addr != F::Addr::ANY || src != F::Addr::ANY) {
         // As if whoever it talks to had spoken first.
         opening.src = if published.addr == F::Addr::ANY { src } else { published.addr };
         opening.sport = published.container_port(key.sport);

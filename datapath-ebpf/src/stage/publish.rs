@@ -15,7 +15,8 @@ use crate::{
     verdict::decision,
 };
 
-/// The entry that publishes `port` on `addr`: one for this address before one for every address.
+/// The entry that publishes `port` on `addr`: one for this address before one for every address. Where the one for this
+/// address says that the port is the host's own, there is none.
 ///
 /// Wildcard entries answer only if `wildcard` is set: the caller knows that the address is the host's.
 #[inline(always)]
@@ -27,9 +28,11 @@ pub fn find<'a, F: Net, T: Tables<F>>(
     wildcard: bool,
 ) -> Option<&'a Publish<F::Addr>> {
     let mut key = PublishKey { addr: *addr, proto, class: 0, block: 0 };
-    let specific = tables.publish(&key, port);
-    if specific.is_some() || !wildcard {
-        return specific;
+    if let Some(specific) = tables.publish(&key, port) {
+        return if specific.flags & publish_flag::HOST == 0 { Some(specific) } else { None };
+    }
+    if !wildcard {
+        return None;
     }
     key.addr = F::Addr::ANY;
     tables.publish(&key, port)
@@ -78,7 +81,7 @@ pub fn lead<F: Net, T: Tables<F>>(
         return decision::PASS;
     }
     let Some(target) = tables.endpoint(&opening.dst) else { return decision::drop(Reason::NoRoute) };
-    // As under Docker, a port that is open to everybody outside is not a way from one network to another.
+    // As by Docker's rules, a port that is open to everybody outside is not a way from one network to another.
     if network != 0 && target.network != network {
         return decision::drop(Reason::OtherNetwork);
     }

@@ -5,7 +5,8 @@ use portlane_common::reason::Reason;
 use super::{
     frame::{Body, Frame, Mac},
     world::{
-        INNER, Interfaces, MTU, Member, OTHER, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB, bridge_mac,
+        INNER, Interfaces, LEFT, MTU, Member, OTHER, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB,
+        bridge_mac,
     },
 };
 use crate::{
@@ -65,6 +66,7 @@ pub fn cases(version: Version, interfaces: Interfaces) -> Vec<Case> {
     table.masquerade();
     table.publish();
     table.hairpin();
+    table.left_to_host();
     table.sources();
     table.isolation();
     table.refusals();
@@ -199,6 +201,25 @@ impl Table {
             self.delivered(self.of(PEER), &answer, WEB, &back),
         ];
         self.case("a container reaches a neighbour's published port by the host's address", steps);
+    }
+
+    fn left_to_host(&mut self) {
+        let version = self.version;
+        for body in [Body::Tcp(33_333, LEFT, SYN), Body::Udp(33_333, LEFT)] {
+            let asked = self.arriving(version.host(), body);
+            let inside = asked.clone().to(WEB.address(version), 5353).one_hop().with_macs(WEB.mac(), WEB.gateway());
+            let kept = [OTHER, QUIET, INNER].map(|by| (by, self.sent(by, version.address(by.network, 1), body)));
+            let by_host = self.sent(OTHER, version.host(), body);
+            let by_peer = self.sent(PEER, version.address(1, 1), body);
+            let hairpin = by_peer.clone().from(version.address(1, 1), 33_333).to(WEB.address(version), 5353).one_hop();
+            let mut steps: Vec<_> = kept.iter().map(|(by, frame)| self.passed(self.of(*by), frame)).collect();
+            steps.extend([
+                self.delivered(self.uplink(), &asked, WEB, &inside),
+                self.delivered(self.of(PEER), &by_peer, WEB, &hairpin.with_macs(WEB.mac(), WEB.gateway())),
+                self.refused(self.of(OTHER), &by_host, Reason::OtherNetwork),
+            ]);
+            self.case("a port on every address leads to the container, but where it is the host's own", steps);
+        }
     }
 
     fn sources(&mut self) {

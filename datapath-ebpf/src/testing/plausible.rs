@@ -9,7 +9,9 @@ use super::{
     choices::Choices,
     sequence::{Change, Event, Outcome, Play},
     wire::{Body, Head, Wire},
-    world::{INNER, Interfaces, MEMBERS, Member, OTHER, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB},
+    world::{
+        INNER, Interfaces, LEFT, MEMBERS, Member, OTHER, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB,
+    },
 };
 use crate::{
     stage::parse::{ACK, FIN, RST, SYN},
@@ -23,7 +25,7 @@ const CLIENTS: [u16; 7] = [30_001, 45_001, 30_001, 8080, 700, 80, 81];
 /// Ports of servers outside; one of them is a client's, too.
 const SERVERS: [u16; 4] = [53, 9000, 53, 30_001];
 /// Ports of the host that somebody outside asks for; most are published.
-const ASKED: [u16; 9] = [8080, 8080, 9090, 45_001, 40_000, 7070, 22, 30_001, 9191];
+const ASKED: [u16; 10] = [8080, 8080, 9090, 45_001, 40_000, 7070, 22, 30_001, 9191, LEFT];
 /// Containers, those that may do most first.
 const SPEAKERS: [Member; 10] = [WEB, PEER, OTHER, WEB, PEER, WEB, QUIET, STORE, QUIET, INNER];
 /// SCTP chunks: INIT, INIT ACK, DATA, ABORT, COOKIE ECHO, SHUTDOWN COMPLETE.

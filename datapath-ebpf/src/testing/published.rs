@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     sequence::{ADDED, Change},
     wire::{SCTP, TCP, Tuple, UDP},
-    world::{MEMBERS, Member, PEER, STORE, Version, WEB},
+    world::{LEFT, MEMBERS, Member, PEER, STORE, Version, WEB},
 };
 
 /// A port or range: host address, or every; where it leads.
@@ -46,6 +46,8 @@ impl Default for Published {
             one(6, TCP, None, 7070, STORE, 70),
             Row { guarded: true, ..one(8, UDP, None, 9191, PEER, 81) },
             Row { guarded: true, ..one(9, TCP, None, 9191, PEER, 81) },
+            one(10, UDP, None, LEFT, WEB, 5353),
+            one(11, TCP, None, LEFT, WEB, 5353),
         ])
     }
 }
@@ -75,6 +77,7 @@ impl Published {
         let rows = self.0.iter().filter(|row| {
             let asked = match row.host {
                 Some(host) => is_host((0, host)),
+                None if port == LEFT => [(0, 1), (0, 9), (1, 1)].into_iter().any(is_host),
                 None => [(0, 1), (0, 9), (1, 1), (2, 1), (3, 1), (4, 1)].into_iter().any(is_host),
             };
             asked && row.proto == tuple.proto && (row.ports.0..=row.ports.1).contains(&port)

@@ -1,4 +1,5 @@
-//! A small host: one uplink, four networks, six containers, nine published ports, two of them for some senders only.
+//! A small host: one uplink, four networks, six containers, eleven published ports, two of them for some senders only, and
+//! two left to the host at the gateways of all networks but the first.
 //!
 //! ```text
 //!  outside .2 ── uplink .1 (also .9) ─┬─ net 1 (17): web .2, peer .3
@@ -31,6 +32,8 @@ pub const UPLINK_MAC: Mac = [2, 0, 0, 0, 1, 1];
 pub const OUTSIDE_MAC: Mac = [2, 0, 0, 0, 1, 2];
 /// The MTU of the uplink, in bytes.
 pub const MTU: u32 = 1500;
+/// Published on every address of the host, but for the gateways of all networks but the first.
+pub const LEFT: u16 = 53;
 /// TCP.
 const TCP: u8 = 6;
 /// UDP.
@@ -221,6 +224,10 @@ impl World {
             world.generation.insert(id, id + 10);
             world.lead(id, PEER);
         }
+        for (id, proto) in [(10, UDP), (11, TCP)] {
+            world.publish(id, proto, None, one(LEFT), WEB, 5353);
+            (2..=4).for_each(|network| world.leave_to_host(network, proto));
+        }
         let link = PolicyKey::new(QUIET.endpoint, STORE.endpoint, TCP, one(80));
         world.policy.insert(link, Policy { first: 80, last: 80 });
         world
@@ -229,6 +236,17 @@ impl World {
     fn add_host(&mut self, network: u8, host: u8, ifindex: u32) {
         self.host4.insert(four(Version::Four.address(network, host)), HostAddr { ifindex });
         self.host6.insert(six(Version::Six.address(network, host)), HostAddr { ifindex });
+    }
+
+    /// On a network's gateway, [`LEFT`] is the host's own.
+    fn leave_to_host(&mut self, network: u8, proto: u8) {
+        let (four, six) = (four(Version::Four.address(network, 1)), six(Version::Six.address(network, 1)));
+        let span = Span { first: LEFT, last: LEFT };
+        let (first, last, flags) = (LEFT, LEFT, publish_flag::HOST);
+        let row = Publish { first, last, target: LEFT, flags, ..Publish::default() };
+        self.publish4.insert(PublishKey::new(four, proto, span), row);
+        let row = Publish { first, last, target: LEFT, flags, ..Publish::default() };
+        self.publish6.insert(PublishKey::new(six, proto, span), row);
     }
 
     fn add_member(&mut self, interfaces: &Interfaces, member: Member) {

@@ -33,8 +33,16 @@ impl Topology {
     /// # Errors
     /// It does not.
     pub fn daemon(&self) -> Result<Daemon<'_>> {
+        self.daemon_with(&["--listen", &self.daemon_address()])
+    }
+
+    /// The same with options of its own. Without `--listen` it is at the one address that is the default.
+    ///
+    /// # Errors
+    /// It does not serve.
+    pub fn daemon_with(&self, options: &[&str]) -> Result<Daemon<'_>> {
         let told = self.ready()?;
-        let mut command = self.daemon_command()?;
+        let mut command = self.daemon_command(options)?;
         let child = command.env("NOTIFY_SOCKET", told.path()).spawn().context("cannot start the daemon")?;
         let daemon = Daemon { topology: self, child, told };
         daemon.told.hear("READY=1")?;
@@ -54,8 +62,8 @@ impl Topology {
         Ok(said)
     }
 
-    fn daemon_command(&self) -> Result<Command> {
-        let words = [self.portlane_command(), words(&["daemon", "--listen", &self.daemon_address()])].concat();
+    fn daemon_command(&self, options: &[&str]) -> Result<Command> {
+        let words = [self.portlane_command(), words(&["daemon"]), words(options)].concat();
         let (program, arguments) = words.split_first().context("no command")?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());

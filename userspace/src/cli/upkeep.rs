@@ -35,8 +35,10 @@ impl Repair {
 /// Read daemon.json again, and say what of it is in force and what has to wait
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What can change at once does: icc, ip, ip-masq, default-address-pools, xdp, timeouts, flow-share, flows. A running daemon
-does the same on SIGHUP; what it listens on (hosts, tls…) it reads when it starts.
+What can change at once does: icc, ip, ip-masq, default-address-pools, xdp, timeouts, flow-share, flows; dns, dns-search
+and dns-opts for containers that are made from then on, dns also for what a daemon asks on behalf of those that were made
+without. A key of the default network that is left out waits as one that is changed: until the network is made anew. A
+running daemon does the same when it starts and on SIGHUP; what it listens on (hosts, tls…) it reads only when it starts.
 Example: portlane reload")]
 pub(super) struct Reload;
 

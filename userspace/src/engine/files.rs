@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::{SocketAddr, SocketAddrV6},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -57,6 +58,8 @@ pub(super) fn write(root: &Path, state: &State, container: &Container) -> Result
     for (name, text) in files {
         let path = directory.join(name);
         fs::write(&path, text).map_err(failed("written", &path))?;
+        // For everybody inside, whatever the umask of whoever started the container.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(failed("made readable", &path))?;
     }
     Ok(directory)
 }

@@ -314,6 +314,7 @@ impl Engine {
         next.pools.clone_from(&self.settings.daemon.pools);
         next.xdp = self.settings.daemon.xdp;
         next.flows = self.settings.daemon.flows;
+        next.resolver.clone_from(&self.settings.daemon.resolver);
         next
     }
 

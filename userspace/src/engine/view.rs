@@ -1,11 +1,13 @@
 //! What a change is shown of the host.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use ipnet::IpNet;
 
 use super::{Engine, Result};
 use crate::{
     linux::{Listeners, random, sockets},
-    model::{HostView, Inside, Owned, PublishRequest, publish, state::DEFAULT_MTU},
+    model::{HostView, Inside, Owned, PublishRequest, names, publish, state::DEFAULT_MTU},
 };
 
 /// What a change must know that makes a network, or attaches a namespace; others need not ask.
@@ -36,7 +38,10 @@ impl Engine {
         let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
         let (ephemeral, reserved, seed) =
             (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
-        let listening = |proto, address, port| listeners.holder(proto, address, port);
+        // The name servers' port is left to them.
+        let name_servers: BTreeSet<IpAddr> = names::gateways(&self.state).collect();
+        let keeps = |port, address| port == names::PORT && name_servers.contains(&address);
+        let listening = |proto, address, port| listeners.holder(proto, address, port, |holder| keeps(port, holder));
         let Surroundings { used, mtu, inside } = around;
         change(&HostView { used, mtu: *mtu, listening: &listening, ephemeral, reserved: &reserved, seed, inside })
     }

@@ -24,7 +24,7 @@ use nix::{
     unistd::{AccessFlags, ForkResult, Pid, access, fork, pipe2, read, write},
 };
 
-use super::{Attempt, LinuxError};
+use super::{Attempt, LinuxError, limits};
 
 /// Where commands are looked for without `$PATH`: Docker's default.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,6 +46,8 @@ pub(super) struct Launch {
     pub(super) sysfs: bool,
     /// Files mounted over others. Needs a mount namespace of its own.
     pub(super) binds: Vec<(CString, CString)>,
+    /// Limits of open files, if they are not this process's.
+    files: Option<libc::rlimit>,
     /// Needs a UTS namespace of its own.
     pub(super) hostname: Option<CString>,
     /// A session of its own, away from the terminal: standard input, and output.
@@ -101,6 +103,7 @@ impl Launch {
             unshare: CloneFlags::empty(),
             sysfs: false,
             binds: Vec::new(),
+            files: limits::started_with(),
             hostname: None,
             detached: None,
         })
@@ -172,6 +175,10 @@ impl Launch {
             libc::sigemptyset(&raw mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
 
+            if let Some(files) = &self.files {
+                // It was in force before, so it is refused only by who filters system calls; then it may have more.
+                libc::setrlimit(libc::RLIMIT_NOFILE, &raw const *files);
+            }
             if let Some((namespace, kinds)) = &self.join {
                 check(Stage::Join, libc::setns(namespace.as_raw_fd(), kinds.bits()))?;
             }

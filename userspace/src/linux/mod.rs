@@ -12,6 +12,7 @@ mod endpoint;
 mod forward;
 mod inside;
 mod launch;
+pub mod limits;
 pub mod lock;
 pub mod netlink;
 pub mod netns;

@@ -59,13 +59,20 @@ impl Listeners {
         self.by_port.values().flatten()
     }
 
-    /// Who already has a port that is to be published on `address` (none: on all), like `nginx (pid 123)`.
+    /// Who already has a port that is to be published on `address` (none: on all), like `nginx (pid 123)`. A listener that
+    /// `keeps` it is not in the way of what is published on all.
     ///
     /// `::` counts as IPv4 too: `/proc/net` doesn't tell the sockets for which it is not.
-    pub fn holder(&self, proto: Proto, address: Option<IpAddr>, port: u16) -> Option<String> {
+    pub fn holder(
+        &self,
+        proto: Proto,
+        address: Option<IpAddr>,
+        port: u16,
+        keeps: impl Fn(IpAddr) -> bool,
+    ) -> Option<String> {
         let wanted = address.filter(|address| !address.is_unspecified());
         let conflicts = |listener: &&Listener| match (listener.address, wanted) {
-            (_, None) => true,
+            (found, None) => !keeps(found),
             (IpAddr::V4(found), Some(IpAddr::V6(_))) if found.is_unspecified() => false,
             (found, Some(wanted)) => found.is_unspecified() || found == wanted,
         };
@@ -224,9 +231,11 @@ mod tests {
             .collect();
         let check = |proto, address: Option<&str>, port, held| {
             let address = address.map(|address| address.parse().expect("an address"));
-            assert_eq!(listeners.holder(proto, address, port).is_some(), held, "{proto:?} {address:?} {port}");
+            let holder = listeners.holder(proto, address, port, |keeper| keeper == Ipv4Addr::LOCALHOST);
+            assert_eq!(holder.is_some(), held, "{proto:?} {address:?} {port}");
         };
-        check(Proto::Tcp, None, 8080, true);
+        check(Proto::Tcp, None, 8080, false);
+        check(Proto::Tcp, None, 22, true);
         check(Proto::Tcp, Some("127.0.0.1"), 8080, true);
         check(Proto::Tcp, Some("192.0.2.7"), 8080, false);
         check(Proto::Tcp, Some("192.0.2.7"), 22, true);

@@ -52,6 +52,18 @@ impl Default for DefaultNetwork {
     }
 }
 
+/// What containers that ask for nothing else are told of names outside (`daemon.json`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResolverSettings {
+    /// Docker's `dns`: name servers; the host's if none.
+    pub servers: Vec<IpAddr>,
+    /// Docker's `dns-search`: search domains.
+    pub search: Vec<String>,
+    /// Docker's `dns-opts`: options of `/etc/resolv.conf`.
+    pub options: Vec<String>,
+}
+
 /// Where subnets are cut from that nobody chose (Docker's `default-address-pools`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -280,6 +280,7 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
             published::rows(endpoint, *leads, publish, &mut tables);
         }
     }
+    published::leave_to_name_servers(state, &mut tables);
     for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
         *tables.reserved.entry(u32::from(port / 64)).or_default() |= 1 << (port % 64);
     }

@@ -11,11 +11,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::state::{Container, DEFAULT_NETWORK, State};
+use super::state::{Container, DEFAULT_NETWORK, Network, State};
 
 /// How long an answer may be kept, in seconds. Docker's 600 outlive a container that is made anew; asking costs little,
 /// since the resolver is on the same host.
 pub const TTL: u32 = 5;
+/// Where name servers listen.
+pub const PORT: u16 = 53;
 
 /// Zone of the names of IPv4 addresses (RFC 1035 §3.5).
 const ARPA4: &str = ".in-addr.arpa";
@@ -81,6 +83,8 @@ pub struct Names {
     subnets: Vec<IpNet>,
     /// By full identifier.
     askers: BTreeMap<String, Asker>,
+    /// Name servers that the administrator configured.
+    servers: Vec<IpAddr>,
 }
 
 /// How a container gets at names that are nobody's here.
@@ -106,19 +110,28 @@ struct Zone {
     holders: BTreeMap<IpAddr, (String, String)>,
 }
 
+/// Where name servers are asked: each network that somebody made has one, at its gateway.
+pub fn gateways(state: &State) -> impl Iterator<Item = IpAddr> {
+    let created = state.networks.iter().filter(|(name, _)| *name != DEFAULT_NETWORK);
+    created.flat_map(|(_, network)| gateways_of(network))
+}
+
+fn gateways_of(network: &Network) -> impl Iterator<Item = IpAddr> + use<> {
+    [Some(network.gateway4.into()), network.gateway6.map(IpAddr::from)].into_iter().flatten()
+}
+
 impl Names {
     /// The names that the state gives.
     pub fn of(state: &State) -> Self {
-        let mut names = Self::default();
+        let mut names = Self { servers: state.resolver.servers.clone(), ..Self::default() };
         for (name, network) in &state.networks {
             let subnets = [Some(network.subnet4.into()), network.subnet6.map(IpNet::from)].into_iter().flatten();
             names.subnets.extend(subnets.clone());
             if name == DEFAULT_NETWORK {
                 continue;
             }
-            let gateways = [Some(network.gateway4.into()), network.gateway6.map(IpAddr::from)];
             let mut zone = Zone {
-                gateways: gateways.into_iter().flatten().collect(),
+                gateways: gateways_of(network).collect(),
                 subnets: subnets.collect(),
                 internal: network.internal,
                 ..Zone::default()
@@ -138,6 +151,11 @@ impl Names {
     /// Addresses at which questions are answered.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.zones.values().flat_map(|zone| zone.gateways.iter().copied())
+    }
+
+    /// Name servers that the administrator configured, for containers that have none of their own.
+    pub fn servers(&self) -> &[IpAddr] {
+        &self.servers
     }
 
     /// What somebody at `source` is told who asks at `gateway`. A name is written with dots between its labels; one at its

@@ -12,6 +12,7 @@ use super::{
     error::{ModelError, outside},
     ipam,
     publish::HostView,
+    settings as configured,
     state::{DEFAULT_NETWORK, DefaultNetwork, Network, State, network_key},
 };
 
@@ -132,7 +133,11 @@ pub fn ensure_network(state: &mut State, name: &str, view: &HostView<'_>) -> Res
             host_binding: settings.host_binding,
             ..NetworkRequest::named(key)
         };
+        let made_with = Some(settings.clone());
         insert(state, request, DEFAULT_NETWORK.to_owned(), view)?;
+        if let Some(network) = state.networks.get_mut(key) {
+            network.made_with = made_with;
+        }
     }
     state.network(name).map(|network| network.name.clone())
 }
@@ -140,17 +145,18 @@ pub fn ensure_network(state: &mut State, name: &str, view: &HostView<'_>) -> Res
 /// Takes over other settings for the default network: at once what concerns packets, the rest when its last container is
 /// gone and it is made anew.
 pub fn set_default(state: &mut State, settings: DefaultNetwork) {
-    if state.default_network == settings {
-        return;
-    }
+    let differs = state.default_network != settings;
+    state.default_network = settings;
     if state.live_on(DEFAULT_NETWORK).next().is_none() {
-        state.networks.remove(DEFAULT_NETWORK);
+        if differs || !configured::waiting(state).is_empty() {
+            state.networks.remove(DEFAULT_NETWORK);
+        }
     } else if let Some(network) = state.networks.get_mut(DEFAULT_NETWORK) {
+        let settings = &state.default_network;
         network.icc = settings.icc;
         network.masquerade = settings.masquerade;
         network.host_binding = settings.host_binding;
     }
-    state.default_network = settings;
 }
 
 /// Takes a network away that no container uses.
@@ -267,6 +273,7 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, view: &Hos
         host4: request.host4,
         host6: request.host6,
         labels: request.labels,
+        made_with: None,
     };
     state.networks.insert(request.name, network);
     Ok(())

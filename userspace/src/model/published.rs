@@ -11,7 +11,8 @@ use portlane_common::{
 };
 
 use super::{
-    state::{self, Proto},
+    names,
+    state::{self, Proto, State},
     tables::Tables,
 };
 
@@ -40,6 +41,33 @@ pub(super) fn rows(endpoint: &state::Endpoint, leads: [bool; 2], publish: &state
             IpNet::V4(_) => None,
             IpNet::V6(net) => Some(admitted(publish, net.network().into(), net.prefix_len())),
         }));
+    }
+}
+
+/// Leaves the port of name servers to the gateways of networks that have one, where it is published on every address of the
+/// host and not on the gateway itself.
+pub(super) fn leave_to_name_servers(state: &State, tables: &mut Tables) {
+    for gateway in names::gateways(state) {
+        match gateway {
+            IpAddr::V4(gateway) => leave_to_host::<Addr4>(gateway.into(), &mut tables.publish4),
+            IpAddr::V6(gateway) => leave_to_host::<Addr6>(gateway.into(), &mut tables.publish6),
+        }
+    }
+}
+
+fn leave_to_host<A: Address + Ord>(gateway: A, rows: &mut BTreeMap<PublishKey<A>, Publish<A>>) {
+    let port = Span { first: names::PORT, last: names::PORT };
+    for proto in [Proto::Tcp, Proto::Udp].map(Proto::number) {
+        let published = |addr| {
+            let filed = |class, block| PublishKey { addr, proto, class, block };
+            let mut on_address = rows.range(filed(0, 0)..=filed(u8::MAX, u16::MAX));
+            on_address.any(|(_, row)| row.span().contains(names::PORT))
+        };
+        if published(A::ANY) && !published(gateway) {
+            let Span { first, last } = port;
+            let row = Publish { first, last, target: first, flags: flag::HOST, ..Publish::default() };
+            rows.insert(PublishKey::new(gateway, proto, port), row);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which of daemon.json's keys a change touches, and which of them what is there does not follow yet.
 
-use super::{Network, State, state::DEFAULT_NETWORK};
+use super::{DefaultNetwork, Network, State, state::DEFAULT_NETWORK};
 
 /// What a key of the default network waits for while containers are on it.
 const MADE_ANEW: &str = "the default network has it when it is made anew, which it is once its last container is gone";
@@ -9,11 +9,15 @@ const MADE_ANEW: &str = "the default network has it when it is made anew, which 
 pub fn changed(before: &State, after: &State) -> Vec<&'static str> {
     let (old, new) = (&before.default_network, &after.default_network);
     let (flows, timeouts) = (&before.flows, &before.flows.timeouts);
+    let (names, other_names) = (&before.resolver, &after.resolver);
     let keys = [
         ("bip", old.bip != new.bip),
         ("default-address-pools", before.pools != after.pools),
         ("default-gateway", old.router4 != new.router4),
         ("default-gateway-v6", old.router6 != new.router6),
+        ("dns", names.servers != other_names.servers),
+        ("dns-opts", names.options != other_names.options),
+        ("dns-search", names.search != other_names.search),
         ("fixed-cidr", old.range4 != new.range4),
         ("fixed-cidr-v6", old.subnet6 != new.subnet6),
         ("icc", old.icc != new.icc),
@@ -40,15 +44,17 @@ pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
             bip.trunc() == network.subnet4 && (bip.addr() == network.gateway4 || bip.addr() == bip.network())
         })
     };
+    // Nothing is as good as anything, but not as what somebody asked for and no longer does.
+    let asked = |key: fn(&DefaultNetwork) -> bool| network.made_with.as_ref().is_some_and(key) && !key(wanted);
     let has_ipv6 = wanted.ipv6 && network.subnet6.is_some();
     let keys = [
-        ("bip", !gateway_is(network)),
+        ("bip", !gateway_is(network) || asked(|made| made.bip.is_some())),
         ("default-gateway", wanted.router4 != network.router4),
         ("default-gateway-v6", has_ipv6 && wanted.router6 != network.router6),
         ("fixed-cidr", wanted.range4.map(|range| range.trunc()) != network.range4),
-        ("fixed-cidr-v6", has_ipv6 && !prefix_is(network)),
+        ("fixed-cidr-v6", has_ipv6 && (!prefix_is(network) || asked(|made| made.subnet6.is_some()))),
         ("ipv6", wanted.ipv6 != network.subnet6.is_some()),
-        ("mtu", wanted.mtu.is_some_and(|mtu| mtu != network.mtu)),
+        ("mtu", wanted.mtu.is_some_and(|mtu| mtu != network.mtu) || asked(|made| made.mtu.is_some())),
     ];
     keys.into_iter().filter(|(_, waits)| *waits).map(|(key, _)| (key, MADE_ANEW)).collect()
 }
@@ -57,7 +63,7 @@ pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
 mod tests {
     use super::*;
     use crate::model::{
-        DefaultNetwork, HostView,
+        HostView,
         container::{ContainerRequest, add_container},
         network::set_default,
     };
@@ -90,6 +96,9 @@ mod tests {
             ["bip", "default-gateway", "default-gateway-v6", "fixed-cidr", "icc", "ip", "ipv6", "mtu"]
         );
         let keys: Vec<_> = waiting(&state).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["default-gateway", "fixed-cidr", "ipv6", "mtu"], "any subnet will do");
+        assert_eq!(keys, ["bip", "default-gateway", "fixed-cidr", "ipv6", "mtu"]);
+        set_default(&mut state, DefaultNetwork::default());
+        let keys: Vec<_> = waiting(&state).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["bip", "mtu"], "what is no longer asked for waits, too");
     }
 }

@@ -16,7 +16,7 @@ use super::{
     words::{mac_text, span_text},
 };
 pub use super::{
-    configured::{DefaultNetwork, FlowSettings, Pool, TimeoutSettings, Xdp},
+    configured::{DefaultNetwork, FlowSettings, Pool, ResolverSettings, TimeoutSettings, Xdp},
     proto::Proto,
     words::{Before, Mac, Ports, Sources},
 };
@@ -56,6 +56,9 @@ pub struct State {
     /// How long conversations live, and how many a container may hold.
     #[serde(default)]
     pub flows: FlowSettings,
+    /// What containers are told of names outside.
+    #[serde(default)]
+    pub resolver: ResolverSettings,
 }
 
 /// How a container's UDP sockets are mapped to ports outside, and who may send to those (RFC 4787 §4.1, §5).
@@ -81,6 +84,7 @@ impl Default for State {
             next_generation: 1,
             xdp: Xdp::default(),
             flows: FlowSettings::default(),
+            resolver: ResolverSettings::default(),
         }
     }
 }
@@ -132,6 +136,9 @@ pub struct Network {
     /// The user's own notes.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What the default network was made with.
+    #[serde(default)]
+    pub made_with: Option<DefaultNetwork>,
 }
 
 /// A container, whatever its network is: some of the networks, `host`, `none`, or `container:<full id>`.

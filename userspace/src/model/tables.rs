@@ -8,7 +8,7 @@ use portlane_common::{
     family::{Addr4, Addr6, Address},
     network::{HostAddr, Uplink},
     policy::{Policy, PolicyKey},
-    publish::{Publish, PublishKey, UDP_BACK},
+    publish::{Publish, PublishKey, UDP_BACK, flag},
     source::{Source, SourceKey},
     span::Span,
 };
@@ -176,6 +176,9 @@ impl<A: Address + Into<IpAddr>> Describe<PublishKey<A>> for Publish<A> {
         }
         let (host, container) = (key.addr.into(), self.addr.into());
         let (proto, ports) = (proto(key.proto), Ports(self.span()));
+        if self.flags & flag::HOST != 0 {
+            return write!(f, "port {ports}/{proto} of {host} staying the host's own");
+        }
         write!(f, "port {ports}/{proto} of {host} to {container} port {} (publish entry {})", self.target, self.id)
     }
 }

@@ -38,13 +38,13 @@ pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value
 pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached: bool) -> Result<Started> {
     let daemon = &engine.settings().daemon;
     if request.dns.is_empty() {
-        request.dns.clone_from(&daemon.dns);
+        request.dns.clone_from(&daemon.resolver.servers);
     }
     if request.dns_search.is_empty() {
-        request.dns_search.clone_from(&daemon.dns_search);
+        request.dns_search.clone_from(&daemon.resolver.search);
     }
     if request.dns_options.is_empty() {
-        request.dns_options.clone_from(&daemon.dns_options);
+        request.dns_options.clone_from(&daemon.resolver.options);
     }
     engine.run(request, detached).await
 }
@@ -57,7 +57,7 @@ pub(super) async fn attach(settings: Settings, netns: &str, mut request: Contain
     attach::check_attachable(&request)?;
     let mut engine = Engine::open(settings).await?;
     // What it asks at a gateway goes on to them.
-    request.dns.clone_from(&engine.settings().daemon.dns);
+    request.dns.clone_from(&engine.settings().daemon.resolver.servers);
     let (id, name) = engine.attach(netns, request).await?;
     Ok(json!({"id": id, "name": name}))
 }

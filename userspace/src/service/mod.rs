@@ -32,7 +32,7 @@ use crate::{
     engine::{DAEMON_LOCK, Engine, EngineError},
     http::Address,
     linux::{
-        Lock,
+        Lock, limits,
         watch::{FileWatch, LinkEvents},
     },
     request::Request,
@@ -47,13 +47,17 @@ type Result<T, E = ServiceError> = std::result::Result<T, E>;
 /// # Errors
 /// Another daemon serves this state or one of the addresses; something cannot be listened on; a service fails.
 pub async fn run(source: Source, addresses: Vec<Address>) -> Result<()> {
+    // Each question about a name and each caller takes one; where that is refused, there is the limit that there was.
+    if let Err(error) = limits::open_as_many_files_as_possible() {
+        warn!("{error}");
+    }
     let mut end = EndSignals::new()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServiceError::Signals)?;
     let settings = source.read()?;
-    // Makes the state directory, and takes note of what happened while nobody watched.
+    // Makes the state directory, and takes note of what happened while nobody watched, and of what was configured.
     apart({
         let settings = settings.clone();
-        || async { Engine::open(settings).await.map(drop) }
+        || async { Engine::open(settings).await?.reload().await }
     })
     .await?;
     let alone = settings.root.join(DAEMON_LOCK);
@@ -69,7 +73,7 @@ pub async fn run(source: Source, addresses: Vec<Address>) -> Result<()> {
     let (children, started) = mpsc::unbounded_channel();
     start(&mut services, "ends", ends::serve(source.clone(), started, changes.clone()));
     start(&mut services, "uplinks", uplink::serve(source.clone(), events, changes.clone()));
-    start(&mut services, "names", dns::serve(settings, changes));
+    start(&mut services, "names", dns::serve(settings.root, changes));
     let callee = api::Callee { source: source.clone(), children };
     let mut api = tokio::spawn(api::serve(callee, sockets, stopped));
     notify::ready();

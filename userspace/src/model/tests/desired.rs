@@ -1,6 +1,9 @@
 //! What must be there for a state to be in force.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use portlane_common::{
     config::SCHEMA,
@@ -114,7 +117,7 @@ fn a_published_range_is_one_entry_in_each_family() {
         )
         .unwrap();
         let tables = of(&state).tables;
-        let six = six.map(|text| Addr6::from(text.parse::<std::net::Ipv6Addr>().unwrap()));
+        let six = six.map(|text| Addr6::from(text.parse::<Ipv6Addr>().unwrap()));
         assert_eq!(
             tables.publish4.keys().find(|key| key.proto != UDP_BACK).map(|key| key.addr),
             four.map(Addr4::from),
@@ -148,7 +151,7 @@ fn a_published_range_is_one_entry_in_each_family() {
 #[test]
 fn sources_are_rows_of_their_family_and_the_entry_says_that_it_has_some() {
     let mut state = state_with(&["b6"]);
-    let publishes = ports(&["80:80,from=10.0.0.0/8,from=192.0.2.7", "53:53/udp,from=2001:db8::/32", "81:81"]);
+    let publishes = ports(&["80:80,from=10.0.0.0/8,from=192.0.2.7", "54:54/udp,from=2001:db8::/32", "81:81"]);
     add_container(&mut state, ContainerRequest { publishes, ..named("c1", "b6") }, &HostView::default()).unwrap();
     let tables = of(&state).tables;
     let four = |id, octets: [u8; 4], length| SourceKey::new(id, Addr4::from(octets), length);
@@ -156,7 +159,7 @@ fn sources_are_rows_of_their_family_and_the_entry_says_that_it_has_some() {
         tables.source4.keys().copied().collect::<Vec<_>>(),
         [four(1, [10, 0, 0, 0], 8), four(1, [192, 0, 2, 7], 32)]
     );
-    let net: std::net::Ipv6Addr = "2001:db8::".parse().unwrap();
+    let net: Ipv6Addr = "2001:db8::".parse().unwrap();
     assert_eq!(tables.source6.keys().copied().collect::<Vec<_>>(), [SourceKey::new(2, Addr6::from(net), 32)]);
     let flags = |back: bool| {
         let rows = tables.publish4.iter().filter(move |(key, _)| (key.proto == UDP_BACK) == back);
@@ -177,6 +180,32 @@ fn answers_of_udp_have_one_way_back() {
     // Of the first that others can call.
     assert_eq!(back.len(), 1);
     assert_eq!((back[0].1.addr, back[0].1.target), ([192, 0, 2, 1].into(), 54));
+}
+
+#[test]
+fn name_servers_keep_their_port_where_it_is_published_on_every_address() {
+    fn check(published: &[&str], expected: &[&str]) {
+        let mut state = state_with(&["a", "b6"]);
+        let publishes = ports(published);
+        add_container(&mut state, ContainerRequest { publishes, ..named("c1", "b6") }, &HostView::default()).unwrap();
+        let Desired { tables, .. } = of(&state);
+        let kept4 = tables.publish4.iter().filter(|(_, row)| row.flags & flag::HOST != 0).map(|(key, row)| {
+            assert_eq!((row.first, row.last, row.id), (53, 53, 0), "{published:?}");
+            format!("{} {}", Ipv4Addr::from(key.addr.octets), key.proto)
+        });
+        let kept6 = tables.publish6.iter().filter(|(_, row)| row.flags & flag::HOST != 0);
+        let kept6 = kept6.map(|(key, _)| format!("{} {}", Ipv6Addr::from(key.addr.octets), key.proto));
+        assert_eq!(kept4.chain(kept6).collect::<Vec<_>>(), expected, "{published:?}");
+    }
+    let six = of(&state_with(&["b6"])).bridges[0].addr6.unwrap().0;
+    let gateway6 = format!("{six} 17");
+    check(&["8080:80"], &[]);
+    check(&["192.0.2.1:53:53/udp"], &[]);
+    check(&["53:53/udp"], &["10.0.0.1 17", "10.0.1.1 17", &gateway6]);
+    check(&["50-60:50-60/udp"], &["10.0.0.1 17", "10.0.1.1 17", &gateway6]);
+    // What somebody asks for on the very address is that one's.
+    check(&["53:53/udp", "10.0.0.1:53:54/udp"], &["10.0.1.1 17", &gateway6]);
+    check(&["0.0.0.0:53:53"], &["10.0.0.1 6", "10.0.1.1 6"]);
 }
 
 #[test]

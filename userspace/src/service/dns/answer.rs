@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -15,10 +16,10 @@ use hickory_proto::{
 
 use super::{known::Known, upstream};
 use crate::{
-    engine::{self, EngineError, Settings},
+    engine::{self, EngineError},
     model::{
         Names,
-        names::{Answer, Kind, TTL},
+        names::{self, Answer, Kind, TTL},
     },
 };
 
@@ -38,13 +39,11 @@ pub(super) enum Transport {
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) known: Arc<Known>,
-    /// Name servers that the administrator configured.
-    servers: Vec<IpAddr>,
 }
 
 impl Resolver {
-    pub(super) async fn new(settings: Settings) -> Result<Self, EngineError> {
-        Ok(Self { known: Known::new(settings.root).await?, servers: settings.daemon.dns })
+    pub(super) async fn new(root: PathBuf) -> Result<Self, EngineError> {
+        Ok(Self { known: Known::new(root).await? })
     }
 
     /// The answer to a message that came to `gateway`; none to what is no question.
@@ -91,27 +90,27 @@ impl Resolver {
             Answer::NoSuchName => local(ResponseCode::NXDomain, Vec::new()),
             Answer::Refused => fitted(&reply(&query, ResponseCode::Refused), limit),
             Answer::Internal => fitted(&reply(&query, ResponseCode::ServFail), limit),
-            Answer::Forward(own) => match upstream::ask(&self.servers(&names, own), transport, bytes).await {
+            Answer::Forward(own) => match upstream::ask(&servers(&names, &own), transport, bytes).await {
                 Some(response) if response.len() <= usize::from(limit) => Some(response),
                 Some(_) => fitted(&reply(&query, ResponseCode::NoError).truncate(), limit),
                 None => fitted(&reply(&query, ResponseCode::ServFail), limit),
             },
         }
     }
+}
 
-    /// Those of the container, or of `daemon.json`, or the host's. A loopback address that is not the host's own choice
-    /// means the container's loopback, which is out of reach; our own address would ask in circles.
-    fn servers(&self, names: &Names, own: Vec<IpAddr>) -> Vec<SocketAddr> {
-        let chosen = if own.is_empty() { &self.servers } else { &own };
-        let mut servers = if chosen.is_empty() {
-            engine::host_name_servers()
-        } else {
-            let reachable = chosen.iter().filter(|server| !server.is_loopback());
-            reachable.map(|server| SocketAddr::new(*server, upstream::PORT)).collect()
-        };
-        servers.retain(|server| names.gateways().all(|gateway| gateway != server.ip()));
-        servers
-    }
+/// Those of the container, or of `daemon.json`, or the host's. A loopback address that is not the host's own choice
+/// means the container's loopback, which is out of reach; our own address would ask in circles.
+fn servers(names: &Names, own: &[IpAddr]) -> Vec<SocketAddr> {
+    let chosen = if own.is_empty() { names.servers() } else { own };
+    let mut servers = if chosen.is_empty() {
+        engine::host_name_servers()
+    } else {
+        let reachable = chosen.iter().filter(|server| !server.is_loopback());
+        reachable.map(|server| SocketAddr::new(*server, names::PORT)).collect()
+    };
+    servers.retain(|server| names.gateways().all(|gateway| gateway != server.ip()));
+    servers
 }
 
 /// What a message turns out to be.

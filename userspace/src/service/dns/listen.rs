@@ -17,9 +17,8 @@ use tokio::{
 };
 
 use super::answer::{Resolver, Transport};
+use crate::model::names::PORT;
 
-/// Where name servers listen.
-const PORT: u16 = 53;
 /// Questions over UDP that are being answered at an address: with each goes a socket to a name server, and a process may
 /// have about a thousand. One that finds no place is not heard; who asked will ask again.
 const QUESTIONS: usize = 128;

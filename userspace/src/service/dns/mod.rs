@@ -13,6 +13,7 @@ mod upstream;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +21,7 @@ use std::{
 use log::{info, warn};
 use tokio::{sync::watch::Receiver, time::sleep};
 
-use crate::engine::{EngineError, Settings};
+use crate::engine::EngineError;
 use answer::Resolver;
 use listen::Listener;
 
@@ -31,8 +32,8 @@ const RETRY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The state cannot be read.
-pub async fn serve(settings: Settings, mut changes: Receiver<()>) -> Result<(), EngineError> {
-    let resolver = Arc::new(Resolver::new(settings).await?);
+pub async fn serve(root: PathBuf, mut changes: Receiver<()>) -> Result<(), EngineError> {
+    let resolver = Arc::new(Resolver::new(root).await?);
     let mut listeners = BTreeMap::new();
     let mut deaf = BTreeSet::new();
     loop {

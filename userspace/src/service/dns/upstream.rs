@@ -20,8 +20,6 @@ use super::{
 };
 use crate::linux::random;
 
-/// Where name servers listen.
-pub(super) const PORT: u16 = 53;
 /// How long one server may take before the next is asked: two of them fit into the five seconds that libraries wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// As much of a datagram as is read: more than may be handed on, so that one that is cut off here is not taken for whole.

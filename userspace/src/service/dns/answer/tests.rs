@@ -10,7 +10,6 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::{
-    daemon_json::DaemonJson,
     linux::Lock,
     model::{
         ConnectRequest, ContainerRequest, HostView, NetworkRequest, State, container::add_container,
@@ -43,10 +42,8 @@ impl Fixture {
         let root = std::env::temp_dir().join(format!("portlane-dns-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).expect("a temporary directory");
         commit(&root, MANY);
-        let settings =
-            Settings { root: root.clone(), bpffs: PathBuf::new(), daemon: DaemonJson::default(), log_level: 0 };
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let resolver = runtime.block_on(Resolver::new(settings)).expect("a resolver");
+        let resolver = runtime.block_on(Resolver::new(root.clone())).expect("a resolver");
         Self { root, runtime, resolver }
     }
 

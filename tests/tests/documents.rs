@@ -1,8 +1,9 @@
-//! docs/nat-behaviour.md: every clause has its row, and what is said to be met is shown by a test that exists.
+//! Documents that say what portlane does, and with which tests it shows that: every RFC's clause has its row, and what is
+//! said to be so is shown by a test that exists.
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -31,17 +32,33 @@ const CLAUSES: [(&str, &str); 4] = [
     ),
 ];
 
+/// What kind of NAT this is, clause by clause of the RFCs.
+const NAT: &str = "docs/nat-behaviour.md";
+/// What Docker's users know, behaviour by behaviour.
+const DOCKER: &str = "docs/docker-behaviour.md";
+
 /// A row of one of the tables.
 struct Row {
-    rfc: String,
-    clause: String,
+    document: &'static str,
+    section: String,
+    name: String,
     verdict: String,
     shown_by: String,
 }
 
 impl Row {
-    fn is_met(&self) -> bool {
-        self.verdict.starts_with("met")
+    /// For what is so, whether or not somebody else does it otherwise, there are tests.
+    fn is_shown(&self) -> bool {
+        matches!(&*self.verdict, "met" | "met (option)") || self.reason("differs: ").is_some()
+    }
+
+    /// For what is not so, there is a reason.
+    fn is_explained(&self) -> bool {
+        ["not met: ", "not yet: "].iter().any(|word| self.reason(word).is_some())
+    }
+
+    fn reason(&self, word: &str) -> Option<&str> {
+        self.verdict.strip_prefix(word).filter(|reason| !reason.is_empty())
     }
 
     /// What stands between backticks in the last column.
@@ -50,29 +67,39 @@ impl Row {
     }
 }
 
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.document, self.section, self.name)
+    }
+}
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn rows() -> Vec<Row> {
-    let text = fs::read_to_string(workspace().join("docs/nat-behaviour.md")).expect("the document");
+fn rows(document: &'static str) -> Vec<Row> {
+    let text = fs::read_to_string(workspace().join(document)).expect(document);
     let mut rows = Vec::new();
-    let mut rfc = "";
+    let mut section = "";
     for line in text.lines() {
         if let Some(title) = line.strip_prefix("## ") {
-            rfc = title.split(" (").next().unwrap_or_default();
+            section = title.split(" (").next().unwrap_or_default();
         }
         let Some(cells) = line.strip_prefix('|') else { continue };
         let cells: Vec<&str> = cells.trim_end().trim_end_matches('|').split('|').map(str::trim).collect();
-        let [clause, asks, verdict, shown_by] = cells[..] else { panic!("not four columns: {line}") };
-        if clause == "Clause" || clause.starts_with("---") {
+        let [name, asks, verdict, shown_by] = cells[..] else { panic!("{document}: not four columns: {line}") };
+        if verdict == "portlane" || name.starts_with("---") {
             continue;
         }
-        assert!(!asks.is_empty(), "{rfc} {clause} asks for nothing");
-        let [rfc, clause, verdict, shown_by] = [rfc, clause, verdict, shown_by].map(str::to_owned);
-        rows.push(Row { rfc, clause, verdict, shown_by });
+        assert!(!asks.is_empty(), "{document}: {section}: {name} asks for nothing");
+        let [section, name, verdict, shown_by] = [section, name, verdict, shown_by].map(str::to_owned);
+        rows.push(Row { document, section, name, verdict, shown_by });
     }
     rows
+}
+
+fn all_rows() -> Vec<Row> {
+    [NAT, DOCKER].into_iter().flat_map(rows).collect()
 }
 
 /// All faults at once: a document is mended in one go.
@@ -123,47 +150,54 @@ fn tests() -> BTreeSet<String> {
 
 #[test]
 fn every_clause_of_the_rfcs_has_one_row() {
-    let rows = rows();
+    let rows = rows(NAT);
     for (rfc, clauses) in CLAUSES {
-        let written: Vec<&str> = rows.iter().filter(|row| row.rfc == rfc).map(|row| row.clause.as_str()).collect();
+        let written: Vec<&str> = rows.iter().filter(|row| row.section == rfc).map(|row| row.name.as_str()).collect();
         assert_eq!(written, clauses.split(", ").collect::<Vec<_>>(), "{rfc}");
     }
-    let known = |row: &&Row| CLAUSES.iter().any(|(rfc, _)| *rfc == row.rfc);
+    let known = |row: &&Row| CLAUSES.iter().any(|(rfc, _)| *rfc == row.section);
     assert_eq!(rows.iter().filter(known).count(), rows.len(), "rows of another RFC");
 }
 
 #[test]
-fn what_is_not_met_has_a_reason() {
+fn what_is_not_so_has_a_reason_and_no_test() {
     let mut faults = Vec::new();
-    for Row { rfc, clause, verdict, shown_by } in rows() {
-        let reason = verdict.strip_prefix("not met: ");
-        if !matches!(&*verdict, "met" | "met (option)") && reason.is_none_or(str::is_empty) {
-            faults.push(format!("{rfc} {clause} is `{verdict}`: write `met`, `met (option)` or `not met: why`"));
+    for row in all_rows() {
+        if !row.is_shown() && !row.is_explained() {
+            let words = "write `met`, `met (option)`, `differs: how`, `not met: why` or `not yet: what for`";
+            faults.push(format!("{row} is `{}`: {words}", row.verdict));
         }
-        if reason.is_some() && !shown_by.is_empty() {
-            faults.push(format!("{rfc} {clause} is not met, and yet shown by {shown_by}"));
+        if row.is_explained() && !row.shown_by.is_empty() {
+            faults.push(format!("{row} is `{}`, and yet shown by {}", row.verdict, row.shown_by));
         }
     }
     assert_none(&faults);
 }
 
 #[test]
-fn what_is_met_is_shown_by_tests_that_exist() {
+fn what_is_so_is_shown_by_tests_that_exist() {
     let tests = tests();
     let mut faults = Vec::new();
-    for row in rows().iter().filter(|row| row.is_met()) {
-        let (rfc, clause, named) = (&row.rfc, &row.clause, row.tests());
+    for row in all_rows().iter().filter(|row| row.is_shown()) {
+        let named = row.tests();
         if named.is_empty() {
-            faults.push(format!("{rfc} {clause} is shown by no test: {}", row.shown_by));
+            faults.push(format!("{row} is shown by no test: {}", row.shown_by));
         }
         let missing = named.iter().filter(|name| !tests.contains(**name));
-        faults.extend(missing.map(|name| format!("{rfc} {clause} is shown by `{name}`, which is no test")));
+        faults.extend(missing.map(|name| format!("{row} is shown by `{name}`, which is no test")));
     }
     assert_none(&faults);
 }
 
 #[test]
 fn nothing_is_left_to_be_shown() {
-    let left = rows().into_iter().filter(|row| row.shown_by.contains("TODO"));
-    assert_none(&left.map(|row| format!("{} {}: {}", row.rfc, row.clause, row.shown_by)).collect::<Vec<_>>());
+    let left = all_rows().into_iter().filter(|row| row.shown_by.contains("TODO"));
+    assert_none(&left.map(|row| format!("{row}: {}", row.shown_by)).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_behaviour_is_named_twice() {
+    let mut seen = BTreeSet::new();
+    let twice = all_rows().into_iter().map(|row| row.to_string()).filter(|row| !seen.insert(row.clone()));
+    assert_none(&twice.collect::<Vec<_>>());
 }
