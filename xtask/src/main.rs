@@ -1,5 +1,5 @@
-//! The project's own tools, one verb a file: `cargo xtask setup | check | test | fuzz | demo | bench | dist |
-//! sandbox`.
+//! The project's own tools, one verb a file: `cargo xtask setup | check | test | fuzz | demo | vm | bench |
+//! dist | sandbox`.
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -17,6 +17,7 @@ mod setup;
 mod source;
 mod test;
 mod tidy;
+mod vm;
 
 /// Sets the machine up, checks the sources, runs the tests and the demo.
 #[derive(Parser)]
@@ -65,6 +66,17 @@ enum Verb {
         #[arg(long, value_name = "FOLDER")]
         to: Option<PathBuf>,
     },
+    /// Setup, build, then run the root tests inside virtual machines with other kernels, several side by side
+    #[command(after_help = "Examples:
+  cargo xtask vm                                   the whole matrix
+  cargo xtask vm 6.1 newest                        both ends of it
+  cargo xtask vm 6.12 -- publish masquerade        two test programs, all of their tests
+  cargo xtask vm --shell 6.12                      a prompt, with portlane on the PATH
+Kernels are Debian's cloud kernels, the latest of each version; they and the disks are kept in ~/.cache/portlane.")]
+    Vm(vm::Arguments),
+    /// Process 1 of a virtual machine
+    #[command(hide = true)]
+    VmGuest,
     /// Run a command in namespaces of its own: nothing it does to the network, BPF or mounts outlives it
     Sandbox {
         /// The command and its arguments
@@ -102,6 +114,8 @@ fn main() -> ExitCode {
         Verb::DemoSteps => done(demo::steps()),
         Verb::Bench => bench::run(),
         Verb::Dist { binary, to } => done(dist::run(binary, to)),
+        Verb::Vm(arguments) => done(vm::run(&arguments)),
+        Verb::VmGuest => done(vm::guest::run()),
         Verb::BenchSteps => done(bench::steps()),
     };
     result.unwrap_or_else(|error| {

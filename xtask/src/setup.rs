@@ -46,6 +46,11 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("c++", "g++"),                     // libFuzzer, which `cargo xtask fuzz` builds
 ];
 
+/// Debian's names of what the tests and the demo start.
+pub fn packages() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().map(|(_, package)| *package)
+}
+
 /// Installs what is missing. Nothing is remembered: each need is looked at, which takes some milliseconds.
 ///
 /// # Errors

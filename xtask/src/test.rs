@@ -100,16 +100,18 @@ fn counted(command: &mut Command, filter: Option<&str>) -> Result<Count> {
 
 /// What the result lines of some test programs add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: u32,
-    failed: u32,
+pub struct Count {
+    /// Tests that did.
+    pub passed: u32,
+    /// Tests that did not.
+    pub failed: u32,
     ignored: u32,
     success: bool,
 }
 
 impl Count {
     /// Reads libtest's `test result: ok. 3 passed; 0 failed; 1 ignored; …`, coloured or not.
-    fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         let result = line.strip_prefix("test result: ")?;
         let number = |word: &str| {
             let before = result.split(';').find_map(|part| part.trim_end().strip_suffix(word))?;

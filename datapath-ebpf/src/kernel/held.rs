@@ -5,17 +5,25 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM},
+    check_bounds_signed,
     helpers::generated,
 };
 use portlane_common::fragment::{HELD_BYTES, Held};
 
 use super::maps;
 
+/// Whether a packet of this length fits into [`Held`]. Compared as it is handed to the helpers: kernels before 6.8 forget
+/// that a number is not 0, and LLVM would compare another one.
+#[inline(always)]
+fn fits(length: u32) -> bool {
+    check_bounds_signed(length.into(), 1, HELD_BYTES as i64)
+}
+
 /// A copy of the packet, in a slot of this CPU's; none if it is too large.
 #[inline(always)]
 pub fn copy<'a>(context: *mut c_void, length: u32) -> Option<&'a Held> {
     let frame = maps::FRAME.get_ptr_mut(0)?;
-    if length == 0 || length > HELD_BYTES as u32 {
+    if !fits(length) {
         return None;
     }
     // SAFETY: a per-CPU slot; the length is within it.
@@ -31,7 +39,7 @@ pub fn copy<'a>(context: *mut c_void, length: u32) -> Option<&'a Held> {
 pub fn restore(context: *mut c_void, frame: &Held) -> bool {
     let skb: *mut __sk_buff = context.cast();
     let length = frame.length;
-    if length == 0 || length > HELD_BYTES as u32 {
+    if !fits(length) {
         return false;
     }
     // SAFETY: the program's own context, which is an sk_buff's: XDP leaves fragments to tc.

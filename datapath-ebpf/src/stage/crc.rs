@@ -10,11 +10,14 @@ const LENGTH_BITS: usize = 16;
 
 /// Half bytes of a word.
 const NIBBLES: usize = 8;
+/// Values of a half byte, and one in reserve: with rows of 64 bytes LLVM would join the indices by OR, of whose result
+/// kernels before 6.8 know nothing (`verifier: math between map_value pointer and register with unbounded min value`).
+const ROW: usize = if cfg!(feature = "broken") { 16 } else { 16 + 1 };
 
 /// What appending `2^k` zero bytes, or none, makes of each half byte of a CRC, in `APPEND[k][1 or 0][place][half byte]`:
 /// no branch for the verifier to follow both ways, and no step for each bit.
-static APPEND: [[[[u32; 16]; NIBBLES]; 2]; LENGTH_BITS] = {
-    let mut tables = [[[[0; 16]; NIBBLES]; 2]; LENGTH_BITS];
+static APPEND: [[[[u32; ROW]; NIBBLES]; 2]; LENGTH_BITS] = {
+    let mut tables = [[[[0; ROW]; NIBBLES]; 2]; LENGTH_BITS];
     // x to the power of 8: the highest bit is the lowest power.
     let mut shift = 0x0080_0000;
     let mut k = 0;

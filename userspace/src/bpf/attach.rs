@@ -23,7 +23,10 @@ use super::{
     pins::{self, Pins},
 };
 use crate::{
-    linux::bpf_syscall::{self, AttachType, LinkInfo},
+    linux::{
+        Fallback,
+        bpf_syscall::{self, AttachType, LinkInfo},
+    },
     model::Attachment,
 };
 
@@ -54,6 +57,9 @@ impl Datapath {
             State::Absent => {}
         }
         let ifindex = index_of(interface).ok_or_else(|| BpfError::NoInterface(interface.clone()))?;
+        if clsact::serves(*hook) && Fallback::Tcx.is_declared_missing() {
+            return self.attach_clsact(attachment);
+        }
         let program = self.pins.open_program(hook.name())?;
         match bpf_syscall::link_interface(program.as_fd(), ifindex, attach_type(*hook)) {
             Ok(link) => bpf_syscall::obj_pin(link.as_fd(), &path).map_err(BpfError::pin("created", path)),

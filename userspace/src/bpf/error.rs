@@ -32,7 +32,15 @@ pub enum BpfError {
         /// What was tried.
         action: String,
     },
-    /// The kernel is too old, or built without something.
+    /// The kernel is too old.
+    #[error("the kernel, Linux {kernel}, lacks {features}: portlane needs Linux 5.18 or later")]
+    TooOld {
+        /// As `uname -r` prints it.
+        kernel: String,
+        /// What portlane cannot do without, and since when kernels have it.
+        features: String,
+    },
+    /// The kernel is built without something.
     #[error("the kernel lacks {feature}: portlane needs Linux 5.18 or later with {config}")]
     Unsupported {
         /// In words.

@@ -7,8 +7,13 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 
-use super::{attach::mounted_cgroup, pins::Pins};
-use crate::linux::{FORCE_FORWARDING, bpf_query, bpf_syscall::AttachType, can_end_sockets};
+use super::{
+    attach::mounted_cgroup,
+    error::BpfError,
+    pins::Pins,
+    probe::{Missing, kernel},
+};
+use crate::linux::{Fallback, bpf_query, bpf_syscall::AttachType, can_end_sockets, netns::host_cookie};
 
 /// Something that a kernel has or has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +35,19 @@ pub struct Note {
     pub remedy: String,
 }
 
-/// Helpers of the programs, in the kind of program that calls them.
-const HELPERS: [(&str, ProgramType, BpfHelper); 7] = [
-    ("bpf_loop", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_loop),
-    ("bpf_redirect_neigh", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_neigh),
-    ("bpf_redirect_peer", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_peer),
-    ("bpf_timer_start", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_timer_start),
-    ("bpf_fib_lookup", ProgramType::Xdp, BpfHelper::BPF_FUNC_fib_lookup),
-    ("bpf_xdp_adjust_meta", ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_adjust_meta),
-    ("bpf_set_retval", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval),
+/// Helpers of the programs, in the kind of program that calls them, and the kernel that they came with: portlane cannot
+/// do without.
+const HELPERS: [(&str, ProgramType, BpfHelper, &str); 7] = [
+    ("bpf_loop", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_loop, "5.17"),
+    ("bpf_redirect_neigh", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_neigh, "5.10"),
+    ("bpf_redirect_peer", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_peer, "5.10"),
+    ("bpf_timer_start", ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_timer_start, "5.15"),
+    ("bpf_fib_lookup", ProgramType::Xdp, BpfHelper::BPF_FUNC_fib_lookup, "4.18"),
+    ("bpf_xdp_adjust_meta", ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_adjust_meta, "4.15"),
+    ("bpf_set_retval", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval, "5.18"),
 ];
+/// Neither without this socket option.
+const NETNS_COOKIE: (&str, &str) = ("SO_NETNS_COOKIE", "5.14");
 
 /// Loopback, which every network namespace has.
 const LOOPBACK: u32 = 1;
@@ -53,22 +61,49 @@ pub fn features(bpffs: &Path) -> Vec<Feature> {
         feature("bpffs", Some(Pins::new(bpffs).on_bpffs()), "programs and maps outlive a command"),
         feature("cgroup2", Some(mounted_cgroup().is_some()), "host processes use published ports"),
         feature("jit", jit(), "programs run as machine code"),
-        feature("tcx", tcx(), "programs are links; without it, clsact filters"),
+        feature(Fallback::Tcx.name(), tcx(), "programs are links; without it, clsact filters"),
         feature(
-            FORCE_FORWARDING,
-            there(&format!("/proc/sys/net/ipv6/conf/all/{FORCE_FORWARDING}")),
+            Fallback::ForceForwarding.name(),
+            there(&format!("/proc/sys/net/ipv6/conf/all/{}", Fallback::ForceForwarding.name())),
             "IPv6 packets that are too large are answered; without it, that takes the forwarding setting",
         ),
         feature(
-            "inet_diag_destroy",
+            Fallback::InetDiagDestroy.name(),
             Some(can_end_sockets()),
             "host processes are told when their container is gone; without it, they wait",
         ),
     ];
+    for fallback in Fallback::ALL.into_iter().filter(|fallback| fallback.is_declared_missing()) {
+        features.iter_mut().filter(|feature| feature.name == fallback.name()).for_each(|f| f.present = Some(false));
+    }
     let helper =
-        |(name, kind, helper)| feature(name, is_helper_supported(kind, helper).ok(), "a helper of the programs");
+        |(name, kind, helper, _)| feature(name, is_helper_supported(kind, helper).ok(), "a helper of the programs");
     features.extend(HELPERS.map(helper));
     features
+}
+
+/// What portlane cannot do without and this kernel lacks, with the kernels that it came with.
+fn required() -> Vec<String> {
+    let helpers =
+        HELPERS.into_iter().filter(|(_, kind, helper, _)| is_helper_supported(*kind, *helper).is_ok_and(|is| !is));
+    let mut absent: Vec<String> = helpers.map(|(name, .., since)| format!("{name} (Linux {since})")).collect();
+    if host_cookie().is_err() {
+        absent.push(format!("{} (Linux {})", NETNS_COOKIE.0, NETNS_COOKIE.1));
+    }
+    absent
+}
+
+/// Why a kernel that is too old cannot have the programs; none if it is not.
+pub fn lacking() -> Option<BpfError> {
+    let absent = required();
+    (!absent.is_empty()).then(|| BpfError::TooOld { kernel: kernel(), features: absent.join(", ") })
+}
+
+/// The same for `portlane status`.
+pub(super) fn too_old() -> Option<Missing> {
+    let absent = required();
+    let remedy = "portlane needs Linux 5.18 or later".to_owned();
+    (!absent.is_empty()).then(|| Missing { feature: absent.join(", "), remedy, optional: false })
 }
 
 /// What gets in the way. Rules of nft and iptables do not for unicast: those packets never meet them.
@@ -92,7 +127,8 @@ fn jit() -> Option<bool> {
     fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok().map(|on| on.trim() != "0")
 }
 
-fn tcx() -> Option<bool> {
+/// Whether programs can be attached as tcx links.
+pub(super) fn tcx() -> Option<bool> {
     match bpf_query::programs(LOOPBACK, AttachType::TcxIngress) {
         Ok(_) => Some(true),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Some(false),

@@ -25,7 +25,7 @@ mod uninstall;
 
 pub use attach::mounted_cgroup;
 pub use error::BpfError;
-pub use features::{Feature, Note, features, notes};
+pub use features::{Feature, Note, features, lacking, notes};
 pub use fill::MapFill;
 pub use foreign::Foreign;
 pub use load::{Datapath, LoadSettings, ProgramReport, clock};

@@ -4,19 +4,18 @@ use std::{fmt, fs, io, path::Path};
 
 use nix::sys::utsname::uname;
 
-use super::{attach::mounted_cgroup, pins::Pins};
-use crate::linux::{FORCE_FORWARDING, bpf_syscall};
-
-/// The oldest kernel that has every helper of the programs: `bpf_loop` came with 5.17, `bpf_set_retval` with 5.18.
-const OLDEST: (u32, u32) = (5, 18);
-/// tcx links came with this one; before, clsact filters are used.
-const TCX: (u32, u32) = (6, 6);
+use super::{
+    attach::mounted_cgroup,
+    features::{tcx, too_old},
+    pins::Pins,
+};
+use crate::linux::{Fallback, bpf_syscall};
 
 /// Something that the kernel lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// What, and what for.
-    pub feature: &'static str,
+    pub feature: String,
     /// What to do about it.
     pub remedy: String,
     /// Whether portlane works without it, though not as well.
@@ -32,12 +31,10 @@ impl fmt::Display for Missing {
 /// Looks for what portlane needs; changes nothing.
 pub fn probe(bpffs: &Path) -> Vec<Missing> {
     let mut missing = Vec::new();
-    let mut lacks =
-        |feature, remedy: &str, optional| missing.push(Missing { feature, remedy: remedy.to_owned(), optional });
-    let release = release();
-    if release < OLDEST {
-        lacks("a kernel that is new enough", "portlane needs Linux 5.18 or later", false);
-    }
+    missing.extend(too_old());
+    let mut lacks = |feature: &str, remedy: &str, optional| {
+        missing.push(Missing { feature: feature.to_owned(), remedy: remedy.to_owned(), optional });
+    };
     match bpf_syscall::obj_get(Path::new("/")).map_err(|error| error.kind()) {
         Err(io::ErrorKind::Unsupported) => lacks("eBPF", "boot a kernel with CONFIG_BPF_SYSCALL=y", false),
         Err(io::ErrorKind::PermissionDenied) if !nix::unistd::geteuid().is_root() => {
@@ -55,15 +52,16 @@ pub fn probe(bpffs: &Path) -> Vec<Missing> {
         let remedy = "run `mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified`";
         lacks("a mounted cgroup2 file system, for host processes that use published ports", remedy, false);
     }
-    if release < TCX && has_module("cls_bpf") == Some(false) {
+    let clsact = tcx() == Some(false);
+    if clsact && has_module("cls_bpf") == Some(false) {
         lacks("tc programs", "boot a kernel with CONFIG_NET_CLS_BPF, or Linux 6.6 or later", false);
     }
-    if release < TCX && has_module("sch_ingress") == Some(false) {
+    if clsact && has_module("sch_ingress") == Some(false) {
         lacks("the clsact qdisc", "boot a kernel with CONFIG_NET_SCH_INGRESS, or Linux 6.6 or later", false);
     }
     let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all");
     let forwards = fs::read_to_string(ipv6.join("forwarding")).is_ok_and(|on| on.trim() == "1");
-    if ipv6.exists() && !forwards && !ipv6.join(FORCE_FORWARDING).exists() {
+    if ipv6.exists() && !forwards && !ipv6.join(Fallback::ForceForwarding.name()).exists() {
         let remedy = "run `sysctl -w net.ipv6.conf.all.forwarding=1` (Linux 6.17 needs none of it)";
         lacks("answers to IPv6 packets that are too large or have no hop left", remedy, true);
     }
@@ -78,16 +76,6 @@ pub fn kernel() -> String {
     uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
 }
 
-/// Version of the running kernel; (0, 0) if it has none that can be read.
-fn release() -> (u32, u32) {
-    uname().map_or((0, 0), |name| parse(&name.release().to_string_lossy()))
-}
-
-fn parse(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 /// Whether the kernel has a module, built in or beside it; `None` if that cannot be told.
 fn has_module(name: &str) -> Option<bool> {
     if Path::new("/sys/module").join(name).exists() {
@@ -98,17 +86,4 @@ fn has_module(name: &str) -> Option<bool> {
     let list = |file| fs::read_to_string(folder.join(file)).ok();
     let (built_in, beside) = (list("modules.builtin")?, list("modules.dep")?);
     Some([built_in, beside].iter().any(|list| list.contains(&format!("/{name}.ko"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_versions_are_read_with_and_without_a_tail() {
-        assert_eq!(parse("6.18.44-fc-v657"), (6, 18));
-        assert_eq!(parse("5.10.0-30-cloud-amd64"), (5, 10));
-        assert_eq!(parse("7.2"), (7, 2));
-        assert!(parse("7.2") > OLDEST && parse("5.9.1") < OLDEST);
-    }
 }

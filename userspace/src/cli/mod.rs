@@ -31,6 +31,7 @@ use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
     http::{Address, Client, ClientError, TlsFiles},
+    linux::{Fallback, declare_missing},
     progress,
     request::Request,
     service::ServiceError,
@@ -99,7 +100,9 @@ struct Global {
     /// Its private key
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     tlskey: Option<PathBuf>,
-    /// Print JSON
+    /// Do as if the kernel lacked these: tcx, force_forwarding, inet_diag_destroy. For tests of what takes their place
+    #[arg(long, global = true, value_name = "FEATURE", env = "PORTLANE_WITHOUT", value_delimiter = ',', hide = true)]
+    without: Vec<Fallback>,
     /// Print JSON; docs/json.md says what is in it
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -141,6 +144,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    declare_missing(cli.global.without.clone());
     logger::install(level(cli.global.verbose));
     // A daemon does several things at once.
     if !matches!(cli.command, Command::Daemon(_)) {

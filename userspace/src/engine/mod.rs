@@ -370,6 +370,11 @@ impl Engine {
     }
 
     fn load(&self) -> Result<Datapath> {
+        // What an old kernel says about it would tell nobody that it is old.
+        self.open_datapath().map_err(|error| bpf::lacking().map_or(error, EngineError::from))
+    }
+
+    fn open_datapath(&self) -> Result<Datapath> {
         let netns_cookie = netns::host_cookie()?;
         let (log_level, flows) = (self.settings.log_level, self.settings.daemon.flows.table * 2);
         let settings = LoadSettings { netns_cookie, log_level, flows, ..LoadSettings::default() };

@@ -12,7 +12,7 @@ use netlink_packet_route::{
 };
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec};
 
-use super::{Attempt, Host, LinuxError, netlink::IfThere, observe, sysctl};
+use super::{Attempt, Fallback, Host, LinuxError, netlink::IfThere, observe, sysctl};
 use crate::model::Bridge;
 
 /// How often, and how long apart, a bridge is looked at until it is up.
@@ -88,10 +88,6 @@ fn existing(link: &LinkMessage, bridge: &Bridge) -> Result<u32, LinuxError> {
     }
 }
 
-/// Forwards IPv6 for this interface alone (Linux 6.17). Before, all interfaces do or none: that is the administrator's to
-/// say, and without it nobody tells a container that its hop limit ran out, or how large packets may be.
-pub const FORCE_FORWARDING: &str = "force_forwarding";
-
 /// The containers' router: it forwards, listens to no other router, and never waits to see whether somebody else has
 /// its address.
 fn settings(bridge: &Bridge) -> Result<(), LinuxError> {
@@ -101,8 +97,13 @@ fn settings(bridge: &Bridge) -> Result<(), LinuxError> {
     if bridge.addr6.is_some() {
         sysctl::set(&format!("{conf}/disable_ipv6"), "0")?;
     }
-    for (setting, value) in [("forwarding", "1"), (FORCE_FORWARDING, "1"), ("accept_ra", "0"), ("accept_dad", "0")] {
+    for (setting, value) in [("forwarding", "1"), ("accept_ra", "0"), ("accept_dad", "0")] {
         sysctl::set_if_present(&format!("{conf}/{setting}"), value)?;
+    }
+    // This interface alone. Before Linux 6.17 all forward or none: that is the administrator's to say, and without it nobody
+    // tells a container that its hop limit ran out, or how large packets may be.
+    if !Fallback::ForceForwarding.is_declared_missing() {
+        sysctl::set_if_present(&format!("{conf}/{}", Fallback::ForceForwarding.name()), "1")?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use rtnetlink::{
     sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG},
 };
 
-use super::sockets::Listener;
+use super::{Fallback, sockets::Listener};
 use crate::model::Proto;
 
 const FAMILIES: [u8; 2] = [AF_INET, AF_INET6];
@@ -116,6 +116,7 @@ fn message(request: InetRequest, flags: u16) -> Vec<u8> {
 
 /// Ends one socket; one that is gone by now is no error.
 fn destroy(socket: &Socket, request: InetRequest) -> io::Result<()> {
+    Fallback::InetDiagDestroy.allowed()?;
     let mut bytes = message(request, NLM_F_REQUEST | NLM_F_ACK);
     bytes[TYPE].copy_from_slice(&SOCK_DESTROY.to_ne_bytes());
     socket.send(&bytes, 0)?;

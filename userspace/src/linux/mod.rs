@@ -23,13 +23,14 @@ pub mod sockets;
 mod syscall;
 pub mod sysctl;
 pub mod watch;
+mod without;
 
-pub use bridge::FORCE_FORWARDING;
 pub use diag::can_end as can_end_sockets;
 pub use lock::Lock;
 pub use netlink::Host;
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};
 pub use sockets::{Listener, Listeners};
+pub use without::{Fallback, declare_missing};
 
 use std::{
     fs::File,

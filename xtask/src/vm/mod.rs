@@ -1,0 +1,147 @@
+//! `cargo xtask vm`: the root tests inside virtual machines, with the kernels that people run.
+//!
+//! ```text
+//! debian   which kernels there are, and QEMU: Debian's packages, by package lists of our own
+//! kernel   a kernel unpacked: vmlinuz, its modules as a disk, an initramfs               kept in the cache
+//! disk     Debian's user land, out of the packages that are installed here               kept in the cache
+//!          portlane and the test programs                                                made each time
+//! machine  QEMU: boots, reads what the guest tells by a serial line, ends it
+//!  └ guest    process 1 in there: runs the suites, each program in a sandbox, turns the machine off
+//! report   kernel × suite, and what the programs cost each verifier
+//! ```
+//!
+//! The cache is `$XDG_CACHE_HOME/portlane` or `~/.cache/portlane`; whoever removes it loses a minute of downloads.
+
+use std::{env, fs, path::PathBuf, sync::Mutex, thread, time::Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::Args;
+use nix::unistd::Uid;
+
+use self::{kernel::Kernel, machine::Machine, report::Outcome, suite::Choice};
+use crate::{run::step, setup};
+
+mod debian;
+mod disk;
+pub mod guest;
+mod kernel;
+mod machine;
+mod programs;
+mod report;
+mod suite;
+
+/// The matrix: the oldest that is supported, Debian 13's, the last long-term one, the newest there is; and one that is
+/// too old and has to be refused.
+pub const MATRIX: [&str; 5] = ["6.1", "6.12", "6.18", kernel::NEWEST, "5.10"];
+/// Both ends of it, for every run of all tests.
+pub const ENDS: [&str; 2] = ["6.1", kernel::NEWEST];
+/// Virtual processors of a machine.
+const PROCESSORS: usize = 2;
+
+/// What to run, and in which machines.
+#[derive(Args, Debug, Default)]
+pub struct Arguments {
+    /// Kernels, as `6.12` or `newest` [default: 6.1 6.12 6.18 newest, and 5.10, which is to be refused]
+    kernels: Vec<String>,
+    /// All tests of the suites, not only those that a kernel could make a difference to
+    #[arg(long, conflicts_with = "tests")]
+    all: bool,
+    /// Boot one machine and give a shell in it
+    #[arg(long, conflicts_with_all = ["all", "tests"])]
+    shell: bool,
+    /// Build programs that kernels before 6.8 refuse, to see what is said then
+    #[arg(long)]
+    broken: bool,
+    /// Only these: names of test programs (`publish`), or parts of tests' names
+    #[arg(last = true, value_name = "TEST")]
+    tests: Vec<String>,
+}
+
+/// Setup, build, then the machines.
+///
+/// # Errors
+/// Something cannot be installed, built or fetched; a test fails, or a machine runs none.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    step("setup", setup::run)?;
+    ensure!(Uid::effective().is_root(), "virtual machines need root, for their disks: type `sudo` before it");
+    let names: Vec<&str> = match &*arguments.kernels {
+        [] if arguments.shell => vec![kernel::NEWEST],
+        [] => MATRIX.to_vec(),
+        kernels => kernels.iter().map(String::as_str).collect(),
+    };
+    let choice = match (&*arguments.tests, arguments.all) {
+        ([], false) => Choice::Kernels,
+        ([], true) => Choice::All,
+        (tests, _) => Choice::Named(tests.to_vec()),
+    };
+    if arguments.shell {
+        let [name] = *names else { bail!("--shell takes one kernel") };
+        return shell(name);
+    }
+    matrix(&names, &choice, arguments.broken)
+}
+
+/// Runs suites on kernels and prints the tables.
+///
+/// # Errors
+/// As [`run`].
+pub fn matrix(names: &[&str], choice: &Choice, broken: bool) -> Result<()> {
+    let kernels = step("kernels", || prepare(names))?;
+    let programs = step("build for the machines", || programs::build(broken))?;
+    let cache = cache()?;
+    let disks = step("disks", || Ok((disk::user_land(&cache)?, programs.disk(&suite::jobs(choice, &programs)?)?)))?;
+    let machine = Machine::new(&cache, &disks.0, &disks.1, &kernels)?;
+    let outcomes = step("virtual machines", || side_by_side(&machine, &kernels))?;
+    report::print(&outcomes);
+    report::verdict(&outcomes)
+}
+
+/// Installs what machines need, and brings the kernels.
+fn prepare(names: &[&str]) -> Result<Vec<Kernel>> {
+    let cache = cache()?;
+    debian::install_tools(&cache)?;
+    kernel::prepare(&cache, names)
+}
+
+fn shell(name: &str) -> Result<()> {
+    let kernels = step("kernels", || prepare(&[name]))?;
+    let programs = step("build for the machine", || programs::build(false))?;
+    let cache = cache()?;
+    let (user_land, tests) = (disk::user_land(&cache)?, programs.disk("")?);
+    let machine = Machine::new(&cache, &user_land, &tests, &kernels)?;
+    println!("portlane, xtask and the test programs are on the PATH; `exit` ends the machine");
+    kernels.iter().try_for_each(|kernel| machine.shell(kernel))
+}
+
+/// As many machines at a time as have processors for themselves, one at least.
+fn side_by_side(machine: &Machine<'_>, kernels: &[Kernel]) -> Result<Vec<Outcome>> {
+    // They wait for time to pass, too: each processor serves one machine of two.
+    let lanes = thread::available_parallelism().map_or(1, usize::from).min(kernels.len()).max(1);
+    println!("   {} at a time, each with {PROCESSORS} processors, by {}", lanes, machine.accelerator());
+    let waiting = Mutex::new(kernels.iter().enumerate());
+    let ended = Mutex::new(Vec::new());
+    let next = || waiting.lock().ok()?.next();
+    let lane = || {
+        while let Some((place, kernel)) = next() {
+            let start = Instant::now();
+            let outcome = machine.run(kernel).unwrap_or_else(|error| Outcome::broken(kernel, &error));
+            println!("   {}: {} in {:.0} s", kernel.name, outcome.verdict(), start.elapsed().as_secs_f32());
+            if let Ok(mut ended) = ended.lock() {
+                ended.push((place, outcome));
+            }
+        }
+    };
+    thread::scope(|scope| (0..lanes).for_each(|_| drop(scope.spawn(lane))));
+    let mut ended = ended.into_inner().map_err(|_| anyhow!("a thread that ran a machine broke off"))?;
+    ended.sort_by_key(|(place, _)| *place);
+    Ok(ended.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// Where kernels and disks are kept.
+fn cache() -> Result<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).context("HOME is not set")?;
+    let folder = folder.join("portlane");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
