@@ -181,12 +181,14 @@ pub mod program {
     pub const TO_UPLINK: &str = "to_uplink";
     /// tc, ingress of an uplink without Ethernet headers.
     pub const FROM_UPLINK_L3: &str = "from_uplink_l3";
+    /// The same, at an uplink with XDP.
+    pub const BEHIND_XDP: &str = "behind_xdp";
     /// XDP, native, of an uplink.
     pub const FROM_UPLINK_XDP: &str = "from_uplink_xdp";
 
     /// The tc programs that carry on, each at its place in `pl_next`: packets without a flow of a container, from outside
-    /// and of the host's own; ICMP errors; fragments.
-    pub const NEXT: [&str; 10] = [
+    /// and of the host's own; ICMP errors; fragments; what XDP has left alone.
+    pub const NEXT: [&str; 11] = [
         "container_new4",
         "container_new6",
         "outside_new4",
@@ -197,12 +199,13 @@ pub mod program {
         "icmp_error6",
         "fragment4",
         "fragment6",
+        FROM_UPLINK,
     ];
     /// The XDP programs that carry on, each at its place in `pl_next_xdp`: packets without a flow from outside.
     pub const NEXT_XDP: [&str; 2] = ["outside_xdp4", "outside_xdp6"];
 
     /// Every tc program that is attached.
-    pub const TC: [&str; 5] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, FROM_UPLINK_L3, TO_UPLINK];
+    pub const TC: [&str; 6] = [FROM_CONTAINER, TO_CONTAINER, FROM_UPLINK, FROM_UPLINK_L3, BEHIND_XDP, TO_UPLINK];
     /// Every cgroup socket-address program; the name is the hook.
     pub const SOCK_ADDR: [&str; 10] = [
         "connect4",

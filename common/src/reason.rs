@@ -21,17 +21,20 @@ pub enum Hook {
     FromUplinkXdp = 4,
     /// What arrives at an uplink without Ethernet headers (tun, most VPNs), tc.
     FromUplinkL3 = 5,
+    /// What arrives at an uplink and has passed XDP, tc.
+    BehindXdp = 6,
 }
 
 impl Hook {
     /// Every hook, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::FromContainer,
         Self::ToContainer,
         Self::FromUplink,
         Self::ToUplink,
         Self::FromUplinkXdp,
         Self::FromUplinkL3,
+        Self::BehindXdp,
     ];
 
     /// The program's name.
@@ -43,6 +46,7 @@ impl Hook {
             Self::ToUplink => "to_uplink",
             Self::FromUplinkXdp => "from_uplink_xdp",
             Self::FromUplinkL3 => "from_uplink_l3",
+            Self::BehindXdp => "behind_xdp",
         }
     }
 }

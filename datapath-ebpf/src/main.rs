@@ -43,7 +43,7 @@ mod programs {
         )+};
     }
 
-    tc! { from_container to_container from_uplink from_uplink_l3 to_uplink }
+    tc! { from_container to_container from_uplink from_uplink_l3 behind_xdp to_uplink }
 
     next! {
         container_new4: container_new of V4;

@@ -34,6 +34,8 @@ pub mod next {
     pub const ICMP_ERROR: u32 = 6;
     /// A fragment, from a container or from outside.
     pub const FRAGMENT: u32 = 8;
+    /// A packet from outside that XDP has left alone.
+    pub const FROM_UPLINK: u32 = 10;
 }
 
 /// A hook's decision: action, reason and interface in one word, so that it stays in a register.

@@ -13,8 +13,8 @@ mod xdp;
 
 pub use sock::{bind, connect, restore};
 pub use tc::{
-    container_new, fragment, from_container, from_uplink, from_uplink_l3, host_new, icmp_error, outside_new,
-    to_container, to_uplink,
+    behind_xdp, container_new, fragment, from_container, from_uplink, from_uplink_l3, host_new, icmp_error,
+    outside_new, to_container, to_uplink,
 };
 pub use xdp::{from_uplink_xdp, outside_xdp};
 

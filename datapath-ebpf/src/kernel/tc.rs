@@ -21,7 +21,7 @@ use crate::{
     header::{ETHERNET, fold},
     hook,
     packet::{Net, Packet, Shared, Tables},
-    verdict::{self, Verdict},
+    verdict::{self, Verdict, next},
 };
 
 /// `BPF_F_PSEUDO_HDR`.
@@ -199,11 +199,22 @@ pub fn to_container(context: &TcContext) -> i32 {
 #[inline(always)]
 pub fn from_uplink(context: &TcContext) -> i32 {
     let (mut packet, tables) = seams(context);
-    if let Some(ifindex) = handover(&packet) {
-        let action = if ifindex == 0 { verdict::HOST } else { verdict::ENDPOINT };
-        return act(context, Hook::FromUplink, Verdict::to(action, ifindex));
-    }
     act(context, Hook::FromUplink, hook::from_uplink::run(&mut packet, &tables))
+}
+
+/// tc ingress of an uplink with XDP: what that has translated goes where it said.
+///
+/// This program writes to no packet. Before the first instruction of one that does, the kernel gives packets whose bytes
+/// somebody else has too, as tcpdump has, bytes of their own, and loses what XDP left in front of them.
+#[inline(always)]
+pub fn behind_xdp(context: &TcContext) -> i32 {
+    let (packet, _) = seams(context);
+    let verdict = match handover(&packet) {
+        Some(0) => Verdict::to(verdict::HOST, 0),
+        Some(ifindex) => Verdict::to(verdict::ENDPOINT, ifindex),
+        None => Verdict::to(verdict::NEXT, next::FROM_UPLINK),
+    };
+    act(context, Hook::BehindXdp, verdict)
 }
 
 /// tc ingress of an uplink whose packets have no Ethernet header. They get one, so that all that follows is the same;

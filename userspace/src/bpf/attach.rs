@@ -276,7 +276,7 @@ fn failed(program: &'static str, target: &str) -> impl FnOnce(io::Error) -> BpfE
 
 const fn attach_type(hook: Hook) -> AttachType {
     match hook {
-        Hook::FromContainer | Hook::FromUplink | Hook::FromUplinkL3 => AttachType::TcxIngress,
+        Hook::FromContainer | Hook::FromUplink | Hook::FromUplinkL3 | Hook::BehindXdp => AttachType::TcxIngress,
         Hook::ToContainer | Hook::ToUplink => AttachType::TcxEgress,
         Hook::FromUplinkXdp => AttachType::XdpNative,
     }

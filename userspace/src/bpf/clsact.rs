@@ -192,7 +192,7 @@ fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 
 const fn direction(hook: Hook) -> Option<TcAttachType> {
     match hook {
-        Hook::FromContainer | Hook::FromUplink | Hook::FromUplinkL3 => Some(TcAttachType::Ingress),
+        Hook::FromContainer | Hook::FromUplink | Hook::FromUplinkL3 | Hook::BehindXdp => Some(TcAttachType::Ingress),
         Hook::ToContainer | Hook::ToUplink => Some(TcAttachType::Egress),
         Hook::FromUplinkXdp => None,
     }

@@ -343,16 +343,23 @@ fn config(state: &State, tables: &Tables) -> Config {
 fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
     let veths = placed.iter().map(|place| &place.endpoint.veth).filter(|veth| facts.ifindex.contains_key(*veth));
     let containers = veths.map(|veth| (veth, [Hook::FromContainer, Hook::ToContainer]));
-    let ethernet = facts.uplinks.iter().filter(|uplink| uplink.ethernet);
-    let uplinks = ethernet.map(|uplink| (&uplink.name, [Hook::FromUplink, Hook::ToUplink]));
-    let others = facts.uplinks.iter().filter(|uplink| !uplink.ethernet);
-    let others = others.map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkL3 });
-    let xdp = facts.uplinks.iter().filter(|uplink| match state.xdp {
+    let with_xdp = |uplink: &&UplinkFact| match state.xdp {
         Xdp::Auto => uplink.hardware && uplink.ethernet,
         Xdp::Native => uplink.ethernet,
         Xdp::Off => false,
+    };
+    let ethernet = facts.uplinks.iter().filter(|uplink| uplink.ethernet);
+    let uplinks = ethernet.map(|uplink| {
+        let from = if with_xdp(&uplink) { Hook::BehindXdp } else { Hook::FromUplink };
+        (&uplink.name, [from, Hook::ToUplink])
     });
-    let xdp = xdp.map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkXdp });
+    let others = facts.uplinks.iter().filter(|uplink| !uplink.ethernet);
+    let others = others.map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkL3 });
+    let xdp = facts
+        .uplinks
+        .iter()
+        .filter(with_xdp)
+        .map(|uplink| Attachment { interface: uplink.name.clone(), hook: Hook::FromUplinkXdp });
     containers
         .chain(uplinks)
         .flat_map(|(interface, hooks)| hooks.map(|hook| Attachment { interface: interface.clone(), hook }))

@@ -9,7 +9,7 @@ use std::{
     fmt,
 };
 
-use portlane_common::config::Config;
+use portlane_common::{config::Config, reason::Hook};
 
 use super::{
     desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink},
@@ -164,13 +164,19 @@ pub fn tables(desired: &Desired, observed: &Observed, owned: &Owned) -> Vec<Step
     let mut steps = Vec::new();
     steps.extend((both != before).then_some(Step::Config(both)));
     steps.extend(puts.into_iter().map(Step::Put));
-    steps.extend(desired.attach.difference(&observed.attach).cloned().map(Step::Attach));
+    // What XDP translates, only the tc program behind it knows: XDP comes last, and goes first.
+    let by_xdp = |attachment: &&Attachment| attachment.hook == Hook::FromUplinkXdp;
+    let (xdp_on, on): (Vec<_>, Vec<_>) = desired.attach.difference(&observed.attach).partition(by_xdp);
+    let (xdp_off, off): (Vec<_>, Vec<_>) = observed.attach.difference(&desired.attach).partition(by_xdp);
+    steps.extend(xdp_off.into_iter().cloned().map(Step::Detach));
+    steps.extend(on.into_iter().cloned().map(Step::Attach));
     let down = desired.endpoints.iter().filter(|link| !observed.links.up.contains(&link.veth));
     steps.extend(down.cloned().map(Step::Connect));
     // Before the interface goes that it led by.
     steps.extend(desired.routes.iter().filter(|route| owned.moved.contains(&route.netns)).cloned().map(Step::Lead));
     steps.extend(deletes.into_iter().map(Step::Delete));
-    steps.extend(observed.attach.difference(&desired.attach).cloned().map(Step::Detach));
+    steps.extend(off.into_iter().cloned().map(Step::Detach));
+    steps.extend(xdp_on.into_iter().cloned().map(Step::Attach));
     steps.extend(left_over.steps());
     steps.extend((after != both).then_some(Step::Config(after)));
     steps
