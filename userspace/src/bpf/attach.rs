@@ -118,24 +118,27 @@ impl Datapath {
     fn state(&self, attachment: &Attachment, known: &mut Known<'_>) -> Result<State> {
         let path = self.pins.links().join(pins::link_name(attachment));
         let ifindex = known.index_of(&attachment.interface);
-        if is_record(&path) {
-            let Some(ifindex) = ifindex else { return Ok(State::Stale) };
-            let program = known.program(attachment.hook)?;
-            let filter = clsact::find(ifindex, attachment.hook)
-                .map_err(failed(attachment.hook.name(), &attachment.interface))?;
-            return Ok(match filter {
-                Some(found) if found.program == program => State::Attached,
-                Some(_) => State::Outdated,
-                None => State::Stale,
-            });
-        }
-        let Some(LinkInfo { program, ifindex: at }) = open_link(&path)? else { return Ok(State::Absent) };
+        let Some(LinkInfo { program, ifindex: at }) = open_link(&path)? else {
+            // A record leads nowhere.
+            return if is_record(&path) { clsact_state(attachment, ifindex, known) } else { Ok(State::Absent) };
+        };
         if at == 0 || Some(at) != ifindex {
             return Ok(State::Stale);
         }
         let current = known.program(attachment.hook)?;
         Ok(if program == current { State::Attached } else { State::Outdated })
     }
+}
+
+fn clsact_state(attachment: &Attachment, ifindex: Option<u32>, known: &mut Known<'_>) -> Result<State> {
+    let Attachment { interface, hook } = attachment;
+    let Some(ifindex) = ifindex else { return Ok(State::Stale) };
+    let program = known.program(*hook)?;
+    Ok(match clsact::find(ifindex, *hook).map_err(failed(hook.name(), interface))? {
+        Some(found) if found.program == program => State::Attached,
+        Some(_) => State::Outdated,
+        None => State::Stale,
+    })
 }
 
 /// What is the same for many attachments, looked up once.

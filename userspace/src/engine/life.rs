@@ -98,8 +98,9 @@ impl Engine {
     }
 
     async fn with_container(&self, request: ContainerRequest) -> Result<(State, String)> {
-        let (requests, around) = (request.publishes.clone(), self.surroundings().await?);
+        let requests = request.publishes.clone();
         let mut next = self.configured();
+        let around = self.surroundings_of(&next).await?;
         let add = |view: &HostView<'_>| Ok(container::add_container(&mut next, request, view)?);
         let id = self.with_view(&requests, &around, add).await?;
         Ok((next, id))

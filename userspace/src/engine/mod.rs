@@ -33,8 +33,8 @@ use crate::{
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{
-        ConnectRequest, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
-        network, publish,
+        ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
+        network, publish, state::DEFAULT_NETWORK,
     },
     progress,
     store::{Stamp, Store},
@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// Where a container's output goes, if it is a detached one.
-    pub fn log(&self, container: &crate::model::Container) -> Option<PathBuf> {
+    pub fn log(&self, container: &Container) -> Option<PathBuf> {
         Some(files::log(&self.settings.root, &container.id)).filter(|log| log.exists())
     }
 
@@ -183,8 +183,8 @@ impl Engine {
     /// # Errors
     /// As [`connect::connect`]; a failed step is undone.
     pub async fn connect(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
-        let around = self.surroundings().await?;
         let mut next = self.configured();
+        let around = self.surroundings_of(&next).await?;
         self.with_view(&[], &around, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
         self.reach(next).await?;
         self.rewrite_files(name)
@@ -343,11 +343,11 @@ impl Engine {
 
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
-        let mut next = self.state.clone();
-        forget_dead(&mut next);
-        if pending.is_none() && next == self.state {
+        if pending.is_none() && self.state.containers.values().all(is_as_stored) {
             return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
         }
+        let mut next = self.state.clone();
+        forget_dead(&mut next);
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
@@ -378,6 +378,14 @@ impl Engine {
         }
         let facts = self.host.facts(&Owned::by([&self.state])).await?;
         Ok(publish::check_addresses(requests, &facts.addresses)?)
+    }
+
+    /// What a container's place on a network may need: the only network that is made on the way is the default one.
+    async fn surroundings_of(&self, state: &State) -> Result<Surroundings> {
+        if state.networks.contains_key(DEFAULT_NETWORK) {
+            return Ok(Surroundings::default());
+        }
+        self.surroundings().await
     }
 
     async fn surroundings(&self) -> Result<Surroundings> {
@@ -419,15 +427,23 @@ impl Default for Surroundings {
     }
 }
 
+/// Whether a container has ended, or its process runs: what is stored of it is true.
+fn is_as_stored(container: &Container) -> bool {
+    match container.status {
+        Status::Exited { .. } => true,
+        Status::Running { pid, start_time } => process::alive(pid, start_time),
+        Status::Creating => false,
+    }
+}
+
 /// Containers whose process is gone have ended, and go away with that if they are to.
 fn forget_dead(state: &mut State) {
-    state.containers.retain(|_, container| match container.status {
-        Status::Exited { .. } => true,
-        Status::Running { pid, start_time } if process::alive(pid, start_time) => true,
-        Status::Running { .. } if !container.auto_remove => {
-            container.status = Status::Exited { code: None };
-            true
+    state.containers.retain(|_, container| {
+        if is_as_stored(container) {
+            return true;
         }
-        Status::Creating | Status::Running { .. } => false,
+        let stays = container.status != Status::Creating && !container.auto_remove;
+        container.status = Status::Exited { code: None };
+        stays
     });
 }

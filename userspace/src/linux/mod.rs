@@ -26,6 +26,7 @@ pub use bridge::FORCE_FORWARDING;
 pub use diag::can_end as can_end_sockets;
 pub use lock::Lock;
 pub use netlink::Host;
+pub use observe::Snapshot;
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};
 pub use sockets::{Listener, Listeners};
 

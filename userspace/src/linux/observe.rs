@@ -19,12 +19,13 @@ use portlane_common::span::Span;
 use super::{Attempt, Host, LinuxError, netns, sockets};
 use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
 
-/// Interfaces and addresses at one moment.
+/// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
-struct Snapshot {
+pub struct Snapshot {
     interfaces: BTreeMap<u32, Interface>,
     addresses: Vec<Address>,
     reserved: Vec<Span>,
+    netns: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -48,16 +49,6 @@ struct Address {
 }
 
 impl Host {
-    /// Bridges, veths and named namespaces, whoever made them.
-    ///
-    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
-    ///
-    /// # Errors
-    /// The kernel refuses to list them.
-    pub async fn observe(&self) -> Result<ObservedLinks, LinuxError> {
-        Ok(self.snapshot().await?.links(netns::list()?))
-    }
-
     /// Uplinks, addresses and interface indices. What is named in `owned` is no uplink.
     ///
     /// # Errors
@@ -66,14 +57,27 @@ impl Host {
         Ok(self.snapshot().await?.facts(owned))
     }
 
-    /// [`Host::observe`] and [`Host::facts`] of one moment.
+    /// All that there is.
     ///
     /// # Errors
-    /// The kernel refuses to list them.
-    pub async fn look(&self, owned: &Owned) -> Result<(ObservedLinks, HostFacts), LinuxError> {
-        let snapshot = self.snapshot().await?;
-        let facts = snapshot.facts(owned);
-        Ok((snapshot.links(netns::list()?), facts))
+    /// The kernel refuses to list it.
+    pub async fn look(&self) -> Result<Snapshot, LinuxError> {
+        Ok(Snapshot { netns: netns::list()?, ..self.snapshot().await? })
+    }
+
+    /// Has the snapshot know of interfaces and named namespaces that were made since, and have no address yet.
+    ///
+    /// # Errors
+    /// The kernel refuses to show an interface.
+    pub async fn look_again(&self, seen: &mut Snapshot, veths: &[&str], netns: &[&str]) -> Result<(), LinuxError> {
+        for name in veths {
+            seen.interfaces.retain(|_, interface| interface.name != *name);
+            if let Some(link) = self.link(name).await.attempt(|| format!("look at {name}"))? {
+                seen.interfaces.insert(link.header.index, Interface::of(&link));
+            }
+        }
+        seen.netns.extend(netns.iter().filter(|name| netns::exists(name)).map(|name| (*name).to_owned()));
+        Ok(())
     }
 
     /// XDP programs: number by the interface's index.
@@ -157,12 +161,16 @@ impl Host {
             interfaces: links.iter().map(|link| (link.header.index, Interface::of(link))).collect(),
             addresses: addresses.iter().filter_map(Address::of).collect(),
             reserved: sockets::reserved_ports()?,
+            netns: BTreeSet::new(),
         })
     }
 }
 
 impl Snapshot {
-    fn links(&self, netns: BTreeSet<String>) -> ObservedLinks {
+    /// Bridges, veths and named namespaces, whoever made them.
+    ///
+    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
+    pub fn links(&self) -> ObservedLinks {
         let of_kind = |kind: InfoKind| {
             self.interfaces.iter().filter(move |(_, interface)| interface.kind.as_ref() == Some(&kind))
         };
@@ -174,6 +182,7 @@ impl Snapshot {
         });
         let up = of_kind(InfoKind::Veth).filter(|(_, interface)| interface.flags.contains(LinkFlags::Up));
         let up = up.map(|(_, interface)| interface.name.clone());
+        let netns = self.netns.clone();
         ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), up: up.collect(), netns }
     }
 
@@ -196,7 +205,8 @@ impl Snapshot {
         }
     }
 
-    fn facts(&self, owned: &Owned) -> HostFacts {
+    /// Uplinks, addresses and interface indices. What is named in `owned` is no uplink.
+    pub fn facts(&self, owned: &Owned) -> HostFacts {
         let uplinks = self.interfaces.iter().filter(|(_, interface)| self.is_uplink(interface, owned));
         let addresses = self.addresses.iter().filter(|address| !address.address.is_loopback());
         HostFacts {
