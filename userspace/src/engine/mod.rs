@@ -85,7 +85,7 @@ impl Engine {
                 life::blocking(move || Lock::acquire(&path)).await??
             }
         };
-        let store = Store::open(root)?;
+        let mut store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {
             Some(state) => state,
@@ -270,10 +270,10 @@ impl Engine {
     /// A step fails.
     pub async fn repair(&mut self) -> Result<Vec<String>> {
         let state = self.state.clone();
-        self.store.begin(&state)?;
+        self.store.begin(&state, &state)?;
         let datapath = self.datapath_for(&state)?;
         let steps = self.apply(&state, &Owned::by([&state]), datapath.as_ref()).await?;
-        self.store.commit(&state)?;
+        self.store.commit(&state, &state)?;
         Ok(steps)
     }
 
@@ -315,7 +315,7 @@ impl Engine {
     async fn prepare(&mut self, next: &State) -> Result<()> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        self.store.begin(next)?;
+        self.store.begin(&self.state, next)?;
         match self.apply(next, &Owned::by([&self.state, next]), datapath.as_ref()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.undo(next, error).await),
@@ -323,7 +323,7 @@ impl Engine {
     }
 
     fn commit(&mut self, next: State) -> Result<()> {
-        self.store.commit(&next)?;
+        self.store.commit(&self.state, &next)?;
         self.state = next;
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Engine {
         let undone = async {
             let datapath = self.datapath_for(&self.state)?;
             self.apply(&self.state, &Owned::by([&self.state, next]), datapath.as_ref()).await?;
-            Ok(self.store.commit(&self.state)?)
+            Ok(self.store.commit(&self.state, &self.state)?)
         };
         match undone.await {
             Ok(()) => error,
