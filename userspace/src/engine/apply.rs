@@ -209,12 +209,14 @@ fn second_round(
     owned: &Owned,
     seen: &Snapshot,
 ) -> Result<Vec<Step>> {
-    let links = seen.links();
+    let (links, facts) = (seen.links(), seen.facts(owned));
     let observed = match datapath {
-        Some(datapath) => Observed { links, tables: datapath.tables()?, attach: datapath.attachments()? },
+        Some(datapath) => {
+            Observed { links, tables: datapath.tables()?, attach: datapath.attachments(&facts.ifindex)? }
+        }
         None => Observed { links, ..Observed::default() },
     };
-    let mut steps = plan::tables(&desired(state, &seen.facts(owned)), &observed, owned);
+    let mut steps = plan::tables(&desired(state, &facts), &observed, owned);
     if !needs_programs(state) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
         steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Connect(_)));

@@ -33,7 +33,7 @@ use crate::{
     daemon_json::DaemonJson,
     linux::{Host, Listeners, Lock, netns, process, random, sockets},
     model::{
-        ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
+        Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
         network, publish, state::DEFAULT_NETWORK,
     },
     progress,
@@ -148,8 +148,13 @@ impl Engine {
     ///
     /// # Errors
     /// The kernel refuses to show them.
-    pub async fn foreign_programs(&self, datapath: &Datapath) -> Result<Vec<bpf::Foreign>> {
-        Ok(datapath.foreign(&self.host.xdp_programs().await?)?)
+    pub async fn foreign_programs(
+        &self,
+        datapath: &Datapath,
+        attached: &[Attachment],
+        facts: &HostFacts,
+    ) -> Result<Vec<bpf::Foreign>> {
+        Ok(datapath.foreign(attached, &facts.ifindex, &self.host.xdp_programs().await?)?)
     }
 
     /// Loads programs that log at the settings' level, or at none, and reads what they log until dropped.

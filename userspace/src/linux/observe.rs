@@ -85,7 +85,6 @@ impl Host {
     /// # Errors
     /// The kernel refuses to list interfaces.
     pub async fn xdp_programs(&self) -> Result<BTreeMap<u32, u32>, LinuxError> {
-        let links = self.links().await.attempt(|| "list interfaces".to_owned())?;
         let program = |link: &LinkMessage| {
             link.attributes.iter().find_map(|attribute| match attribute {
                 LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|attribute| match attribute {
@@ -95,7 +94,8 @@ impl Host {
                 _ => None,
             })
         };
-        Ok(links.iter().filter_map(|link| Some((link.header.index, program(link)?))).collect())
+        let found = self.links(|link| Some((link.header.index, program(link)?))).await;
+        found.attempt(|| "list interfaces".to_owned())
     }
 
     /// Destinations of the main routing table, those of the interfaces named in `owned` left out: what a subnet had
@@ -154,11 +154,11 @@ impl Host {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, LinuxError> {
-        let links = self.links().await.attempt(|| "list interfaces".to_owned())?;
+        let interfaces = self.links(|link| Some((link.header.index, Interface::of(link)))).await;
         let addresses: Vec<AddressMessage> =
             self.handle().address().get().execute().try_collect().await.attempt(|| "list addresses".to_owned())?;
         Ok(Snapshot {
-            interfaces: links.iter().map(|link| (link.header.index, Interface::of(link))).collect(),
+            interfaces: interfaces.attempt(|| "list interfaces".to_owned())?,
             addresses: addresses.iter().filter_map(Address::of).collect(),
             reserved: sockets::reserved_ports()?,
             netns: BTreeSet::new(),
