@@ -9,7 +9,9 @@ use super::{Engine, Result, gone::Gone};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::{Snapshot, netns},
-    model::{Attachment, HostFacts, Observed, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp},
+    model::{
+        Attachment, HostFacts, Observed, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp,
+    },
     progress,
 };
 
@@ -203,17 +205,10 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
 }
 
 /// Without a datapath there are no tables: only what is left over of interfaces remains.
-fn second_round(
-    datapath: Option<&Datapath>,
-    state: &State,
-    owned: &Owned,
-    seen: &Snapshot,
-) -> Result<Vec<Step>> {
+fn second_round(datapath: Option<&Datapath>, state: &State, owned: &Owned, seen: &Snapshot) -> Result<Vec<Step>> {
     let (links, facts) = (seen.links(), seen.facts(owned));
     let observed = match datapath {
-        Some(datapath) => {
-            Observed { links, tables: datapath.tables()?, attach: datapath.attachments(&facts.ifindex)? }
-        }
+        Some(datapath) => Observed { links, tables: datapath.tables()?, attach: datapath.attachments(&facts.ifindex)? },
         None => Observed { links, ..Observed::default() },
     };
     let mut steps = plan::tables(&desired(state, &facts), &observed, owned);

@@ -171,3 +171,24 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Panicked(error.to_string()))
 }
+
+/// Whether a container has ended, or its process runs: what is stored of it is true.
+pub(super) fn is_as_stored(container: &Container) -> bool {
+    match container.status {
+        Status::Exited { .. } => true,
+        Status::Running { pid, start_time } => process::alive(pid, start_time),
+        Status::Creating => false,
+    }
+}
+
+/// Containers whose process is gone have ended, and go away with that if they are to.
+pub(super) fn forget_dead(state: &mut State) {
+    state.containers.retain(|_, container| {
+        if is_as_stored(container) {
+            return true;
+        }
+        let stays = container.status != Status::Creating && !container.auto_remove;
+        container.status = Status::Exited { code: None };
+        stays
+    });
+}

@@ -31,10 +31,10 @@ pub use reload::Reloaded;
 use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
-    linux::{Host, Listeners, Lock, netns, process, random, sockets},
+    linux::{Host, Listeners, Lock, netns, random, sockets},
     model::{
-        Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
-        network, publish, state::DEFAULT_NETWORK,
+        Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, connect,
+        container, network, publish, state::DEFAULT_NETWORK,
     },
     progress,
     store::{Stamp, Store},
@@ -348,11 +348,11 @@ impl Engine {
 
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
-        if pending.is_none() && self.state.containers.values().all(is_as_stored) {
+        if pending.is_none() && self.state.containers.values().all(life::is_as_stored) {
             return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
         }
         let mut next = self.state.clone();
-        forget_dead(&mut next);
+        life::forget_dead(&mut next);
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
@@ -430,25 +430,4 @@ impl Default for Surroundings {
     fn default() -> Self {
         Self { used: Vec::new(), mtu: crate::model::state::DEFAULT_MTU }
     }
-}
-
-/// Whether a container has ended, or its process runs: what is stored of it is true.
-fn is_as_stored(container: &Container) -> bool {
-    match container.status {
-        Status::Exited { .. } => true,
-        Status::Running { pid, start_time } => process::alive(pid, start_time),
-        Status::Creating => false,
-    }
-}
-
-/// Containers whose process is gone have ended, and go away with that if they are to.
-fn forget_dead(state: &mut State) {
-    state.containers.retain(|_, container| {
-        if is_as_stored(container) {
-            return true;
-        }
-        let stays = container.status != Status::Creating && !container.auto_remove;
-        container.status = Status::Exited { code: None };
-        stays
-    });
 }

@@ -90,7 +90,10 @@ impl Host {
     /// What `of` says of every interface, whose statistics are left out.
     ///
     /// The messages are not kept: each is a hundred times as large as what is wanted of it.
-    pub(super) async fn links<T, C: Default + Extend<T>>(&self, of: impl Fn(&LinkMessage) -> Option<T>) -> io::Result<C> {
+    pub(super) async fn links<T, C: Default + Extend<T>>(
+        &self,
+        of: impl Fn(&LinkMessage) -> Option<T>,
+    ) -> io::Result<C> {
         let mut request = self.handle.link().get();
         request.message_mut().attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let wanted = request.execute().try_filter_map(|link| future::ready(Ok(of(&link))));
