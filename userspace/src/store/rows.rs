@@ -159,7 +159,7 @@ fn without_containers(state: &State) -> State {
         default_network: state.default_network.clone(),
         pools: state.pools.clone(),
         networks: state.networks.clone(),
-        flows: state.flows.clone(),
+        flows: state.flows,
         containers: BTreeMap::new(),
     }
 }
