@@ -9,6 +9,7 @@ use redb::{Database, ReadableTable as _, TableDefinition};
 use serde_json::{Value, json};
 
 const TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("portlane");
+const CONTAINERS: TableDefinition<'_, &str, &str> = TableDefinition::new("containers");
 
 /// Rewrites the state as the first version stored it: with one network a container.
 fn store_as_the_first_version(folder: &Path) -> Result<()> {
@@ -19,6 +20,12 @@ fn store_as_the_first_version(folder: &Path) -> Result<()> {
         let text = table.get("state")?.context("there is no state")?.value().to_owned();
         let mut state: Value = serde_json::from_str(&text)?;
         state["schema"] = 1.into();
+        // It had one row for all.
+        for row in transaction.open_table(CONTAINERS)?.iter()? {
+            let (id, container) = row?;
+            state["containers"][id.value()] = serde_json::from_str(container.value())?;
+        }
+        transaction.delete_table(CONTAINERS)?;
         for container in state["containers"].as_object_mut().context("containers")?.values_mut() {
             let endpoint = container["endpoints"][0].take();
             for field in ["addr4", "addr6", "mac", "veth", "network"] {

@@ -105,9 +105,16 @@ fn crowd(portlane: &impl Fn(&[&str]) -> Command) -> Result<()> {
     println!("  portlane run -d, the 5th             {}", milliseconds(few));
     println!("  portlane run -d, the {CONTAINERS}th           {}", milliseconds(most));
     println!("  the last to the 5th: {:.2} (aim: 1.50 at most)", most.as_secs_f64() / few.as_secs_f64());
+    let (mut publish, mut unpublish) = (vec![], vec![]);
+    for _ in 0..MANY_ROUNDS {
+        publish.push(timed(&mut portlane(&["publish", "c0", "53:53/udp"]))?);
+        unpublish.push(timed(&mut portlane(&["unpublish", "c0", "53:53/udp"]))?);
+    }
+    println!("  portlane publish, 1 port             {}", milliseconds(median(publish)));
+    println!("  portlane unpublish                   {}", milliseconds(median(unpublish)));
     for arguments in [&["ps"][..], &["stats"], &["status"], &["repair", "--dry-run"]] {
         let times = (0..MANY_ROUNDS).map(|_| timed(&mut portlane(arguments))).collect::<Result<Vec<_>>>()?;
-        println!("  portlane {:<28}{}", arguments.join(" "), milliseconds(median(times)));
+        println!("  portlane {:<28}{} (aim: under 1 s)", arguments.join(" "), milliseconds(median(times)));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::net::if_::{if_nameindex, if_nametoindex};
+use nix::net::if_::if_nametoindex;
 use portlane_common::{config::program, reason::Hook};
 
 use super::{
@@ -31,9 +31,10 @@ use crate::{
 };
 
 impl Datapath {
-    /// Attachments in force: of these programs, to interfaces that exist. Removes pins of interfaces that are gone.
-    pub fn attachments(&self) -> Result<BTreeSet<Attachment>> {
-        let (mut found, mut known) = (BTreeSet::new(), Known::all(&self.pins));
+    /// Attachments in force: of these programs, to interfaces that exist, whose indices by name these are. Removes pins of
+    /// interfaces that are gone.
+    pub fn attachments(&self, interfaces: &BTreeMap<String, u32>) -> Result<BTreeSet<Attachment>> {
+        let (mut found, mut known) = (BTreeSet::new(), Known::of(&self.pins, Some(interfaces)));
         for name in pins::names(&self.pins.links())? {
             let Some(attachment) = pins::attachment(&name) else { continue };
             let state = self.state(&attachment, &mut known)?;
@@ -50,7 +51,7 @@ impl Datapath {
     pub fn attach(&self, attachment: &Attachment) -> Result<()> {
         let Attachment { interface, hook } = attachment;
         let path = self.pins.links().join(pins::link_name(attachment));
-        match self.state(attachment, &mut Known::few(&self.pins))? {
+        match self.state(attachment, &mut Known::of(&self.pins, None))? {
             State::Attached => return Ok(()),
             State::Outdated => return replace(&self.pins, attachment),
             State::Stale => pins::remove(&path)?,
@@ -124,18 +125,10 @@ impl Datapath {
     fn state(&self, attachment: &Attachment, known: &mut Known<'_>) -> Result<State> {
         let path = self.pins.links().join(pins::link_name(attachment));
         let ifindex = known.index_of(&attachment.interface);
-        if is_record(&path) {
-            let Some(ifindex) = ifindex else { return Ok(State::Stale) };
-            let program = known.program(attachment.hook)?;
-            let filter = clsact::find(ifindex, attachment.hook)
-                .map_err(failed(attachment.hook.name(), &attachment.interface))?;
-            return Ok(match filter {
-                Some(found) if found.program == program => State::Attached,
-                Some(_) => State::Outdated,
-                None => State::Stale,
-            });
-        }
-        let Some(LinkInfo { program, ifindex: at }) = open_link(&path)? else { return Ok(State::Absent) };
+        let Some(LinkInfo { program, ifindex: at }) = open_link(&path)? else {
+            // A record leads nowhere.
+            return if is_record(&path) { clsact_state(attachment, ifindex, known) } else { Ok(State::Absent) };
+        };
         if at == 0 || Some(at) != ifindex {
             return Ok(State::Stale);
         }
@@ -144,28 +137,32 @@ impl Datapath {
     }
 }
 
+fn clsact_state(attachment: &Attachment, ifindex: Option<u32>, known: &mut Known<'_>) -> Result<State> {
+    let Attachment { interface, hook } = attachment;
+    let Some(ifindex) = ifindex else { return Ok(State::Stale) };
+    let program = known.program(*hook)?;
+    Ok(match clsact::find(ifindex, *hook).map_err(failed(hook.name(), interface))? {
+        Some(found) if found.program == program => State::Attached,
+        Some(_) => State::Outdated,
+        None => State::Stale,
+    })
+}
+
 /// What is the same for many attachments, looked up once.
 struct Known<'a> {
     pins: &'a Pins,
     /// Indices of all interfaces; none for those who look at one.
-    interfaces: Option<BTreeMap<String, u32>>,
+    interfaces: Option<&'a BTreeMap<String, u32>>,
     programs: BTreeMap<&'static str, u32>,
 }
 
 impl<'a> Known<'a> {
-    fn few(pins: &'a Pins) -> Self {
-        Self { pins, interfaces: None, programs: BTreeMap::new() }
-    }
-
-    fn all(pins: &'a Pins) -> Self {
-        let named = |found: &nix::net::if_::Interface| (found.name().to_string_lossy().into_owned(), found.index());
-        // Without a list they are looked up one by one.
-        let interfaces = if_nameindex().ok().map(|found| found.iter().map(named).collect());
-        Self { interfaces, ..Self::few(pins) }
+    const fn of(pins: &'a Pins, interfaces: Option<&'a BTreeMap<String, u32>>) -> Self {
+        Self { pins, interfaces, programs: BTreeMap::new() }
     }
 
     fn index_of(&self, interface: &str) -> Option<u32> {
-        match &self.interfaces {
+        match self.interfaces {
             Some(all) => all.get(interface).copied(),
             None => index_of(interface),
         }

@@ -5,7 +5,7 @@ use portlane_common::{
     reason::{Hook, REASONS, Reason},
 };
 
-use super::{error::Result, layout, load::Datapath};
+use super::{error::Result, layout, load::Datapath, table::Table};
 
 impl Datapath {
     /// What was refused or handed to the host's stack, and where; what never happened is left out.
@@ -23,24 +23,38 @@ impl Datapath {
         Ok(counted)
     }
 
+    /// The counters of endpoints and publish entries.
+    pub fn traffic(&self) -> Result<TrafficTables> {
+        Ok(TrafficTables { endpoints: self.table(&layout::TRAFFIC)?, publishes: self.table(&layout::PUB_TRAFFIC)? })
+    }
+}
+
+/// What passed, by endpoint and by publish entry.
+#[derive(Debug)]
+pub struct TrafficTables {
+    endpoints: Table<u32, Traffic>,
+    publishes: Table<u32, Traffic>,
+}
+
+impl TrafficTables {
     /// What an endpoint received and sent.
-    pub fn endpoint_traffic(&self, endpoint: u32) -> Result<Traffic> {
-        Ok(sum_traffic(self.table(&layout::TRAFFIC)?.per_cpu(endpoint)?))
+    pub fn of_endpoint(&self, endpoint: u32) -> Result<Traffic> {
+        Ok(sum_traffic(self.endpoints.per_cpu(endpoint)?))
     }
 
     /// What passed a publish entry.
-    pub fn publish_traffic(&self, publish: u32) -> Result<Traffic> {
-        Ok(sum_traffic(self.table(&layout::PUB_TRAFFIC)?.per_cpu(publish)?))
+    pub fn of_publish(&self, publish: u32) -> Result<Traffic> {
+        Ok(sum_traffic(self.publishes.per_cpu(publish)?))
     }
 
     /// Begins an endpoint's counters at zero: its number may have been another's.
-    pub fn reset_endpoint_traffic(&self, endpoint: u32) -> Result<()> {
-        self.table(&layout::TRAFFIC)?.clear(endpoint)
+    pub fn reset_endpoint(&self, endpoint: u32) -> Result<()> {
+        self.endpoints.clear(endpoint)
     }
 
     /// Begins a publish entry's counters at zero.
-    pub fn reset_publish_traffic(&self, publish: u32) -> Result<()> {
-        self.table(&layout::PUB_TRAFFIC)?.clear(publish)
+    pub fn reset_publish(&self, publish: u32) -> Result<()> {
+        self.publishes.clear(publish)
     }
 }
 

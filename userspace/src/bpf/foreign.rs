@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::programs::loaded_programs;
-use nix::net::if_::if_nametoindex;
 
 use super::{
     clsact,
     error::{BpfError, Result},
     load::Datapath,
 };
-use crate::linux::{bpf_query, bpf_syscall::AttachType};
+use crate::{
+    linux::{bpf_query, bpf_syscall::AttachType},
+    model::Attachment,
+};
 
 /// A program that is not this portlane's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,14 +34,19 @@ const SIDES: [(AttachType, &str, u32, &str); 2] = [
 ];
 
 impl Datapath {
-    /// Those on interfaces that programs of this portlane are attached to. `xdp`: XDP programs by the interface's index.
-    pub fn foreign(&self, xdp: &BTreeMap<u32, u32>) -> Result<Vec<Foreign>> {
+    /// Those on interfaces, whose indices by name these are, that programs of this portlane are attached to. `xdp`: XDP
+    /// programs by the interface's index.
+    pub fn foreign(
+        &self,
+        attached: &[Attachment],
+        interfaces: &BTreeMap<String, u32>,
+        xdp: &BTreeMap<u32, u32>,
+    ) -> Result<Vec<Foreign>> {
         let ours: BTreeSet<u32> = self.programs()?.into_iter().map(|program| program.id).collect();
-        let interfaces: BTreeSet<String> = self.attachments()?.into_iter().map(|attached| attached.interface).collect();
+        let attached: BTreeSet<&String> = attached.iter().map(|attachment| &attachment.interface).collect();
         let mut found = Vec::new();
-        for interface in interfaces {
-            // It may have gone meanwhile.
-            let Ok(ifindex) = if_nametoindex(interface.as_str()) else { continue };
+        for (interface, ifindex) in interfaces.iter().filter(|(interface, _)| attached.contains(interface)) {
+            let ifindex = *ifindex;
             let mut add = |place, ids: Vec<u32>| {
                 let foreign = ids.into_iter().filter(|id| !ours.contains(id));
                 found.extend(foreign.map(|id| Foreign {

@@ -74,11 +74,10 @@ impl<K: Pod, V: Pod> Table<K, V> {
     where
         K: Ord,
     {
-        let mut entries = BTreeMap::new();
-        self.for_each(|key, value| {
-            entries.insert(key, value);
-        })?;
-        Ok(entries)
+        // Sorted as a whole: hash tables hand them out in no order, in which a tree is slow to grow.
+        let mut entries = Vec::new();
+        self.for_each(|key, value| entries.push((key, value)))?;
+        Ok(entries.into_iter().collect())
     }
 }
 

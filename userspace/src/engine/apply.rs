@@ -8,9 +8,9 @@ use portlane_common::reason::Hook;
 use super::{Engine, Result, gone::Gone};
 use crate::{
     bpf::{BpfError, Datapath},
-    linux::netns,
+    linux::{Snapshot, netns},
     model::{
-        Attachment, HostFacts, Observed, ObservedLinks, Owned, State, Step, UplinkFact, desired, plan, state::Xdp,
+        Attachment, HostFacts, Observed, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp,
     },
     progress,
 };
@@ -49,20 +49,18 @@ impl Engine {
     pub(super) async fn apply(&self, state: &State, owned: &Owned, datapath: Option<&Datapath>) -> Result<Vec<String>> {
         let mut taken = Vec::new();
         let progress = progress::step("looking at the host");
-        let (mut links, mut facts) = self.host.look(owned).await?;
-        let first = plan::links(&desired(state, &facts), &links);
+        let mut seen = self.host.look(owned).await?;
+        let first = plan::links(&desired_links(state), &seen.links());
         for step in &first {
             progress.goes_on(step.to_string());
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
-        if !first.is_empty() {
-            (links, facts) = self.host.look(owned).await?;
-        }
+        self.look_again(&mut seen, &first, owned).await?;
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, state, owned, links, &facts)?, owned);
+        let second = plan::without_waiting(second_round(datapath, state, owned, &seen)?, owned);
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;
@@ -92,16 +90,38 @@ impl Engine {
 
     /// What [`Self::apply`] would do, as far as it can be told before the first step.
     pub(super) async fn survey(&self, state: &State, owned: &Owned) -> Result<Vec<String>> {
-        let (links, facts) = self.host.look(owned).await?;
-        let mut steps: Vec<String> = plan::links(&desired(state, &facts), &links).iter().map(Step::to_string).collect();
+        let seen = self.host.look(owned).await?;
+        let first = plan::links(&desired_links(state), &seen.links());
+        let mut steps: Vec<String> = first.iter().map(Step::to_string).collect();
         let datapath = self.datapath()?;
         if datapath.is_none() && needs_programs(state) {
             steps.push("load the programs and fill their tables".to_owned());
         } else {
-            let second = second_round(datapath.as_ref(), state, owned, links, &facts)?;
+            let second = second_round(datapath.as_ref(), state, owned, &seen)?;
             steps.extend(second.iter().map(Step::to_string));
         }
         Ok(steps)
+    }
+
+    /// What the steps of the first round changed: with many containers, all of it is much to look at.
+    async fn look_again(&self, seen: &mut Snapshot, first: &[Step], owned: &Owned) -> Result<()> {
+        let (mut veths, mut netns) = (Vec::new(), Vec::new());
+        for step in first {
+            match step {
+                Step::Netns(name) => netns.push(name.as_str()),
+                Step::Endpoint(link) => {
+                    veths.push(link.veth.as_str());
+                    netns.push(link.netns.as_str());
+                }
+                Step::DeleteVeth(name) => veths.push(name),
+                // Addresses come with a bridge.
+                _ => {
+                    *seen = self.host.look(owned).await?;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(self.host.look_again(seen, &veths, &netns).await?)
     }
 
     async fn perform(&self, step: &Step, datapath: Option<&Datapath>, xdp: Xdp) -> Result<()> {
@@ -142,17 +162,18 @@ impl Engine {
 
     /// The numbers of new endpoints and publish entries may have been others'.
     fn reset_counters(&self, datapath: &Datapath, next: &State) -> Result<()> {
+        let traffic = datapath.traffic()?;
         let before = |id: &String| self.state.containers.get(id);
         for container in next.live().filter(|container| container.is_bridged()) {
             let old = before(&container.id);
             for endpoint in &container.endpoints {
                 if old.is_none_or(|old| old.on(&endpoint.network).is_none()) {
-                    datapath.reset_endpoint_traffic(endpoint.number)?;
+                    traffic.reset_endpoint(endpoint.number)?;
                 }
             }
             for publish in &container.publishes {
                 if !old.is_some_and(|old| old.publishes.contains(publish)) {
-                    datapath.reset_publish_traffic(publish.id)?;
+                    traffic.reset_publish(publish.id)?;
                 }
             }
         }
@@ -184,18 +205,13 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
 }
 
 /// Without a datapath there are no tables: only what is left over of interfaces remains.
-fn second_round(
-    datapath: Option<&Datapath>,
-    state: &State,
-    owned: &Owned,
-    links: ObservedLinks,
-    facts: &HostFacts,
-) -> Result<Vec<Step>> {
+fn second_round(datapath: Option<&Datapath>, state: &State, owned: &Owned, seen: &Snapshot) -> Result<Vec<Step>> {
+    let (links, facts) = (seen.links(), seen.facts(owned));
     let observed = match datapath {
-        Some(datapath) => Observed { links, tables: datapath.tables()?, attach: datapath.attachments()? },
+        Some(datapath) => Observed { links, tables: datapath.tables()?, attach: datapath.attachments(&facts.ifindex)? },
         None => Observed { links, ..Observed::default() },
     };
-    let mut steps = plan::tables(&desired(state, facts), &observed, owned);
+    let mut steps = plan::tables(&desired(state, &facts), &observed, owned);
     if !needs_programs(state) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
         steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Connect(_)));

@@ -93,8 +93,9 @@ impl Engine {
 
     /// A state with one more container, and its identifier.
     pub(super) async fn with_container(&self, request: ContainerRequest, inside: Inside) -> Result<(State, String)> {
-        let (requests, around) = (request.publishes.clone(), self.surroundings().await?);
+        let requests = request.publishes.clone();
         let mut next = self.configured();
+        let around = self.surroundings_of(&next).await?;
         let add = |view: &HostView<'_>| Ok(container::add_container(&mut next, request, view)?);
         let id = self.with_view(&requests, &Surroundings { inside, ..around }, add).await?;
         Ok((next, id))
@@ -210,6 +211,16 @@ fn lasts(container: &Container) -> Result<bool> {
         (Status::Attached, Some(identity)) => netns::is_still(&container.netns, identity)?,
         (Status::Attached, None) | (Status::Creating, _) => false,
     })
+}
+
+/// Whether what is stored of the containers is so.
+pub(super) fn are_as_stored(state: &State) -> Result<bool> {
+    for container in state.containers.values() {
+        if !lasts(container)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

@@ -35,8 +35,8 @@ use crate::{
     daemon_json::DaemonJson,
     linux::{Host, Lock, netns, random},
     model::{
-        ConnectRequest, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status, connect, container,
-        network, publish,
+        Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status,
+        connect, container, network, publish,
     },
     progress,
     store::{Stamp, Store},
@@ -88,7 +88,7 @@ impl Engine {
                 life::blocking(move || Lock::acquire(&path)).await??
             }
         };
-        let store = Store::open(root)?;
+        let mut store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {
             Some(state) => state,
@@ -127,7 +127,7 @@ impl Engine {
     }
 
     /// Where a container's output goes, if it is a detached one.
-    pub fn log(&self, container: &crate::model::Container) -> Option<PathBuf> {
+    pub fn log(&self, container: &Container) -> Option<PathBuf> {
         Some(files::log(&self.settings.root, &container.id)).filter(|log| log.exists())
     }
 
@@ -151,8 +151,13 @@ impl Engine {
     ///
     /// # Errors
     /// The kernel refuses to show them.
-    pub async fn foreign_programs(&self, datapath: &Datapath) -> Result<Vec<bpf::Foreign>> {
-        Ok(datapath.foreign(&self.host.xdp_programs().await?)?)
+    pub async fn foreign_programs(
+        &self,
+        datapath: &Datapath,
+        attached: &[Attachment],
+        facts: &HostFacts,
+    ) -> Result<Vec<bpf::Foreign>> {
+        Ok(datapath.foreign(attached, &facts.ifindex, &self.host.xdp_programs().await?)?)
     }
 
     /// Loads programs that log at the settings' level, or at none, and reads what they log until dropped.
@@ -187,8 +192,9 @@ impl Engine {
     /// As [`connect::connect`]; a failed step is undone.
     pub async fn connect(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
         let container = self.state.container(name)?;
-        let around = Surroundings { inside: self.inside(container).await?, ..self.surroundings().await? };
+        let inside = self.inside(container).await?;
         let mut next = self.configured();
+        let around = Surroundings { inside, ..self.surroundings_of(&next).await? };
         self.with_view(&[], &around, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
         self.reach(next).await?;
         self.rewrite_files(name)
@@ -282,10 +288,10 @@ impl Engine {
     /// A step fails.
     pub async fn repair(&mut self) -> Result<Vec<String>> {
         let state = self.state.clone();
-        self.store.begin(&state)?;
+        self.store.begin(&state, &state)?;
         let datapath = self.datapath_for(&state)?;
         let steps = self.apply(&state, &Owned::by([&state]), datapath.as_ref()).await?;
-        self.store.commit(&state)?;
+        self.store.commit(&state, &state)?;
         Ok(steps)
     }
 
@@ -328,7 +334,7 @@ impl Engine {
     async fn prepare(&mut self, next: &State) -> Result<()> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        self.store.begin(next)?;
+        self.store.begin(&self.state, next)?;
         match self.apply(next, &Owned::by([&self.state, next]), datapath.as_ref()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.undo(next, error).await),
@@ -336,7 +342,7 @@ impl Engine {
     }
 
     fn commit(&mut self, next: State) -> Result<()> {
-        self.store.commit(&next)?;
+        self.store.commit(&self.state, &next)?;
         self.state = next;
         Ok(())
     }
@@ -346,7 +352,7 @@ impl Engine {
         let undone = async {
             let datapath = self.datapath_for(&self.state)?;
             self.apply(&self.state, &Owned::by([&self.state, next]), datapath.as_ref()).await?;
-            Ok(self.store.commit(&self.state)?)
+            Ok(self.store.commit(&self.state, &self.state)?)
         };
         match undone.await {
             Ok(()) => error,
@@ -356,11 +362,11 @@ impl Engine {
 
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
-        let mut next = self.state.clone();
-        life::forget_dead(&mut next)?;
-        if pending.is_none() && next == self.state {
+        if pending.is_none() && life::are_as_stored(&self.state)? {
             return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
         }
+        let mut next = self.state.clone();
+        life::forget_dead(&mut next)?;
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;

@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use super::{Engine, Result};
 use crate::{
     linux::{Listeners, random, sockets},
-    model::{HostView, Inside, Owned, PublishRequest, names, publish, state::DEFAULT_MTU},
+    model::{
+        HostView, Inside, Owned, PublishRequest, State, names, publish,
+        state::{DEFAULT_MTU, DEFAULT_NETWORK},
+    },
 };
 
 /// What a change must know that makes a network, or attaches a namespace; others need not ask.
@@ -52,6 +55,14 @@ impl Engine {
         }
         let facts = self.host.facts(&Owned::by([&self.state])).await?;
         Ok(publish::check_addresses(requests, &facts.addresses)?)
+    }
+
+    /// What a container's place on a network may need: the only network that is made on the way is the default one.
+    pub(super) async fn surroundings_of(&self, state: &State) -> Result<Surroundings> {
+        if state.networks.contains_key(DEFAULT_NETWORK) {
+            return Ok(Surroundings::default());
+        }
+        self.surroundings().await
     }
 
     pub(super) async fn surroundings(&self) -> Result<Surroundings> {

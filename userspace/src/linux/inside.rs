@@ -2,10 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use netlink_packet_route::{AddressFamily, link::LinkAttribute, route::RouteAttribute};
+use netlink_packet_route::{
+    AddressFamily,
+    link::{LinkAttribute, LinkMessage},
+    route::RouteAttribute,
+};
 
 use super::{Attempt, Host, LinuxError, observe};
 use crate::model::Inside;
+
+fn name(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
+}
 
 impl Host {
     /// What is in the namespace that this speaks to; interfaces of these names are portlane's, and left out with their
@@ -16,14 +27,12 @@ impl Host {
     pub async fn inside(&self, ours: &BTreeSet<String>) -> Result<Inside, LinuxError> {
         let mut inside = Inside::default();
         let mut known = BTreeSet::new();
-        for link in self.links().await.attempt(|| "list interfaces".to_owned())? {
-            let name = link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name.clone()),
-                _ => None,
-            });
-            match name {
-                Some(name) if ours.contains(&name) => drop(known.insert(link.header.index)),
-                name => inside.interfaces.extend(name),
+        let interfaces = self.links(|link| Some((link.header.index, name(link)?))).await;
+        let interfaces: Vec<(u32, String)> = interfaces.attempt(|| "list interfaces".to_owned())?;
+        for (index, name) in interfaces {
+            match ours.contains(&name) {
+                true => drop(known.insert(index)),
+                false => inside.interfaces.extend(Some(name)),
             }
         }
         for (family, leads) in [AddressFamily::Inet, AddressFamily::Inet6].into_iter().zip(&mut inside.leads) {

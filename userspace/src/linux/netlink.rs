@@ -6,7 +6,7 @@ use std::{
     os::fd::{FromRawFd, IntoRawFd},
 };
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, future};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
@@ -87,11 +87,17 @@ impl Host {
         }
     }
 
-    /// Every interface, without its statistics.
-    pub(super) async fn links(&self) -> io::Result<Vec<LinkMessage>> {
+    /// What `of` says of every interface, whose statistics are left out.
+    ///
+    /// The messages are not kept: each is a hundred times as large as what is wanted of it.
+    pub(super) async fn links<T, C: Default + Extend<T>>(
+        &self,
+        of: impl Fn(&LinkMessage) -> Option<T>,
+    ) -> io::Result<C> {
         let mut request = self.handle.link().get();
         request.message_mut().attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        request.execute().try_collect().await.map_err(IntoIo::into_io)
+        let wanted = request.execute().try_filter_map(|link| future::ready(Ok(of(&link))));
+        wanted.try_collect().await.map_err(IntoIo::into_io)
     }
 
     pub(super) fn handle(&self) -> &Handle {

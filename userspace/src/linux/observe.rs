@@ -19,12 +19,13 @@ use portlane_common::span::Span;
 use super::{Attempt, Host, LinuxError, netns, sockets};
 use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
 
-/// Interfaces and addresses at one moment.
+/// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
-struct Snapshot {
+pub struct Snapshot {
     interfaces: BTreeMap<u32, Interface>,
     addresses: Vec<Address>,
     reserved: Vec<Span>,
+    netns: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -56,18 +57,29 @@ impl Host {
         Ok(self.snapshot().await?.facts(owned))
     }
 
-    /// Bridges, veths and namespaces, whoever made them, and [`Host::facts`] of the same moment.
-    ///
-    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
+    /// All that there is.
     ///
     /// # Errors
-    /// The kernel refuses to list them.
-    pub async fn look(&self, owned: &Owned) -> Result<(ObservedLinks, HostFacts), LinuxError> {
-        let snapshot = self.snapshot().await?;
-        let facts = snapshot.facts(owned);
-        let mut namespaces = netns::list()?;
-        namespaces.extend(owned.foreign.iter().filter(|netns| netns::exists(netns)).cloned());
-        Ok((snapshot.links(namespaces), facts))
+    /// The kernel refuses to list it.
+    pub async fn look(&self, owned: &Owned) -> Result<Snapshot, LinuxError> {
+        let mut netns = netns::list()?;
+        netns.extend(owned.foreign.iter().filter(|netns| netns::exists(netns)).cloned());
+        Ok(Snapshot { netns, ..self.snapshot().await? })
+    }
+
+    /// Has the snapshot know of interfaces and named namespaces that were made since, and have no address yet.
+    ///
+    /// # Errors
+    /// The kernel refuses to show an interface.
+    pub async fn look_again(&self, seen: &mut Snapshot, veths: &[&str], netns: &[&str]) -> Result<(), LinuxError> {
+        for name in veths {
+            seen.interfaces.retain(|_, interface| interface.name != *name);
+            if let Some(link) = self.link(name).await.attempt(|| format!("look at {name}"))? {
+                seen.interfaces.insert(link.header.index, Interface::of(&link));
+            }
+        }
+        seen.netns.extend(netns.iter().filter(|name| netns::exists(name)).map(|name| (*name).to_owned()));
+        Ok(())
     }
 
     /// XDP programs: number by the interface's index.
@@ -75,7 +87,6 @@ impl Host {
     /// # Errors
     /// The kernel refuses to list interfaces.
     pub async fn xdp_programs(&self) -> Result<BTreeMap<u32, u32>, LinuxError> {
-        let links = self.links().await.attempt(|| "list interfaces".to_owned())?;
         let program = |link: &LinkMessage| {
             link.attributes.iter().find_map(|attribute| match attribute {
                 LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|attribute| match attribute {
@@ -85,7 +96,8 @@ impl Host {
                 _ => None,
             })
         };
-        Ok(links.iter().filter_map(|link| Some((link.header.index, program(link)?))).collect())
+        let found = self.links(|link| Some((link.header.index, program(link)?))).await;
+        found.attempt(|| "list interfaces".to_owned())
     }
 
     /// Destinations of the main routing table, those of the interfaces named in `owned` left out: what a subnet had
@@ -144,19 +156,23 @@ impl Host {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, LinuxError> {
-        let links = self.links().await.attempt(|| "list interfaces".to_owned())?;
+        let interfaces = self.links(|link| Some((link.header.index, Interface::of(link)))).await;
         let addresses: Vec<AddressMessage> =
             self.handle().address().get().execute().try_collect().await.attempt(|| "list addresses".to_owned())?;
         Ok(Snapshot {
-            interfaces: links.iter().map(|link| (link.header.index, Interface::of(link))).collect(),
+            interfaces: interfaces.attempt(|| "list interfaces".to_owned())?,
             addresses: addresses.iter().filter_map(Address::of).collect(),
             reserved: sockets::reserved_ports()?,
+            netns: BTreeSet::new(),
         })
     }
 }
 
 impl Snapshot {
-    fn links(&self, netns: BTreeSet<String>) -> ObservedLinks {
+    /// Bridges, veths and named namespaces, whoever made them.
+    ///
+    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
+    pub fn links(&self) -> ObservedLinks {
         let of_kind = |kind: InfoKind| {
             self.interfaces.iter().filter(move |(_, interface)| interface.kind.as_ref() == Some(&kind))
         };
@@ -168,6 +184,7 @@ impl Snapshot {
         });
         let up = of_kind(InfoKind::Veth).filter(|(_, interface)| interface.flags.contains(LinkFlags::Up));
         let up = up.map(|(_, interface)| interface.name.clone());
+        let netns = self.netns.clone();
         ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), up: up.collect(), netns }
     }
 
@@ -190,7 +207,8 @@ impl Snapshot {
         }
     }
 
-    fn facts(&self, owned: &Owned) -> HostFacts {
+    /// Uplinks, addresses and interface indices. What is named in `owned` is no uplink.
+    pub fn facts(&self, owned: &Owned) -> HostFacts {
         let uplinks = self.interfaces.iter().filter(|(_, interface)| self.is_uplink(interface, owned));
         let addresses = self.addresses.iter().filter(|address| !address.address.is_loopback());
         HostFacts {

@@ -133,15 +133,28 @@ pub struct Attachment {
 
 /// What the host and the maps must hold for `state` to be in force on a host of which `facts` are true.
 pub fn desired(state: &State, facts: &HostFacts) -> Desired {
-    let placed: Vec<Placed<'_>> = state.live().flat_map(|container| Placed::all(state, container)).collect();
+    let placed = placed(state);
+    let (tables, attach) = (tables(state, &placed, facts), attachments(state, &placed, facts));
+    Desired { tables, attach, ..links(state, &placed) }
+}
+
+/// The part of it that depends on no facts: bridges, namespaces, interfaces and routes. No tables, no attachments.
+pub fn desired_links(state: &State) -> Desired {
+    links(state, &placed(state))
+}
+
+fn links(state: &State, placed: &[Placed<'_>]) -> Desired {
     Desired {
         bridges: state.networks.values().map(bridge).collect(),
         netns: state.live().filter(|c| c.owns_netns()).map(|c| c.netns.clone()).collect(),
         endpoints: placed.iter().map(Placed::link).collect(),
         routes: state.live().filter_map(|container| default_route(state, container)).collect(),
-        tables: tables(state, &placed, facts),
-        attach: attachments(state, &placed, facts),
+        ..Desired::default()
     }
+}
+
+fn placed(state: &State) -> Vec<Placed<'_>> {
+    state.live().flat_map(|container| Placed::all(state, container)).collect()
 }
 
 /// A container and one of the networks that it is on.

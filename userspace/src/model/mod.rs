@@ -33,7 +33,9 @@ mod words;
 pub use attach::{Foreign, Inside, NetnsIdentity};
 pub use connect::ConnectRequest;
 pub use container::{ContainerRequest, LinkRequest};
-pub use desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, desired};
+pub use desired::{
+    Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, desired, desired_links,
+};
 pub use error::ModelError;
 pub use names::Names;
 pub use network::NetworkRequest;

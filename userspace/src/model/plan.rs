@@ -5,6 +5,7 @@
 //! Steps are in an order in which traffic that passes before and after also passes in between.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -223,7 +224,10 @@ impl<'a> LeftOver<'a> {
     }
 
     /// The host was looked at while it had these bridges: their addresses are about to be its no more.
-    fn without_addresses(&self, desired: &Desired) -> Tables {
+    fn without_addresses<'b>(&self, desired: &'b Desired) -> Cow<'b, Tables> {
+        if self.bridges.is_empty() {
+            return Cow::Borrowed(&desired.tables);
+        }
         let mut tables = desired.tables.clone();
         for gone in &self.bridges {
             if !desired.bridges.iter().any(|kept| kept.addr4.0 == gone.addr4.0) {
@@ -235,7 +239,7 @@ impl<'a> LeftOver<'a> {
                 tables.host6.remove(&address.into());
             }
         }
-        tables
+        Cow::Owned(tables)
     }
 
     fn steps(&self) -> Vec<Step> {

@@ -22,7 +22,7 @@ pub use super::{
 };
 
 /// Version of [`State`] as it is stored.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// [`Container::network`] of a container on bridge networks.
 pub const BRIDGED: &str = "bridge";
 /// The default network, and the interface of its bridge.

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::state::{BRIDGED, SCHEMA};
 
+/// Schemas up to this one were stored in one row, containers and all.
+pub const OF_ONE_ROW: u32 = 2;
 /// What a container of schema 1 had of its one network, and the endpoint has since.
 const OF_THE_ENDPOINT: [&str; 4] = ["addr4", "addr6", "mac", "veth"];
 
@@ -16,6 +18,8 @@ pub fn upgrade(mut state: Value) -> Result<Value, String> {
         match state["schema"].as_u64() {
             Some(schema) if schema == u64::from(SCHEMA) => return Ok(state),
             Some(1) => to_endpoints(&mut state)?,
+            // Since then containers have rows of their own in the file; what is in them is the same.
+            Some(2) => state["schema"] = 3.into(),
             _ => return Err(format!("its schema is {} and not {SCHEMA}", state["schema"])),
         }
     }
@@ -85,6 +89,6 @@ mod tests {
     #[test]
     fn a_state_of_a_later_version_is_refused() {
         let said = upgrade(json!({"schema": SCHEMA + 1})).expect_err("nobody knows it");
-        assert!(said.contains("its schema is 3 and not 2"), "{said}");
+        assert!(said.contains("its schema is 4 and not 3"), "{said}");
     }
 }

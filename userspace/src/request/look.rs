@@ -22,11 +22,12 @@ pub(super) async fn stats(settings: Settings) -> Result<Value> {
     let engine = Engine::open(settings).await?;
     let (mut containers, mut ports, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(datapath) = engine.datapath()? {
+        let passed = datapath.traffic()?;
         for container in engine.state().live().filter(|container| container.is_bridged()) {
             let name = &container.name;
             for endpoint in &container.endpoints {
                 let row = json!({"name": name, "address": endpoint.addr4, "address6": endpoint.addr6});
-                let count = datapath.endpoint_traffic(endpoint.number)?;
+                let count = passed.of_endpoint(endpoint.number)?;
                 containers.push(((name.clone(), endpoint.number), traffic(row, &count)));
             }
             let address = engine.state().gateways(container).0.map(|main| main.addr4);
@@ -35,7 +36,7 @@ pub(super) async fn stats(settings: Settings) -> Result<Value> {
                 row["port"] = publish.to_string().into();
                 row["container"] = name.as_str().into();
                 row["container_address"] = json!(address);
-                ports.push((publish.id, traffic(row, &datapath.publish_traffic(publish.id)?)));
+                ports.push((publish.id, traffic(row, &passed.of_publish(publish.id)?)));
             }
         }
         for (hook, reason, count) in datapath.reasons()? {

@@ -8,7 +8,7 @@ use super::Result;
 use crate::{
     bpf::{self, Datapath, Feature, Foreign, MapFill, Missing, Note, ProgramReport},
     engine::{Engine, Settings},
-    model::{Attachment, UplinkFact},
+    model::{Attachment, HostFacts, UplinkFact},
 };
 
 /// All that is told.
@@ -47,10 +47,11 @@ pub(super) async fn status(settings: Settings) -> Result<Value> {
 
 impl Report {
     async fn look(&mut self, engine: &Engine) -> Result<()> {
+        let facts = engine.facts().await?;
         if let Some(datapath) = engine.datapath()? {
-            self.see(engine, &datapath).await?;
+            self.see(engine, &datapath, &facts).await?;
         }
-        for uplink in engine.facts().await?.uplinks {
+        for uplink in facts.uplinks {
             let mode = self.mode(&uplink.name);
             self.uplinks.push((uplink, mode));
         }
@@ -61,11 +62,11 @@ impl Report {
         Ok(())
     }
 
-    async fn see(&mut self, engine: &Engine, datapath: &Datapath) -> Result<()> {
+    async fn see(&mut self, engine: &Engine, datapath: &Datapath, facts: &HostFacts) -> Result<()> {
         self.programs = datapath.programs()?;
-        self.attachments = datapath.attachments()?.into_iter().collect();
+        self.attachments = datapath.attachments(&facts.ifindex)?.into_iter().collect();
         self.maps = datapath.fill()?;
-        self.foreign = engine.foreign_programs(datapath).await?;
+        self.foreign = engine.foreign_programs(datapath, &self.attachments, facts).await?;
         Ok(())
     }
 

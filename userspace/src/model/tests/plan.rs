@@ -12,7 +12,7 @@ use super::{add, foreign, named, ports, state_with};
 use crate::model::{
     connect::{ConnectRequest, connect, disconnect},
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
-    desired::{Attachment, EndpointLink, HostFacts, UplinkFact, desired},
+    desired::{Attachment, EndpointLink, HostFacts, UplinkFact, desired, desired_links},
     network::{NetworkRequest, add_network, remove_network},
     plan::{self, Observed, Owned, Step},
     publish::{HostView, publish, unpublish},
@@ -118,7 +118,7 @@ impl World {
 
     /// Both rounds; returns the steps.
     fn bring(&mut self, state: &State, owned: &Owned) -> Vec<Step> {
-        let first = plan::links(&desired(state, &self.facts()), &self.observed.links);
+        let first = plan::links(&desired_links(state), &self.observed.links);
         first.iter().for_each(|step| self.take(step));
         let second = plan::tables(&desired(state, &self.facts()), &self.observed, owned);
         second.iter().for_each(|step| self.take(step));

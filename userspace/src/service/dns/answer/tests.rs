@@ -85,7 +85,7 @@ fn commit(root: &Path, containers: u8) {
         };
         add_container(&mut state, request, &HostView::default()).expect("a container");
     }
-    Store::open(root).and_then(|store| store.commit(&state)).expect("commits");
+    Store::open(root).and_then(|mut store| store.commit(&State::default(), &state)).expect("commits");
 }
 
 fn query(name: &str, asked: RecordType) -> Message {

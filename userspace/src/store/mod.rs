@@ -3,28 +3,25 @@
 //! A change writes where it is going ([`Store::begin`]) before it touches anything, and the new state
 //! ([`Store::commit`]) when all is done. Whoever finds a beginning without an end knows what may be half made.
 
+mod rows;
+
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase, TableDefinition};
-use serde::Serialize;
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, WriteTransaction};
 use thiserror::Error;
 
-use crate::model::{State, upgrade::upgrade};
+use self::rows::Problem;
+use crate::model::State;
 
 /// Name of an empty file in the state directory, written after each commit of another state: a daemon learns so of changes
 /// that others made.
 pub const CHANGED: &str = "changed";
 /// Name of the file in the state directory.
 const FILE: &str = "state.redb";
-const TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("portlane");
-/// The state in force.
-const STATE: &str = "state";
-/// The state that an unfinished change was leading to.
-const PENDING: &str = "pending";
 
 /// Why the state cannot be read or written.
 #[derive(Debug, Error)]
@@ -62,6 +59,8 @@ pub enum StoreError {
 pub struct Store {
     path: PathBuf,
     database: Database,
+    /// Whether the file holds a state, and in today's form.
+    as_today: bool,
 }
 
 /// What the file holds.
@@ -71,6 +70,8 @@ pub struct Stored {
     pub state: Option<State>,
     /// Where an unfinished change was leading.
     pub pending: Option<State>,
+    /// Whether there is a state in force that no earlier version wrote.
+    as_today: bool,
 }
 
 /// Tells two contents of the file apart.
@@ -119,7 +120,7 @@ impl Store {
             action: "opened",
             source: Box::new(error.into()),
         })?;
-        Ok(Self { path, database })
+        Ok(Self { path, database, as_today: false })
     }
 
     /// Whether there is a file, which [`Store::open`] would make.
@@ -131,30 +132,28 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be read, or holds something else.
-    pub fn read(&self) -> Result<Stored, StoreError> {
-        read(&self.path, &self.database)
+    pub fn read(&mut self) -> Result<Stored, StoreError> {
+        let stored = read(&self.path, &self.database)?;
+        self.as_today = stored.as_today;
+        Ok(stored)
     }
 
-    /// Notes that a change to `next` begins.
+    /// Notes that a change to `next` begins. `before` is what is in force: what was read, or committed last.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn begin(&self, next: &State) -> Result<(), StoreError> {
-        let text = self.text(next)?;
-        self.write(|table| table.insert(PENDING, text.as_str()).map(drop))
+    pub fn begin(&self, before: &State, next: &State) -> Result<(), StoreError> {
+        self.write(|transaction| rows::begin(transaction, before, next))
     }
 
-    /// Puts `state` in force: the change is complete, or undone.
+    /// Puts `state` in force, where `before` is until now: the change is complete, or undone.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn commit(&self, state: &State) -> Result<(), StoreError> {
-        let text = self.text(state)?;
-        let mut is_new = false;
-        self.write(|table| {
-            is_new = table.insert(STATE, text.as_str())?.is_none_or(|before| before.value() != text);
-            table.remove(PENDING).map(drop)
-        })?;
+    pub fn commit(&mut self, before: &State, state: &State) -> Result<(), StoreError> {
+        let is_new = !self.as_today || before != state;
+        self.write(|transaction| rows::commit(transaction, self.as_today.then_some(before), state))?;
+        self.as_today = true;
         if !is_new {
             return Ok(());
         }
@@ -190,57 +189,43 @@ impl Store {
         }
     }
 
-    fn write(
-        &self,
-        change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static str>) -> Result<(), redb::StorageError>,
-    ) -> Result<(), StoreError> {
+    fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), Problem>) -> Result<(), StoreError> {
         let transaction = || {
             let transaction = self.database.begin_write()?;
-            change(&mut transaction.open_table(TABLE)?)?;
-            Ok::<_, redb::Error>(transaction.commit()?)
+            change(&transaction)?;
+            Ok::<_, Problem>(transaction.commit()?)
         };
-        transaction().map_err(|source| failed(&self.path, "written", source))
-    }
-
-    fn text(&self, state: &impl Serialize) -> Result<String, StoreError> {
-        serde_json::to_string(state).map_err(|error| nonsense(&self.path, error.to_string()))
+        transaction().map_err(|problem| failed(&self.path, "written", problem))
     }
 }
 
 fn read(path: &Path, database: &impl ReadableDatabase) -> Result<Stored, StoreError> {
-    let (state, pending) = rows(database).map_err(|source| failed(path, "read", source))?;
-    Ok(Stored { state: parse(path, state)?, pending: parse(path, pending)? })
+    rows::read(database).map_err(|problem| failed(path, "read", problem))
 }
 
-fn rows(database: &impl ReadableDatabase) -> Result<(Option<String>, Option<String>), redb::Error> {
-    let transaction = database.begin_read()?;
-    let table = match transaction.open_table(TABLE) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, None)),
-        table => table?,
-    };
-    let row = |key| Ok::<_, redb::Error>(table.get(key)?.map(|row| row.value().to_owned()));
-    Ok((row(STATE)?, row(PENDING)?))
-}
-
-/// Whatever version of portlane wrote it.
-fn parse(path: &Path, text: Option<String>) -> Result<Option<State>, StoreError> {
-    let Some(text) = text else { return Ok(None) };
-    let wrong = |error: serde_json::Error| nonsense(path, error.to_string());
-    let stored = upgrade(serde_json::from_str(&text).map_err(wrong)?).map_err(|problem| nonsense(path, problem))?;
-    serde_json::from_value(stored).map(Some).map_err(wrong)
-}
-
-fn failed(path: &Path, action: &'static str, source: redb::Error) -> StoreError {
-    StoreError::Database { path: path.to_owned(), action, source: Box::new(source) }
-}
-
-fn nonsense(path: &Path, problem: String) -> StoreError {
-    StoreError::Content { path: path.to_owned(), problem }
+fn failed(path: &Path, action: &'static str, problem: Problem) -> StoreError {
+    let path = path.to_owned();
+    match problem {
+        Problem::Redb(source) => StoreError::Database { path, action, source: Box::new(source) },
+        Problem::Content(problem) => StoreError::Content { path, problem },
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Container;
+
+    const CONTAINER: &str = r#"{"id":"aa","name":"web","network":"host","endpoints":[],"netns":"","hostname":"",
+        "dns":[],"dns_search":[],"dns_options":[],"extra_hosts":[],"links":[],"exposed":[],"publishes":[],
+        "command":["true"],"status":{"exited":{"code":0}},"auto_remove":false}"#;
+    /// The rest of a state, after schema, seed and containers.
+    const REST: &str = r#""default_network":{"bip":null,"ipv6":true,"subnet6":null,"icc":true,"masquerade":true,
+        "mtu":1500},"networks":{},"next_generation":1"#;
+
+    fn parsed<T: for<'de> serde::Deserialize<'de>>(text: &str) -> T {
+        serde_json::from_str(text).expect("it is JSON")
+    }
 
     /// A directory of the test's own, removed with it.
     struct Root(PathBuf);
@@ -265,27 +250,71 @@ mod tests {
         let before = State { seed: 1, ..State::default() };
         let next = State { seed: 2, ..State::default() };
         {
-            let store = Store::open(&root.0).expect("opens");
+            let mut store = Store::open(&root.0).expect("opens");
             assert_eq!(store.read().expect("reads"), Stored::default());
-            store.commit(&before).expect("commits");
-            store.begin(&next).expect("begins");
+            store.commit(&State::default(), &before).expect("commits");
+            store.begin(&before, &next).expect("begins");
         }
-        let store = Store::open(&root.0).expect("opens again");
-        let stored = Stored { state: Some(before), pending: Some(next.clone()) };
+        let mut store = Store::open(&root.0).expect("opens again");
+        let stored = Stored { state: Some(before.clone()), pending: Some(next.clone()), as_today: true };
         assert_eq!(store.read().expect("reads"), stored);
-        store.commit(&next).expect("commits");
-        assert_eq!(store.read().expect("reads"), Stored { state: Some(next), pending: None });
+        store.commit(&before, &next).expect("commits");
+        assert_eq!(store.read().expect("reads"), Stored { state: Some(next), pending: None, as_today: true });
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_in_one_row_is_taken_over_with_its_unfinished_change() {
+        let root = Root::new("one-row");
+        let earlier = |seed| format!(r#"{{"schema":2,"seed":{seed},"containers":{{"aa":{CONTAINER}}},{REST}}}"#);
+        {
+            let database = Database::create(root.0.join(FILE)).expect("makes");
+            let transaction = database.begin_write().expect("begins");
+            let mut table = transaction.open_table(rows::TABLE).expect("opens");
+            table.insert("state", earlier(1).as_str()).expect("writes");
+            table.insert("pending", earlier(2).as_str()).expect("writes");
+            drop(table);
+            transaction.commit().expect("commits");
+        }
+        let mut store = Store::open(&root.0).expect("opens");
+        let stored = store.read().expect("reads");
+        let (state, pending) = (stored.state.expect("a state"), stored.pending.expect("an unfinished change"));
+        assert_eq!((state.seed, pending.seed), (1, 2));
+        assert_eq!(state.containers["aa"].name, "web");
+        assert_eq!(state.containers, pending.containers);
+        store.commit(&state, &state).expect("commits");
+        assert_eq!(store.read().expect("reads"), Stored { state: Some(state), pending: None, as_today: true });
+    }
+
+    #[test]
+    fn a_change_is_stored_as_what_it_changes() {
+        let root = Root::new("change");
+        let container = |name: &str| Container { name: name.to_owned(), ..parsed(CONTAINER) };
+        let state = |names: &[(&str, &str)]| State {
+            containers: names.iter().map(|(id, name)| ((*id).to_owned(), container(name))).collect(),
+            ..State::default()
+        };
+        let before = state(&[("aa", "stays"), ("bb", "changes"), ("cc", "goes")]);
+        let next = state(&[("aa", "stays"), ("bb", "changed"), ("dd", "comes")]);
+        let mut store = Store::open(&root.0).expect("opens");
+        store.commit(&State::default(), &before).expect("commits");
+        store.begin(&before, &next).expect("begins");
+        let stored = Stored { state: Some(before.clone()), pending: Some(next.clone()), as_today: true };
+        assert_eq!(store.read().expect("reads"), stored);
+        store.commit(&before, &next).expect("commits");
+        assert_eq!(store.read().expect("reads"), Stored { state: Some(next), pending: None, as_today: true });
     }
 
     #[test]
     fn a_commit_of_another_state_is_seen_by_who_watches() {
         let root = Root::new("watched");
-        let store = Store::open(&root.0).expect("opens");
+        let mut store = Store::open(&root.0).expect("opens");
         let changed = root.0.join(CHANGED);
-        let state = State { seed: 1, ..State::default() };
+        let mut state = State { seed: 1, ..State::default() };
         for (seed, told) in [(1, true), (1, false), (2, true)] {
-            store.begin(&state).expect("begins");
-            store.commit(&State { seed, ..state.clone() }).expect("commits");
+            let next = State { seed, ..state.clone() };
+            store.begin(&state, &next).expect("begins");
+            store.commit(&state, &next).expect("commits");
+            state = next;
             assert_eq!(fs::remove_file(&changed).is_ok(), told, "{seed}");
         }
     }
@@ -296,11 +325,15 @@ mod tests {
         assert_eq!(Store::look(&root.0).expect("looks"), None);
         assert!(!Store::exists(&root.0) && Stamp::of(&root.0).is_none());
         let state = State { seed: 1, ..State::default() };
-        Store::open(&root.0).and_then(|store| store.commit(&state)).expect("commits");
+        let mut store = Store::open(&root.0).expect("opens");
+        store.commit(&State::default(), &state).expect("commits");
+        drop(store);
         let stamp = Stamp::of(&root.0);
         assert_eq!(Store::look(&root.0).expect("looks"), Some(state.clone()));
         assert_eq!(Stamp::of(&root.0), stamp);
-        Store::open(&root.0).and_then(|store| store.commit(&State { seed: 2, ..state })).expect("commits");
+        let mut store = Store::open(&root.0).expect("opens again");
+        store.commit(&state, &State { seed: 2, ..state.clone() }).expect("commits");
+        drop(store);
         assert_ne!(Stamp::of(&root.0), stamp);
     }
 
