@@ -33,10 +33,14 @@ enum Verb {
     Setup,
     /// Formatting, clippy and the house rules
     Check,
-    /// Setup, check, the rootless tests, some fuzzing, then the root tests, each binary in a sandbox
+    /// Setup, check, the rootless tests, some fuzzing, the root tests, each binary in a sandbox, and those that a kernel could
+    /// make a difference to in virtual machines with the oldest and the newest
     Test {
-        /// Run only the tests whose name contains this
+        /// Run only the tests whose name contains this, and no virtual machine
         filter: Option<String>,
+        /// Virtual machines with every kernel of the matrix
+        #[arg(long, conflicts_with = "filter")]
+        all_kernels: bool,
     },
     /// Look for packets that the packet path cannot stand, guided by coverage; needs no root, and a C++ compiler
     #[command(
@@ -103,7 +107,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Setup => done(setup::run()),
         Verb::Check => done(check::run()),
-        Verb::Test { filter } => done(test::run(filter.as_deref())),
+        Verb::Test { filter, all_kernels } => done(test::run(filter.as_deref(), all_kernels)),
         Verb::Fuzz { target, seconds, keep } => {
             let all = fuzz::Target::value_variants();
             done(fuzz::run(target.as_ref().map_or(all, std::slice::from_ref), seconds, keep, 0))

@@ -16,6 +16,7 @@ use crate::{
     fuzz::{self, Target},
     run::{built, cargo, done, step, this_program},
     setup,
+    vm::{self, Choice},
 };
 
 /// How long each fuzz target runs: the kept corpus, and a little further.
@@ -23,11 +24,11 @@ const FUZZ_SECONDS: u32 = 10;
 /// The same inputs every time: what is new is looked for with `cargo xtask fuzz`.
 const FUZZ_SEED: u32 = 1;
 
-/// Setup, check, then all tests whose names contain `filter`.
+/// Setup, check, then all tests whose names contain `filter`; without one, also in virtual machines with other kernels.
 ///
 /// # Errors
 /// When a step fails, a test fails, or a root test does not run.
-pub fn run(filter: Option<&str>) -> Result<()> {
+pub fn run(filter: Option<&str>, all_kernels: bool) -> Result<()> {
     let start = Instant::now();
     step("setup", setup::run)?;
     ensure!(Uid::effective().is_root(), "the root tests need root; `cargo test --workspace` runs the others");
@@ -40,14 +41,22 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     step("build portlane", || done(cargo().args(["build", "--workspace"])))?;
     let root = step("root tests", || counted(&mut root_tests()?, filter))?;
 
+    let kernels: &[&str] = if all_kernels { &vm::MATRIX } else { &vm::ENDS };
+    let machines = if filter.is_none() { vm::matrix(kernels, &Choice::Kernels, false) } else { Ok(()) };
+
     println!("── summary");
     println!("   rootless: {rootless}");
     println!("   root:     {root}");
+    if filter.is_none() {
+        let verdict = if machines.is_ok() { "passed" } else { "FAILED" };
+        println!("   kernels:  {} {verdict}", kernels.join(", "));
+    }
     println!("   {:.0} s in all", start.elapsed().as_secs_f32());
     fuzzed?;
     ensure!(root.ignored == 0, "{} root tests are ignored: a root test runs or fails", root.ignored);
     ensure!(rootless.failed + root.failed == 0, "{} tests failed", rootless.failed + root.failed);
     ensure!(rootless.success && root.success, "a test program could not be built or broke off");
+    machines?;
     match filter {
         Some(filter) => ensure!(rootless.ran() + root.ran() > 0, "no test's name contains `{filter}`"),
         None => ensure!(root.ran() > 0, "no root test ran"),

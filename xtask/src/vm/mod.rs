@@ -18,7 +18,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use nix::unistd::Uid;
 
-use self::{kernel::Kernel, machine::Machine, report::Outcome, suite::Choice};
+pub use self::suite::Choice;
+use self::{kernel::Kernel, machine::Machine, report::Outcome};
 use crate::{run::step, setup};
 
 mod debian;
@@ -98,6 +99,7 @@ pub fn matrix(names: &[&str], choice: &Choice, broken: bool) -> Result<()> {
 
 /// Installs what machines need, and brings the kernels.
 fn prepare(names: &[&str]) -> Result<Vec<Kernel>> {
+    ensure!(cfg!(target_arch = "x86_64"), "virtual machines are made for x86_64 alone so far");
     let cache = cache()?;
     debian::install_tools(&cache)?;
     kernel::prepare(&cache, names)
