@@ -2,5 +2,6 @@
 
 pub mod kill;
 pub mod ledger;
+pub mod patience;
 pub mod program;
 pub mod topology;

@@ -150,6 +150,11 @@ fn a_container_cannot_send_from_an_address_that_is_not_its_own() -> Result<()> {
     test(|net| {
         let _server = net.outside().serve("tcp [::]:9000 udp [::]:9000")?;
         let (web, client) = (net.container("web", "", SERVER)?, net.container("client", "", "")?);
+        // Neighbours are known from here on: a search begun with the other address would end for both together.
+        each(|family, proto| {
+            client.inside().ask(proto, at(web.address(family), 80))?;
+            client.inside().ask(proto, at(family.outside(), 9000)).map(drop)
+        })?;
         // The container would hear an answer, so silence is the guard's work.
         both(|family| {
             let (address, no_dad) = (spoofed(&client, family).to_string(), (family == Family::V6).then_some("nodad"));

@@ -4,13 +4,14 @@ use std::{
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 
-/// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::patience;
+
+/// How long a server may take to start, in seconds.
+const PATIENCE: u64 = 10;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -25,7 +26,7 @@ impl Ready {
     pub(super) fn new(folder: &Path) -> Result<Self> {
         let path = folder.join(format!("ready-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let socket = UnixDatagram::bind(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(patience::seconds(PATIENCE)))?;
         Ok(Self { path, socket })
     }
 

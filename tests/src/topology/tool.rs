@@ -4,13 +4,15 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Result, ensure};
 
+use crate::patience;
+
 /// Longer than anything a test waits for, shorter than anybody's patience, in seconds.
-const LIMIT: &str = "60";
+const LIMIT: u64 = 60;
 
 /// A command that is killed if it hangs.
 pub(super) fn limited(words: &[String]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", LIMIT]).args(words).stdin(Stdio::null());
+    command.args(["-k", "5", &patience::seconds(LIMIT).as_secs().to_string()]).args(words).stdin(Stdio::null());
     command
 }
 

@@ -1,13 +1,13 @@
 //! Programs that people run, as servers and clients on either side of the host.
 
 use std::{
+    env,
     io::{BufRead, BufReader, PipeReader, pipe},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::Child,
     sync::mpsc::{Sender, channel},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -17,9 +17,10 @@ use nix::{
 };
 
 use super::{Container, Family, Place, Topology, test, tool::limited, words};
+use crate::patience;
 
-/// How long a program may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a program may take to start, in seconds.
+const PATIENCE: u64 = 20;
 /// What a published port is above the container's.
 const ABOVE: u16 = 10_000;
 
@@ -53,7 +54,7 @@ impl Place<'_> {
         thread::spawn(move || read(reader, &lines));
         let mut all = String::new();
         loop {
-            match said.recv_timeout(PATIENCE) {
+            match said.recv_timeout(patience::seconds(PATIENCE)) {
                 Ok(line) if line.contains(ready) => return Ok(program),
                 Ok(line) => all += &format!("{line}\n"),
                 Err(_) => bail!("`{}` does not start: {all}", command.join(" ")),
@@ -78,9 +79,13 @@ impl Place<'_> {
     }
 }
 
+/// Set inside `cargo xtask vm`, where there are no sources: the folder of the scripts.
+const SCRIPTS: &str = "PORTLANE_SCRIPTS";
+
 /// Where one of `src/scripts` is.
 pub(super) fn script(name: &str) -> String {
-    format!("{}/src/scripts/{name}", env!("CARGO_MANIFEST_DIR"))
+    let sources = || concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripts").to_owned();
+    format!("{}/{name}", env::var(SCRIPTS).unwrap_or_else(|_| sources()))
 }
 
 /// Reads to the end, lest the program be stopped by a full pipe, whether or not anybody listens.

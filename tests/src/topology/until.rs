@@ -5,12 +5,13 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, bail};
 
 use super::Place;
+use crate::patience;
 
 /// How often, and how long apart, is looked.
-const LOOKS: usize = 300;
+const LOOKS: u32 = 300;
 const LOOK: Duration = Duration::from_millis(100);
 /// The same for an interface to be up.
-const READY_LOOKS: usize = 500;
+const READY_LOOKS: u32 = 500;
 const READY_LOOK: Duration = Duration::from_millis(10);
 
 /// Looks again and again until it has come.
@@ -18,7 +19,7 @@ const READY_LOOK: Duration = Duration::from_millis(10);
 /// # Errors
 /// A look's; or it does not come.
 pub fn until(has_come: impl FnMut() -> Result<bool>) -> Result<()> {
-    look(LOOKS, LOOK, has_come)
+    look(LOOKS * patience::slowness(), LOOK, has_come)
 }
 
 /// The kernel takes note of a cable in the background: until then neighbours ask in vain, once a second.
@@ -29,10 +30,11 @@ pub(super) fn ready_to_talk(place: &Place<'_>, interface: &str) -> Result<()> {
         state = place.run(&["sh", "-c", &shown])?;
         Ok(state.contains("state UP") && state.contains(" fe80:") && !state.contains("tentative"))
     };
-    look(READY_LOOKS, READY_LOOK, is_up).with_context(|| format!("{interface} is not up: {state}"))
+    look(READY_LOOKS * patience::slowness(), READY_LOOK, is_up)
+        .with_context(|| format!("{interface} is not up: {state}"))
 }
 
-fn look(looks: usize, apart: Duration, mut has_come: impl FnMut() -> Result<bool>) -> Result<()> {
+fn look(looks: u32, apart: Duration, mut has_come: impl FnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..looks {
         if has_come()? {
             return Ok(());

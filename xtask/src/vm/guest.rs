@@ -47,6 +47,8 @@ const PROGRAMS: &str = "/portlane";
 const LINE: &str = "/dev/ttyS1";
 /// The machine's network cards, for tests on a real driver.
 pub const CARDS: (&str, &str) = ("PORTLANE_CARDS", "52:54:00:00:00:0a 52:54:00:00:00:0b");
+/// How many times as long as outside anything may take: emulation takes up to twenty times as long.
+const SLOWNESS: &str = "5";
 const PATH: &str = "/portlane:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Everything; the machine is off afterwards.
@@ -99,11 +101,13 @@ fn test(job: &Job, line: &mut File) -> Result<()> {
     if !job.cards {
         command.args(["sandbox", "--"]).arg(&program);
     }
-    command.arg(if job.cards { "--test-threads=1" } else { "--test-threads=2" }).args(&job.tests);
+    // One at a time: a machine has its processors, and the time limits of tests mean something.
+    command.arg("--test-threads=1").args(&job.tests);
     if !job.tests.is_empty() {
         command.arg("--exact");
     }
     command.env("PORTLANE_BIN", Path::new(PROGRAMS).join("portlane")).env("RUST_BACKTRACE", "0");
+    command.env("PORTLANE_SLOWNESS", SLOWNESS).env("PORTLANE_SCRIPTS", Path::new(PROGRAMS).join("scripts"));
     tell(&job.suite, &job.program, &mut command, line)
 }
 

@@ -152,7 +152,11 @@ fn watch(mut child: Child, kernel: &Kernel, longest: Duration) -> Result<Outcome
     let end = Instant::now() + longest;
     loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(line) => outcome.read(&line),
+            Ok(line) => {
+                if let Some(news) = outcome.read(&line) {
+                    println!("   {}: {news}", kernel.name);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 outcome.output.push(format!("the machine was still running after {} s", longest.as_secs()));

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::disk;
-use crate::run::{built, cargo, done, output, tool};
+use crate::run::{built, cargo, done, output, tool, workspace};
 
 /// Beside the test programs, on the disk as in a target folder.
 const BESIDE: [&str; 3] = ["portlane", "xtask", "peer"];
@@ -89,6 +89,7 @@ impl Programs {
         for (name, path) in &self.tests {
             strip(path, &root.join("deps").join(name))?;
         }
+        done(tool("cp").arg("-r").arg(workspace().join("tests/src/scripts")).arg(&root))?;
         fs::write(root.join("jobs"), jobs)?;
         let disk = folder.join("programs.ext4");
         disk::make(&root, &disk)?;

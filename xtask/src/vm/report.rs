@@ -49,27 +49,32 @@ impl Outcome {
         Self { output: vec![format!("{error:#}")], ..Self::new(kernel) }
     }
 
-    /// Takes in a line of the guest's.
-    pub fn read(&mut self, line: &str) {
+    /// Takes in a line of the guest's; at the end of a test program, what is to be said of it at once.
+    pub fn read(&mut self, line: &str) -> Option<String> {
         if line == DONE {
             self.done = true;
-        } else if let Some((suite, _)) = line.strip_prefix(BEGIN).and_then(|begin| begin.split_once('\t')) {
+            return None;
+        }
+        if let Some((suite, _)) = line.strip_prefix(BEGIN).and_then(|begin| begin.split_once('\t')) {
             self.running = vec![line.to_owned()];
             if self.suites.last().is_none_or(|(last, _)| last != suite) {
                 self.suites.push((suite.to_owned(), Tally::default()));
             }
         } else if let Some((verdict, seconds)) = line.strip_prefix(END).and_then(|end| end.split_once('\t')) {
             let printed = std::mem::take(&mut self.running);
-            let Some((_, tally)) = self.suites.last_mut() else { return };
+            let (_, tally) = self.suites.last_mut()?;
             tally.seconds += seconds.parse::<f32>().unwrap_or(0.0);
             if verdict != "ok" {
                 tally.broken += 1;
-                self.output.extend(printed);
+                self.output.extend(printed.clone());
             }
+            let program = printed.first().and_then(|begin| begin.split('\t').nth(1)).unwrap_or_default();
+            return Some(format!("{program}: {verdict} in {seconds} s"));
         } else {
             self.result(line);
             self.running.push(line.to_owned());
         }
+        None
     }
 
     fn result(&mut self, line: &str) {

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use client::{Client, NoAnswer};
+use portlane_tests::patience;
 use server::Server;
 use stream::{Job, Order};
 
@@ -29,8 +30,8 @@ peer send-stream|receive-stream ADDR:PORT BYTES SEED   with `serve stream`; prin
 peer ping ADDR [--timeout-ms N]
 peer bind tcp|udp ADDR:PORT";
 
-/// How long an answer may take, unless the command line knows better.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer may take, in seconds, unless the command line knows better.
+const PATIENCE: u64 = 5;
 
 const NO_ANSWER: u8 = 1;
 const USAGE_ERROR: u8 = 2;
@@ -64,7 +65,7 @@ struct Arguments {
 
 impl Arguments {
     fn parse(input: &[String]) -> Option<Self> {
-        let client = Client { from: None, timeout: PATIENCE, connect: false, repeat: false };
+        let client = Client { from: None, timeout: patience::seconds(PATIENCE), connect: false, repeat: false };
         let mut this = Self { words: Vec::new(), client, name: "peer".to_owned(), ready: None };
         let mut input = input.iter();
         while let Some(word) = input.next() {
