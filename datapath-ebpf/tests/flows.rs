@@ -92,6 +92,24 @@ fn a_host_client_whose_port_lies_in_a_published_range_gets_its_answer_and_strang
 }
 
 #[test]
+fn a_conversation_that_another_processor_confirms_at_this_moment_stays_one() {
+    for version in Version::BOTH {
+        for looks in 0..10 {
+            let tables = memory();
+            let asked = arriving(version, version.host(), Body::Udp(53, 45_000));
+            let (_, bytes) = from_uplink(&tables, &asked);
+            let at = if version == Version::Four { 36 } else { 56 };
+            let inside = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Udp(inside, 53)));
+            tables.confirmed_after.set(Some(looks));
+            let (verdict, bytes) = from_uplink(&tables, &asked);
+            assert_eq!(verdict, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(WEB)), "{version:?}, look {looks}");
+            assert_eq!((port(&bytes), tables.flows()), (53, 2), "{version:?}, look {looks}");
+        }
+    }
+}
+
+#[test]
 fn without_masquerade_a_container_leaves_as_itself_and_only_answers_come_back() {
     for version in Version::BOTH {
         let mut tables = memory();

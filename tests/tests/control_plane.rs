@@ -211,6 +211,8 @@ fn repair_puts_back_what_somebody_took_away() -> Result<()> {
         net.outside().ask("tcp", target)?;
         let links = net.bpffs().join("links");
         net.host().run(&["sh", "-c", &format!("rm {}/from_uplink-up0", links.display())])?;
+        // Without tcx, the filter outlives its record.
+        net.host().run(&["tc", "filter", "del", "dev", "up0", "ingress"]).ok();
         net.host()
             .run(&[
                 "bpftool",

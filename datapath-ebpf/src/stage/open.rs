@@ -67,8 +67,11 @@ fn known<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, bits: u32, nu
     }
     if goes_on::<F, T>(tables, key, table::NEW, sign.tcp())
         && let Some(flow) = tables.flow(table::NEW, key)
+        && !handshake::advance::<F, T>(tables, key, flow, sign)
+        && tables.flow(table::NEW, key).is_some()
     {
-        return if handshake::advance::<F, T>(tables, key, flow, sign) { table::MAIN } else { table::NEW };
+        return table::NEW;
     }
-    table::NONE
+    // This CPU has moved it, or another has since the first look: to open it anew would give it another port outside.
+    if goes_on::<F, T>(tables, key, table::MAIN, sign.tcp()) { table::MAIN } else { table::NONE }
 }

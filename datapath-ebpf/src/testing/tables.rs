@@ -67,6 +67,8 @@ pub struct Memory {
     pub reserved: RefCell<Vec<u16>>,
     /// Bytes of the frame at hand, which a route is asked for.
     pub frame: Cell<u32>,
+    /// After so many looks for a flow, another processor moves what is not confirmed to the main table.
+    pub confirmed_after: Cell<Option<u32>>,
     /// Frames put back on an interface, oldest first.
     pub put_back: RefCell<VecDeque<(u32, Vec<u8>)>>,
     held: RefCell<BTreeMap<u32, u32>>,
@@ -242,6 +244,12 @@ macro_rules! family {
             }
 
             fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
+                let looks = self.confirmed_after.get();
+                self.confirmed_after.set(looks.and_then(|looks| looks.checked_sub(1)));
+                if looks == Some(0) {
+                    let moved = std::mem::take(&mut *self.$flows[table::NEW as usize].borrow_mut());
+                    self.$flows[table::MAIN as usize].borrow_mut().extend(moved);
+                }
                 self.$flows.get(table as usize)?.borrow().get(key).map(|place| self.$shelf.at(*place))
             }
 

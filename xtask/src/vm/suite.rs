@@ -72,7 +72,6 @@ const SUITES: [Suite; 5] = [
             ("pieces", &["pieces_from_outside_make_a_datagram_in_whatever_order_they_come"]),
             ("path", &["an_echo_request_that_is_too_large_for_a_cable_on_the_way_is_answered_by_the_router"]),
             ("offload", &["trains_of_datagrams_pass_whole"]),
-            ("streams", &["ten_megabytes_that_interfaces_of_the_host_put_together_pass_each_way"]),
         ],
     },
     Suite {
