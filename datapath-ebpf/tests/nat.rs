@@ -13,7 +13,7 @@ use portlane_datapath::{
         talk::{
             INTERFACES, arriving, by_host, from_container, from_uplink, meets_bytes, memory, port, sent, to_uplink,
         },
-        world::{OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
+        world::{OTHER, OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
     },
     verdict::{self, Verdict},
 };
