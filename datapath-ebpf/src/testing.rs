@@ -1,6 +1,6 @@
 //! The packet path's two seams in ordinary memory, and the cases that the host's tests and the loaded programs share.
 //!
-//! [`cases`] says what happens to which packet in the small [`world`] of a host with three networks; `cargo test` runs
+//! [`cases`] says what happens to which packet in the small [`world`] of a host with four networks; `cargo test` runs
 //! that table through the host build, the root tests through the programs in the kernel, tc and XDP.
 
 pub mod bytes;
@@ -10,6 +10,7 @@ pub mod choices;
 pub mod frame;
 pub mod fuzz;
 pub mod odd_cases;
+pub mod place;
 pub mod plausible;
 pub mod promises;
 pub mod published;

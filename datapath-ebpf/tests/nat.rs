@@ -13,7 +13,7 @@ use portlane_datapath::{
         talk::{
             INTERFACES, arriving, by_host, from_container, from_uplink, meets_bytes, memory, port, sent, to_uplink,
         },
-        world::{OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
+        world::{OTHER, OUTSIDE_MAC, PEER, UPLINK_MAC, Version, WEB},
     },
     verdict::{self, Verdict},
 };
@@ -186,10 +186,10 @@ fn an_icmp_error_may_quote_a_packet_with_options_and_keeps_what_follows_it() {
 
 #[test]
 fn an_icmp_error_about_a_hairpinned_packet_comes_back() {
-    for version in Version::BOTH {
+    for (version, caller) in Version::BOTH.into_iter().flat_map(|version| [PEER, OTHER].map(|by| (version, by))) {
         let tables = memory();
-        let asked = sent(version, PEER, version.second(), Body::Udp(30_001, 8080));
-        let (_, inside) = from_container(&tables, PEER, &asked);
+        let asked = sent(version, caller, version.second(), Body::Udp(30_001, 8080));
+        let (_, inside) = from_container(&tables, caller, &asked);
         let error = IcmpError {
             macs: (WEB.gateway(), WEB.mac()),
             src: WEB.address(version),
@@ -201,16 +201,16 @@ fn an_icmp_error_about_a_hairpinned_packet_comes_back() {
             bytes: 1000,
         };
         let (verdict, bytes) = meets_bytes(&tables, At::FromContainer(INTERFACES.veth(WEB)), error.frame());
-        assert_eq!(verdict, into(PEER), "{version:?}");
+        assert_eq!(verdict, into(caller), "{version:?}: {caller:?}");
         let told = IcmpError {
-            macs: (PEER.mac(), PEER.gateway()),
+            macs: (caller.mac(), caller.gateway()),
             src: version.second(),
-            dst: PEER.address(version),
+            dst: caller.address(version),
             ttl: 63,
             quoted: Frame { ttl: 63, ..asked }.bytes(),
             ..error
         };
-        assert_eq!(bytes, told.frame(), "{version:?}");
+        assert_eq!(bytes, told.frame(), "{version:?}: {caller:?}");
     }
 }
 

@@ -8,13 +8,14 @@
 //! Each test has its own, under names that no other test has: tests run side by side.
 
 use std::{
-    env, fmt,
+    env,
     fs::{self, DirBuilder},
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::IpAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,6 +25,7 @@ pub use by_hand::ByHand;
 pub use container::Container;
 pub use daemon::Daemon;
 pub use dialog::Dialog;
+pub use family::{Family, PROTOS, at, both, each};
 pub use far::Far;
 pub use place::{Answer, Conversation, Place, Server};
 pub use terminal::Terminal;
@@ -35,6 +37,7 @@ mod cable;
 mod container;
 mod daemon;
 mod dialog;
+mod family;
 mod far;
 mod interface;
 mod place;
@@ -57,95 +60,10 @@ const PORTLANE: &str = "PORTLANE_BIN";
 const UPLINK: &str = "up0";
 /// For files: the sandbox's own tmpfs, so that nothing is left behind by a test that is killed.
 const FILES: &str = "/run";
+/// Of a lock.
+const UNBROKEN: &str = "nobody panics while holding it";
 /// How often a name is drawn before the machine is to blame.
 const DRAWS: usize = 16;
-
-/// An IP version, and the addresses that machines have in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The host's address on its uplink.
-    pub fn host(self) -> IpAddr {
-        self.pick(Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1))
-    }
-
-    /// The address of the machine outside.
-    pub fn outside(self) -> IpAddr {
-        self.pick(Ipv4Addr::new(192, 0, 2, 2), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2))
-    }
-
-    /// The host's address on its second uplink, if [`Topology::second_uplink`] made one.
-    pub fn second_host(self) -> IpAddr {
-        self.pick(Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1))
-    }
-
-    /// The address of the machine outside on the second uplink.
-    pub fn second_outside(self) -> IpAddr {
-        self.pick(Ipv4Addr::new(198, 51, 100, 2), Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2))
-    }
-
-    /// Loopback.
-    pub fn loopback(self) -> IpAddr {
-        self.pick(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
-    }
-
-    /// No address in particular.
-    pub fn any(self) -> IpAddr {
-        self.pick(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
-    }
-
-    /// One of two.
-    pub fn pick(self, four: Ipv4Addr, six: Ipv6Addr) -> IpAddr {
-        match self {
-            Self::V4 => four.into(),
-            Self::V6 => six.into(),
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::V4 { "over IPv4" } else { "over IPv6" })
-    }
-}
-
-/// Both transport protocols, as `peer` and `-p` spell them.
-pub const PROTOS: [&str; 2] = ["tcp", "udp"];
-
-/// Address and port.
-pub fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
-    SocketAddr::new(address.into(), port)
-}
-
-/// Runs the check for TCP and UDP over IPv4 and IPv6; an error says which it was.
-///
-/// # Errors
-/// The check's.
-pub fn each(mut check: impl FnMut(Family, &'static str) -> Result<()>) -> Result<()> {
-    for family in Family::BOTH {
-        for proto in PROTOS {
-            check(family, proto).with_context(|| format!("{proto} {family}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Runs the check over IPv4 and IPv6; an error says which it was.
-///
-/// # Errors
-/// The check's.
-pub fn both(mut check: impl FnMut(Family) -> Result<()>) -> Result<()> {
-    Family::BOTH.into_iter().try_for_each(|family| check(family).with_context(|| family.to_string()))
-}
 
 /// The two machines. Dropped, it takes them away with all that is on them.
 #[derive(Debug)]
@@ -156,6 +74,8 @@ pub struct Topology {
     folder: PathBuf,
     portlane: PathBuf,
     peer: String,
+    /// Features of the kernel that its portlane is to do without, with commas between them.
+    without: Mutex<&'static str>,
 }
 
 /// Runs a test on a topology of its own; one that fails prints what portlane knows about it.
@@ -184,8 +104,13 @@ impl Topology {
         ensure!(env::var_os(SANDBOX).is_some(), "root tests change the network: run them by `cargo xtask test`");
         let portlane = env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} does not name the program"))?;
         let (name, folder) = unique_folder()?;
-        let topology =
-            Self { name, folder, portlane: portlane.into(), peer: built("peer")?.to_string_lossy().into_owned() };
+        let topology = Self {
+            name,
+            folder,
+            portlane: portlane.into(),
+            peer: built("peer")?.to_string_lossy().into_owned(),
+            without: Mutex::default(),
+        };
         fs::write(topology.daemon_json(), daemon_json)?;
         topology.make()?;
         Ok(topology)
@@ -318,6 +243,11 @@ impl Topology {
         Ok(fs::write(self.daemon_json(), text)?)
     }
 
+    /// From here on, has portlane do as if the kernel lacked these features, with commas between them; as it is, if empty.
+    pub fn without(&self, features: &'static str) {
+        *self.without.lock().expect(UNBROKEN) = features;
+    }
+
     /// The program that serves and asks.
     pub fn peer(&self) -> &str {
         &self.peer
@@ -370,7 +300,11 @@ impl Topology {
     }
 
     fn portlane_program(&self) -> Vec<String> {
-        let mut command = vec![self.portlane.to_string_lossy().into_owned()];
+        let mut command = words(&[&self.portlane.to_string_lossy()]);
+        let without = *self.without.lock().expect(UNBROKEN);
+        if !without.is_empty() {
+            command.extend(words(&["--without", without]));
+        }
         for (option, path) in [("--config", self.daemon_json()), ("--root", self.state()), ("--bpffs", self.bpffs())] {
             command.extend([option.to_owned(), path.to_string_lossy().into_owned()]);
         }

@@ -120,12 +120,75 @@ fn two_networks_do_not_reach_each_other() -> Result<()> {
         let before = net.counted("other-network")?;
         each(|family, proto| {
             there.inside().no_answer(proto, at(here.address(family), 80))?;
-            // Nor by way of a port that is open to everybody outside.
-            there.inside().no_answer(proto, at(family.host(), 8080))?;
             here.inside().no_answer(proto, at(there.address(family), 80))
         })?;
         both(|family| there.inside().no_echo(here.address(family)))?;
         ensure!(net.counted("other-network")? >= before + 10, "the reason is not counted");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_published_port_is_the_way_from_one_network_to_another() -> Result<()> {
+    test(|net| {
+        // Its own containers may not reach each other: what is published is open all the same.
+        net.portlane(&["network", "create", "--ipv6", "-o", "icc=false", "other"])?;
+        let here = net.container("here", "-p 8080:80 -p 8080:80/udp", SERVER)?;
+        let there = net.container("there", "--network other -p 8081:80 -p 8081:80/udp", SERVER)?;
+        for (from, to, port) in [(&here, &there, 8081), (&there, &here, 8080)] {
+            each(|family, proto| {
+                for called in [family.host(), gateway(net, to, family)?] {
+                    let answer = from.inside().ask(proto, at(called, port))?;
+                    ensure!(answer.by == to.name() && answer.peer == at(called, port), "{answer:?}");
+                    // The server sees an address that it can answer, and call.
+                    ensure!(answer.seen.ip() == called, "{answer:?}");
+                }
+                Ok(())
+            })?;
+        }
+        both(|family| {
+            let mut conversation = there.inside().converse("tcp", at(family.host(), 8080), &[])?;
+            conversation.goes_on()?;
+            net.portlane(&["unpublish", "here", "8080:80"])?;
+            conversation.is_over()?;
+            there.inside().no_answer("tcp", at(family.host(), 8080))?;
+            net.portlane(&["publish", "here", "8080:80"]).map(drop)
+        })
+    })
+}
+
+#[test]
+fn a_port_on_loopback_alone_is_closed_to_other_networks() -> Result<()> {
+    test(|net| {
+        net.portlane(&["network", "create", "--ipv6", "other"])?;
+        let options = "-p 127.0.0.1:8080:80 -p 127.0.0.1:8080:80/udp -p [::1]:8080:80 -p [::1]:8080:80/udp";
+        let here = net.container("here", options, SERVER)?;
+        let there = net.container("there", "--network other", "")?;
+        each(|family, proto| {
+            net.host().ask(proto, at(family.loopback(), 8080))?;
+            for called in [family.host(), gateway(net, &here, family)?, gateway(net, &there, family)?] {
+                there.inside().no_answer(proto, at(called, 8080))?;
+            }
+            there.inside().no_answer(proto, at(family.loopback(), 8080))
+        })
+    })
+}
+
+#[test]
+fn an_internal_network_reaches_no_port_that_another_one_publishes() -> Result<()> {
+    test(|net| {
+        net.portlane(&["network", "create", "--ipv6", "--internal", "inner"])?;
+        let here = net.container("here", "-p 8080:80 -p 8080:80/udp", SERVER)?;
+        let client = net.container("client", "--network inner", "")?;
+        let before = net.counted("internal-network")?;
+        each(|family, proto| {
+            // It has no route there, so its owner makes one.
+            let (own, called) = (gateway(net, &client, family)?.to_string(), gateway(net, &here, family)?);
+            client.inside().run(&["ip", "route", "replace", &called.to_string(), "via", &own])?;
+            client.inside().no_answer(proto, at(called, 8080))?;
+            client.inside().no_answer(proto, at(own.parse::<IpAddr>()?, 8080))
+        })?;
+        ensure!(net.counted("internal-network")? >= before + 8, "the reason is not counted");
         Ok(())
     })
 }
@@ -189,6 +252,15 @@ fn a_container_cannot_send_from_a_mac_that_is_not_its_own() -> Result<()> {
         client.inside().run(&["ip", "link", "set", "eth0", "address", &own])?;
         each(|family, proto| client.inside().ask(proto, at(web.address(family), 80)).map(drop))
     })
+}
+
+/// The address that the host has on a container's network.
+fn gateway(net: &Topology, of: &Container<'_>, family: Family) -> Result<IpAddr> {
+    let inspected = net.json(&["inspect", of.name()])?;
+    let network = inspected["networks"][0]["network"].as_str().context("network")?;
+    let field = if family == Family::V4 { "gateway4" } else { "gateway6" };
+    let found = net.json(&["network", "inspect", network])?;
+    Ok(found[field].as_str().with_context(|| format!("{found}"))?.parse()?)
 }
 
 /// Lets the machine outside send to the container's address by way of the host.

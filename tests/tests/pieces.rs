@@ -33,10 +33,12 @@ fn datagrams_of_any_size_pass_whole_both_ways() -> Result<()> {
 #[test]
 fn datagrams_of_any_size_pass_whole_between_containers_by_a_published_port() -> Result<()> {
     test(|net| {
+        net.portlane(&["network", "create", "--ipv6", "apart"])?;
         let (web, other) = (net.container("web", OPTIONS, "")?, net.container("other", "", "")?);
+        let apart = net.container("apart", "--network apart", "")?;
         let _server = serve(&web.inside())?;
         both(|family| {
-            for client in [&web, &other] {
+            for client in [&web, &other, &apart] {
                 for size in ["4000", "60000"] {
                     let address = family.host().to_string();
                     let options = ["whole", &address, "19000", size, "40000"];

@@ -27,6 +27,21 @@ fn a_published_sctp_port_leads_to_the_container_under_its_own_number_and_another
 }
 
 #[test]
+fn a_container_of_another_network_reaches_a_published_sctp_port_by_the_hosts_address() -> Result<()> {
+    test(|net| {
+        net.portlane(&["network", "create", "--ipv6", "apart"])?;
+        let diameter = net.container("diameter", "-p 3869:3868/sctp", "")?;
+        let client = net.container("client", "--network apart", "")?;
+        let _server = serve(&diameter.inside())?;
+        both(|family| {
+            let seen = ask(&client.inside(), at(family.host(), 3869), 40_000, &[])?;
+            ensure!(seen == at(family.host(), 40_000), "the server sees {seen}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn the_same_client_port_can_begin_a_new_sctp_association_after_the_last() -> Result<()> {
     test(|net| {
         let diameter = net.container("diameter", "-p 3869:3868/sctp", "")?;

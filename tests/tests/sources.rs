@@ -75,6 +75,28 @@ fn a_neighbour_needs_to_be_a_source_too() -> Result<()> {
 }
 
 #[test]
+fn a_container_of_another_network_is_a_source_by_its_own_address() -> Result<()> {
+    test(|net| {
+        let subnets = ["--subnet", "10.9.8.0/24", "--subnet", "fd00:9:8::/64"];
+        net.portlane(&[&["network", "create"], &subnets[..], &["other"]].concat())?;
+        // The server sees the host's address, which opens nothing.
+        let from = "from=10.9.8.64/26,from=fd00:9:8::40/122";
+        let hosts = "from=192.0.2.1,from=2001:db8:1::1";
+        let ports = [(8080, "", from), (8080, "/udp", from), (8081, "", hosts), (8081, "/udp", hosts)];
+        let published = ports.map(|(port, proto, from)| format!("-p {port}:80{proto},{from}")).join(" ");
+        let _web = net.container("web", &published, "tcp [::]:80 udp [::]:80")?;
+        let friend = net.container("friend", "--network other --ip 10.9.8.77 --ip6 fd00:9:8::4d", "")?;
+        let stranger = net.container("stranger", "--network other --ip 10.9.8.33 --ip6 fd00:9:8::21", "")?;
+        each(|family, proto| {
+            let answer = friend.inside().ask(proto, at(family.host(), 8080))?;
+            ensure!(answer.by == "web" && answer.seen.ip() == family.host(), "{answer:?}");
+            refused(net, stranger.inside(), proto, at(family.any(), 0), at(family.host(), 8080))?;
+            refused(net, friend.inside(), proto, at(family.any(), 0), at(family.host(), 8081))
+        })
+    })
+}
+
+#[test]
 fn the_hosts_own_processes_always_get_in() -> Result<()> {
     test(|net| {
         let from = "from=203.0.113.9";

@@ -181,7 +181,7 @@ impl Demo {
         let linked = [&["run", "--rm", "--network", "quiet", "--link", "db:db"][..], &curl, &["http://db/"]].concat();
         let page = self.show(&linked)?;
         ensure!(page.contains("hello"), "--link did not open the exposed port");
-        println!("# and another network does not reach it at all");
+        println!("# and another network does not reach its address at all");
         self.refused(&[&["run", "--rm"][..], &curl, &[&db]].concat()).map(drop)
     }
 

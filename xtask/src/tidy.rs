@@ -152,6 +152,13 @@ mod tests {
     }
 
     #[test]
+    fn the_hosted_workflow_runs_on_every_kernel_of_the_matrix() {
+        let workflow = include_str!("../../.github/workflows/ci.yml");
+        let kernels = format!("kernel: {:?}\n", crate::vm::MATRIX);
+        assert!(workflow.contains(&kernels), "ci.yml has no line `{}`", kernels.trim());
+    }
+
+    #[test]
     fn unsafe_stays_where_it_belongs() {
         let text = "//! x\nfn f() { unsafe { g() } }\n";
         assert_eq!(lines("userspace/src/engine.rs", text), [2]);

@@ -84,7 +84,8 @@ fn hairpin<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>, vet
     if !ports {
         return decision::PASS;
     }
-    let decision = publish::lead::<F, T>(tables, key, opening, true, veth.network);
+    let confined = if veth.flags & veth_flag::INTERNAL != 0 { veth.network } else { 0 };
+    let decision = publish::lead::<F, T>(tables, key, opening, true, confined);
     if decision != decision::OPEN {
         return decision;
     }

@@ -51,14 +51,14 @@ pub fn find_way_back<'a, F: Net, T: Tables<F>>(tables: &'a T, key: &FlowKey<F::A
 }
 
 /// Describes the flow to the published port, or the full-cone socket, that a packet asks for by an address that is the
-/// host's, or is not; the number of a [`decision`]. `network` is the caller's, 0 for one outside.
+/// host's, or is not; the number of a [`decision`]. `confined` is the network that the caller may not leave, 0 if it may.
 #[inline(always)]
 pub fn lead<F: Net, T: Tables<F>>(
     tables: &T,
     key: &FlowKey<F::Addr>,
     opening: &mut Opening<F::Addr>,
     wildcard: bool,
-    network: u32,
+    confined: u32,
 ) -> u32 {
     opening.begin(key);
     let mut open = true;
@@ -81,9 +81,9 @@ pub fn lead<F: Net, T: Tables<F>>(
         return decision::PASS;
     }
     let Some(target) = tables.endpoint(&opening.dst) else { return decision::drop(Reason::NoRoute) };
-    // As by Docker's rules, a port that is open to everybody outside is not a way from one network to another.
-    if network != 0 && target.network != network {
-        return decision::drop(Reason::OtherNetwork);
+    // Whoever may leave its network gets here as docker-proxy has it get to another one: as if it were outside.
+    if confined != 0 && target.network != confined {
+        return decision::drop(Reason::InternalNetwork);
     }
     if !open && !admits::<F, T>(tables, opening.publish, &key.src) {
         return decision::drop(Reason::SourceRefused);

@@ -188,19 +188,30 @@ impl Table {
     }
 
     fn hairpin(&mut self) {
-        let (version, called) = (self.version, self.version.second());
-        let asked = self.sent(WEB, called, Body::Tcp(40_002, 9090, SYN));
-        // The called address stands in for the caller, so that the answer comes back through here.
-        let inside = asked.clone().from(called, 40_002).to(PEER.address(version), 91).one_hop();
-        let inside = inside.with_macs(PEER.mac(), PEER.gateway());
-        let answer = inside.answer();
-        let back = answer.clone().from(called, 9090).to(WEB.address(version), 40_002).one_hop();
-        let back = back.with_macs(WEB.mac(), WEB.gateway());
-        let steps = vec![
-            self.delivered(self.of(WEB), &asked, PEER, &inside),
-            self.delivered(self.of(PEER), &answer, WEB, &back),
-        ];
-        self.case("a container reaches a neighbour's published port by the host's address", steps);
+        let version = self.version;
+        let (by_address, by_gateway) = (version.second(), version.address(PEER.network, 1));
+        for (name, caller, called) in [
+            ("a container reaches a neighbour's published port by the host's address", WEB, by_address),
+            ("and one of another network does", OTHER, by_address),
+            ("by that network's gateway too", OTHER, by_gateway),
+            ("also one whose neighbours are closed to it", QUIET, by_address),
+        ] {
+            let asked = self.sent(caller, called, Body::Tcp(40_002, 9090, SYN));
+            // The called address stands in for the caller, so that the answer comes back through here.
+            let inside = asked.clone().from(called, 40_002).to(PEER.address(version), 91).one_hop();
+            let inside = inside.with_macs(PEER.mac(), PEER.gateway());
+            let answer = inside.answer();
+            let back = answer.clone().from(called, 9090).to(caller.address(version), 40_002).one_hop();
+            let back = back.with_macs(caller.mac(), caller.gateway());
+            let steps = vec![
+                self.delivered(self.of(caller), &asked, PEER, &inside),
+                self.delivered(self.of(PEER), &answer, caller, &back),
+            ];
+            self.case(name, steps);
+        }
+        let by_inner = self.sent(INNER, by_address, Body::Tcp(40_002, 9090, SYN));
+        let steps = vec![self.refused(self.of(INNER), &by_inner, Reason::InternalNetwork)];
+        self.case("but none of an internal network", steps);
     }
 
     fn left_to_host(&mut self) {
@@ -211,12 +222,15 @@ impl Table {
             let kept = [OTHER, QUIET, INNER].map(|by| (by, self.sent(by, version.address(by.network, 1), body)));
             let by_host = self.sent(OTHER, version.host(), body);
             let by_peer = self.sent(PEER, version.address(1, 1), body);
-            let hairpin = by_peer.clone().from(version.address(1, 1), 33_333).to(WEB.address(version), 5353).one_hop();
+            let into_web = |asked: &Frame, called| {
+                let inside = asked.clone().from(called, 33_333).to(WEB.address(version), 5353).one_hop();
+                inside.with_macs(WEB.mac(), WEB.gateway())
+            };
             let mut steps: Vec<_> = kept.iter().map(|(by, frame)| self.passed(self.of(*by), frame)).collect();
             steps.extend([
                 self.delivered(self.uplink(), &asked, WEB, &inside),
-                self.delivered(self.of(PEER), &by_peer, WEB, &hairpin.with_macs(WEB.mac(), WEB.gateway())),
-                self.refused(self.of(OTHER), &by_host, Reason::OtherNetwork),
+                self.delivered(self.of(PEER), &by_peer, WEB, &into_web(&by_peer, version.address(1, 1))),
+                self.delivered(self.of(OTHER), &by_host, WEB, &into_web(&by_host, version.host())),
             ]);
             self.case("a port on every address leads to the container, but where it is the host's own", steps);
         }
@@ -244,7 +258,9 @@ impl Table {
                 others.iter().map(|frame| self.refused(self.uplink(), frame, Reason::SourceRefused)).collect();
             let by_itself = self.sent(PEER, version.second(), body);
             steps.push(self.refused(self.of(PEER), &by_itself, Reason::SourceRefused));
-            self.case("and is closed to all others, outside and on its network", steps);
+            let by_other = self.sent(OTHER, version.second(), body);
+            steps.push(self.refused(self.of(OTHER), &by_other, Reason::SourceRefused));
+            self.case("and is closed to all others, outside, on its network and on others", steps);
         }
         // It speaks first, and by the port that it is published under.
         let said = self.sent(PEER, version.farther(), Body::Udp(81, 53));
@@ -284,11 +300,11 @@ impl Table {
             self.refused(self.of(WEB), &self.sent(WEB, OTHER.address(version), Body::Udp(1, 2)), Reason::OtherNetwork),
             self.refused(
                 self.of(OTHER),
-                &self.sent(OTHER, version.host(), Body::Tcp(1, 8080, SYN)),
+                &self.sent(OTHER, WEB.address(version), Body::Tcp(1, 80, SYN)),
                 Reason::OtherNetwork,
             ),
         ];
-        self.case("two networks do not reach each other, not by a published port either", steps);
+        self.case("two networks do not reach each other's addresses", steps);
         let out = self.sent(INNER, version.outside(), Body::Udp(1, 2));
         let steps = vec![self.refused(self.of(INNER), &out, Reason::InternalNetwork)];
         self.case("an internal network reaches nothing outside", steps);

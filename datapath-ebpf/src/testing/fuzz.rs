@@ -212,8 +212,12 @@ fn meet(tables: &Memory, at: At, packet: &mut Bytes) -> Verdict {
     let veth = |ifindex: u32| tables.world.veth.get(&ifindex);
     match (at, action) {
         (At::FromContainer(from), verdict::ENDPOINT) => {
-            let networks = [from, verdict.ifindex()].map(|ifindex| veth(ifindex).map(|veth| veth.network));
-            assert!(networks[0].is_some() && networks[0] == networks[1], "{at:?}: {verdict:?}: one network only");
+            let [from, to] = [from, verdict.ifindex()].map(|ifindex| veth(ifindex).expect("a container's"));
+            if from.network != to.network {
+                let as_host = turn::addresses(after).is_some_and(|(from, _)| is_host(tables, from));
+                assert!(as_host, "{at:?}: {verdict:?}: to another network only by the host's addresses: {after:02x?}");
+                assert_eq!(from.flags & veth_flag::INTERNAL, 0, "{at:?}: nothing leaves an internal network");
+            }
         }
         (At::FromUplink(_), verdict::ENDPOINT) => {
             let to = veth(verdict.ifindex()).expect("into a container");

@@ -131,7 +131,7 @@ impl<C: Choices> Maker<'_, C> {
         let (dst, dport, mac) = match self.choices.below(16) {
             0..10 => (self.remote(), self.choices.pick(&SERVERS), by.gateway()),
             10..13 => (self.host(), self.choices.pick(&ASKED), by.gateway()),
-            13 => (version.address(by.network, 1), self.choices.pick(&ASKED), by.gateway()),
+            13 => (self.gateway(by), self.choices.pick(&ASKED), by.gateway()),
             _ => {
                 let peer = self.choices.pick(&MEMBERS);
                 let mac = if peer.network == by.network { peer.mac() } else { by.gateway() };
@@ -141,6 +141,12 @@ impl<C: Choices> Maker<'_, C> {
         let body = self.opening(sport, dport);
         let wire = self.wire((mac, by.mac()), by.address(version), dst, body);
         (At::FromContainer(self.play.interfaces.veth(by)), wire)
+    }
+
+    /// Of the container's own network, or of another.
+    fn gateway(&mut self, of: Member) -> IpAddr {
+        let network = if self.choices.rarely(3) { self.choices.pick(&MEMBERS).network } else { of.network };
+        self.version.address(network, 1)
     }
 
     fn host(&mut self) -> IpAddr {

@@ -7,6 +7,8 @@
 //! - no two conversations have an end in common, so none outside;
 //! - an answer finds its opener, and every later packet goes the way of the first;
 //! - nothing reaches a container from outside but answers and what asks for a published port;
+//! - a container reaches one of another network by a port that that one publishes, and no other way; one of an internal
+//!   network reaches none;
 //! - nobody reaches, or is kept from, a published port by what it says of its callers' addresses;
 //! - what a published UDP port says leaves by the port that it is published under;
 //! - nothing leaves with an inside address, unless its network is not masqueraded;
@@ -22,10 +24,11 @@ use portlane_common::reason::Reason;
 use super::{
     cases::At,
     checksum,
+    place::{Place, is_inside, member, version},
     published::Published,
     sequence::{ADDED, Change, Outcome},
     wire::{Body, Head, SCTP, TCP, Tuple, UDP, Wire, quoted},
-    world::{Interfaces, MEMBERS, Member, OUTSIDE_MAC, UPLINK_MAC, Version},
+    world::{INNER, Interfaces, OUTSIDE_MAC, UPLINK_MAC},
 };
 use crate::{
     stage::parse::{ACK, FIN, RST, SYN},
@@ -33,15 +36,6 @@ use crate::{
 };
 
 const INTERFACES: Interfaces = Interfaces::ANY;
-
-/// Where packets are met and come out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Outside,
-    Host,
-    /// Behind the veth with this number.
-    Container(u32),
-}
 
 /// Where an end's packets are met, and their tuple there.
 type End = (Place, Tuple);
@@ -80,18 +74,6 @@ pub struct Model {
     apart: BTreeSet<u32>,
     /// Networks that were, at some time, not masqueraded.
     bare: BTreeSet<u32>,
-}
-
-fn member(veth: u32) -> Member {
-    MEMBERS.into_iter().find(|member| INTERFACES.veth(*member) == veth).expect("every veth is a member's")
-}
-
-fn version(address: IpAddr) -> Version {
-    if address.is_ipv4() { Version::Four } else { Version::Six }
-}
-
-fn is_inside(address: IpAddr) -> bool {
-    MEMBERS.iter().any(|member| member.address(version(address)) == address)
 }
 
 /// TCP flags, or those that SCTP's first chunk corresponds to.
@@ -223,10 +205,11 @@ impl Model {
                 return Err("it leaves with an inside address".to_owned());
             }
         }
-        if let (Place::Container(from), Some((Place::Container(to), _))) = (place, came)
-            && member(from).network != member(to).network
+        if let Some((out, after)) = came
+            && place.crosses_to(out)
+            && is_inside(after.src)
         {
-            return Err("it goes from one network to another".to_owned());
+            return Err("it goes from one network to another, and nobody asked the host for it".to_owned());
         }
         if is_error {
             return self.error(place, bytes, head, came.map(|(out, after)| (out, after, &outcome.bytes[..])));
@@ -245,7 +228,7 @@ impl Model {
     /// Two containers of a network that nothing keeps apart: no conversation, and none needed.
     fn is_bridged(&self, place: Place, out: Place) -> bool {
         let (Place::Container(from), Place::Container(_)) = (place, out) else { return false };
-        !self.apart.contains(&u32::from(member(from).network))
+        !place.crosses_to(out) && !self.apart.contains(&u32::from(member(from).network))
     }
 
     /// A packet with a tuple.
@@ -315,8 +298,13 @@ impl Model {
                 return Err("it reaches a container that did not ask for it".to_owned());
             }
             (Place::Outside, Place::Host) => return Err("it is changed, and nobody asked for it".to_owned()),
-            (Place::Container(_), Place::Container(_)) if tuple != after && (!leads || after.src.0 != tuple.dst.0) => {
-                return Err("it reaches a neighbour that publishes no such port".to_owned());
+            (Place::Container(from), Place::Container(_)) if place.crosses_to(out) && member(from) == INNER => {
+                return Err("it leaves an internal network".to_owned());
+            }
+            (Place::Container(_), Place::Container(_))
+                if (tuple != after || place.crosses_to(out)) && (!leads || after.src.0 != tuple.dst.0) =>
+            {
+                return Err("it reaches a container that publishes no such port".to_owned());
             }
             (_, Place::Outside) if after.dst != tuple.dst => return Err("it leaves to somebody else".to_owned()),
             (Place::Container(_), Place::Outside) => {

@@ -21,6 +21,7 @@ use super::{
     error::{BpfError, Result},
     load::Datapath,
     pins::{self, Pins},
+    qdisc,
 };
 use crate::{
     linux::{
@@ -36,7 +37,10 @@ impl Datapath {
     pub fn attachments(&self, interfaces: &BTreeMap<String, u32>) -> Result<BTreeSet<Attachment>> {
         let (mut found, mut known) = (BTreeSet::new(), Known::of(&self.pins, Some(interfaces)));
         for name in pins::names(&self.pins.links())? {
-            let Some(attachment) = pins::attachment(&name) else { continue };
+            let Some(attachment) = pins::attachment(&name) else {
+                qdisc::forget(&self.pins, &name, |interface| interfaces.get(interface).copied())?;
+                continue;
+            };
             let state = self.state(&attachment, &mut known)?;
             if matches!(state, State::Attached) {
                 found.insert(attachment);
@@ -59,14 +63,14 @@ impl Datapath {
         }
         let ifindex = index_of(interface).ok_or_else(|| BpfError::NoInterface(interface.clone()))?;
         if clsact::serves(*hook) && Fallback::Tcx.is_declared_missing() {
-            return self.attach_clsact(attachment);
+            return self.attach_clsact(attachment, ifindex);
         }
         let program = self.pins.open_program(hook.name())?;
         match bpf_syscall::link_interface(program.as_fd(), ifindex, attach_type(*hook)) {
             Ok(link) => bpf_syscall::obj_pin(link.as_fd(), &path).map_err(BpfError::pin("created", path)),
             // Before Linux 6.6, tcx is an unknown attach type.
             Err(error) if clsact::serves(*hook) && error.raw_os_error() == Some(libc::EINVAL) => {
-                self.attach_clsact(attachment)
+                self.attach_clsact(attachment, ifindex)
             }
             Err(error) if *hook == Hook::FromUplinkXdp && error.kind() == io::ErrorKind::Unsupported => {
                 Err(BpfError::NoNativeXdp(interface.clone()))
@@ -76,13 +80,15 @@ impl Datapath {
     }
 
     /// Attaches a tc program as a clsact filter, as [`Self::attach`] does where tcx is missing.
-    pub fn attach_clsact(&self, attachment: &Attachment) -> Result<()> {
+    fn attach_clsact(&self, attachment: &Attachment, ifindex: u32) -> Result<()> {
         let Attachment { interface, hook } = attachment;
         let path = self.pins.links().join(pins::link_name(attachment));
         // The record comes first: a filter without one would never be found again.
         pins::remove(&path)?;
         symlink(clsact::RECORD, &path).map_err(BpfError::pin("created", path))?;
-        clsact::attach(&self.pins.program(hook.name()), interface, *hook).map_err(failed(hook.name(), interface))
+        qdisc::make(&self.pins, interface, ifindex)?;
+        let program = self.pins.program(hook.name());
+        clsact::attach(&program, ifindex, interface, *hook).map_err(failed(hook.name(), interface))
     }
 
     /// Takes a program off an interface. Does nothing if it is not attached; other programs stay.
@@ -215,7 +221,8 @@ fn replace(pins: &Pins, attachment: &Attachment) -> Result<()> {
         let Some(ifindex) = index_of(interface) else { return pins::remove(&path) };
         return match clsact::find(ifindex, *hook).map_err(failed(hook.name(), interface))? {
             Some(_) => {
-                clsact::replace(&pins.program(hook.name()), interface, *hook).map_err(failed(hook.name(), interface))
+                let program = pins.program(hook.name());
+                clsact::attach(&program, ifindex, interface, *hook).map_err(failed(hook.name(), interface))
             }
             None => pins::remove(&path),
         };
@@ -229,7 +236,10 @@ fn replace(pins: &Pins, attachment: &Attachment) -> Result<()> {
 }
 
 pub(super) fn detach_all(pins: &Pins) -> Result<()> {
-    pins::names(&pins.links())?.iter().try_for_each(|name| detach(pins, name))
+    let (attachments, others): (Vec<_>, Vec<_>) =
+        pins::names(&pins.links())?.into_iter().partition(|name| pins::attachment(name).is_some());
+    // The record of a qdisc is wanted until the last filter is off.
+    attachments.iter().chain(&others).try_for_each(|name| detach(pins, name))
 }
 
 fn detach(pins: &Pins, name: &str) -> Result<()> {
@@ -238,6 +248,7 @@ fn detach(pins: &Pins, name: &str) -> Result<()> {
         && let Some(ifindex) = index_of(&interface)
     {
         clsact::detach(ifindex, &interface, hook).map_err(failed(hook.name(), &interface))?;
+        qdisc::release(pins, &interface, ifindex)?;
     }
     // A link without a pin and without an open descriptor is gone, and its program detached.
     pins::remove(&path)

@@ -1,7 +1,7 @@
 //! tc programs as clsact filters, for kernels before 6.6.
 //!
-//! A filter is ours if it has our priority, our handle and our program's name. The qdisc is left behind on detaching:
-//! others may use it, and empty it costs next to nothing.
+//! A filter is ours if it has our priority, our handle and one of our programs' names. The qdisc that filters need is
+//! [`super::qdisc`]'s.
 
 use std::{io, path::Path};
 
@@ -27,12 +27,22 @@ pub const INGRESS: u32 = 0xffff_fff2;
 /// `TC_H_CLSACT` with `TC_H_MIN_EGRESS`.
 pub const EGRESS: u32 = 0xffff_fff3;
 
+/// `TC_H_CLSACT`, the qdisc's place.
+const QDISC: u32 = 0xffff_fff1;
+/// The qdisc's own number, `ffff:`.
+const QDISC_HANDLE: u32 = 0xffff_0000;
+/// `TCA_KIND` with its value.
+const QDISC_KIND: &[u8; 12] = b"\x0b\0\x01\0clsact\0\0";
+
+const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
+/// `NLM_F_REQUEST | NLM_F_ACK`.
+const DO: u16 = 0x5;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_ID: u16 = 11;
@@ -51,17 +61,43 @@ pub const fn serves(hook: Hook) -> bool {
     direction(hook).is_some()
 }
 
-/// Adds the filter, or puts the program behind it if it is there.
-pub fn attach(program: &Path, interface: &str, hook: Hook) -> io::Result<()> {
-    let direction = direction(hook).ok_or(io::ErrorKind::InvalidInput)?;
+/// Adds the qdisc; whether it was missing.
+pub fn add_qdisc(interface: &str) -> io::Result<bool> {
     match qdisc_add_clsact(interface).map_err(tc_error) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// Removes the qdisc with all filters in it, if it is there.
+pub fn remove_qdisc(ifindex: u32) -> io::Result<()> {
+    match talk(&request(RTM_DELQDISC, DO, [ifindex, QDISC_HANDLE, QDISC], QDISC_KIND), |_| {}) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL)) => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether anybody has a filter on either side of an interface.
+pub fn has_filters(ifindex: u32) -> io::Result<bool> {
+    let mut found = false;
+    for parent in [INGRESS, EGRESS] {
+        dump(ifindex, parent, |_| found = true)?;
+    }
+    Ok(found)
+}
+
+/// Adds the filter, or puts the program behind it if it is there. The interface has the qdisc.
+pub fn attach(program: &Path, ifindex: u32, interface: &str, hook: Hook) -> io::Result<()> {
+    let direction = direction(hook).ok_or(io::ErrorKind::InvalidInput)?;
     let mut program = SchedClassifier::from_pin(program).map_err(program_error)?;
     let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle: HANDLE, classid: None });
     let link = match program.attach_with_options(interface, direction, options).map_err(program_error) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Of a hook on the same side that this one takes over from, or of this one.
+            if !Hook::ALL.into_iter().any(|ours| find(ifindex, ours).is_ok_and(|found| found.is_some())) {
+                return Err(io::Error::other(format!("somebody else's filter has the priority {PRIORITY}")));
+            }
             let filter = SchedClassifierLink::attached(interface, direction, PRIORITY, HANDLE, None)?;
             program.attach_to_link(filter).map_err(program_error)?
         }
@@ -70,11 +106,6 @@ pub fn attach(program: &Path, interface: &str, hook: Hook) -> io::Result<()> {
     // Dropped, the link would take the filter off.
     std::mem::forget(program.take_link(link).map_err(program_error)?);
     Ok(())
-}
-
-/// Puts another program behind the filter, between two packets.
-pub fn replace(program: &Path, interface: &str, hook: Hook) -> io::Result<()> {
-    attach(program, interface, hook)
 }
 
 /// Removes the filter, if it is there.
@@ -109,11 +140,16 @@ pub fn programs(ifindex: u32, parent: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-fn dump(ifindex: u32, parent: u32, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+fn dump(ifindex: u32, parent: u32, visit: impl FnMut(&[u8])) -> io::Result<()> {
+    talk(&request(RTM_GETTFILTER, DUMP, [ifindex, 0, parent], &[]), visit)
+}
+
+/// Asks the kernel, and looks at the filters that it answers with.
+fn talk(request: &[u8], mut visit: impl FnMut(&[u8])) -> io::Result<()> {
     let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
     let kernel = NetlinkAddr::new(0, 0);
     bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &kernel)?;
-    sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &request(ifindex, parent), &kernel, MsgFlags::empty())?;
+    sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), request, &kernel, MsgFlags::empty())?;
     let mut buffer = vec![0; 65_536];
     loop {
         let received = recv(std::os::fd::AsRawFd::as_raw_fd(&socket), &mut buffer, MsgFlags::empty())?;
@@ -123,7 +159,8 @@ fn dump(ifindex: u32, parent: u32, mut visit: impl FnMut(&[u8])) -> io::Result<(
                 NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => {
                     let number = i32::from_ne_bytes(*body.first_chunk().ok_or(io::ErrorKind::InvalidData)?);
-                    return Err(io::Error::from_raw_os_error(-number));
+                    // Without a number it is an acknowledgement.
+                    return if number == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-number)) };
                 }
                 RTM_NEWTFILTER => visit(body),
                 _ => {}
@@ -136,16 +173,18 @@ fn dump(ifindex: u32, parent: u32, mut visit: impl FnMut(&[u8])) -> io::Result<(
     }
 }
 
-/// RTM_GETTFILTER: `struct nlmsghdr`, `struct tcmsg`.
-fn request(ifindex: u32, parent: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(NLMSG_HEADER + TCMSG);
-    bytes.extend(((NLMSG_HEADER + TCMSG) as u32).to_ne_bytes());
-    bytes.extend(RTM_GETTFILTER.to_ne_bytes());
-    bytes.extend(DUMP.to_ne_bytes());
+/// `struct nlmsghdr`, `struct tcmsg` with interface, handle and parent, and attributes.
+fn request(kind: u16, flags: u16, [ifindex, handle, parent]: [u32; 3], attributes: &[u8]) -> Vec<u8> {
+    let length = NLMSG_HEADER + TCMSG + attributes.len();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend((length as u32).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
     // Sequence number and port; family; index; handle; parent; information.
-    for word in [1, 0, 0, ifindex, 0, parent, 0] {
+    for word in [1, 0, 0, ifindex, handle, parent, 0] {
         bytes.extend(word.to_ne_bytes());
     }
+    bytes.extend(attributes);
     bytes
 }
 

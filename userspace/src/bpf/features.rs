@@ -64,7 +64,7 @@ pub fn features(bpffs: &Path) -> Vec<Feature> {
         feature(Fallback::Tcx.name(), tcx(), "programs are links; without it, clsact filters"),
         feature(
             Fallback::ForceForwarding.name(),
-            there(&format!("/proc/sys/net/ipv6/conf/all/{}", Fallback::ForceForwarding.name())),
+            Some(force_forwarding()),
             "IPv6 packets that are too large are answered; without it, that takes the forwarding setting",
         ),
         feature(
@@ -73,9 +73,6 @@ pub fn features(bpffs: &Path) -> Vec<Feature> {
             "host processes are told when their container is gone; without it, they wait",
         ),
     ];
-    for fallback in Fallback::ALL.into_iter().filter(|fallback| fallback.is_declared_missing()) {
-        features.iter_mut().filter(|feature| feature.name == fallback.name()).for_each(|f| f.present = Some(false));
-    }
     let helper =
         |(name, kind, helper, _)| feature(name, is_helper_supported(kind, helper).ok(), "a helper of the programs");
     features.extend(HELPERS.map(helper));
@@ -129,9 +126,15 @@ fn jit() -> Option<bool> {
 
 /// Whether programs can be attached as tcx links.
 pub(super) fn tcx() -> Option<bool> {
-    match bpf_query::programs(LOOPBACK, AttachType::TcxIngress) {
+    match Fallback::Tcx.allowed().and_then(|()| bpf_query::programs(LOOPBACK, AttachType::TcxIngress)) {
         Ok(_) => Some(true),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Some(false),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Some(false),
         Err(_) => None,
     }
+}
+
+/// Whether one interface can be made to forward IPv6.
+pub(super) fn force_forwarding() -> bool {
+    let setting = Path::new("/proc/sys/net/ipv6/conf/all").join(Fallback::ForceForwarding.name());
+    Fallback::ForceForwarding.allowed().is_ok() && setting.exists()
 }

@@ -19,6 +19,7 @@ mod log_record;
 mod logs;
 mod pins;
 mod probe;
+mod qdisc;
 mod table;
 mod tables;
 mod uninstall;

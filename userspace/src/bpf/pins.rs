@@ -121,16 +121,26 @@ pub fn programs() -> BTreeSet<String> {
     first.chain(program::NEXT).chain(program::NEXT_XDP).chain(program::SOCK_ADDR).map(str::to_owned).collect()
 }
 
-/// Name of an attachment's pin. The BPF file system refuses dots; interface names may hold one, but no colon.
+/// Name of an attachment's pin.
 pub fn link_name(attachment: &Attachment) -> String {
-    format!("{}-{}", attachment.hook.name(), attachment.interface.replace('.', ":"))
+    format!("{}-{}", attachment.hook.name(), file_name(&attachment.interface))
+}
+
+/// An interface's name in a pin's. The BPF file system refuses dots; interface names may hold one, but no colon.
+pub fn file_name(interface: &str) -> String {
+    interface.replace('.', ":")
+}
+
+/// The interface that is named so in a pin's name.
+pub fn interface(file_name: &str) -> String {
+    file_name.replace(':', ".")
 }
 
 /// The attachment that a pin of this name belongs to.
 pub fn attachment(link_name: &str) -> Option<Attachment> {
     let (hook, interface) = link_name.split_once('-')?;
     let hook = Hook::ALL.into_iter().find(|known| known.name() == hook)?;
-    Some(Attachment { interface: interface.replace(':', "."), hook })
+    Some(Attachment { interface: self::interface(interface), hook })
 }
 
 /// Names in a folder; none if there is no folder.

@@ -6,10 +6,10 @@ use nix::sys::utsname::uname;
 
 use super::{
     attach::mounted_cgroup,
-    features::{tcx, too_old},
+    features::{force_forwarding, tcx, too_old},
     pins::Pins,
 };
-use crate::linux::{Fallback, bpf_syscall};
+use crate::linux::bpf_syscall;
 
 /// Something that the kernel lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn probe(bpffs: &Path) -> Vec<Missing> {
     }
     let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all");
     let forwards = fs::read_to_string(ipv6.join("forwarding")).is_ok_and(|on| on.trim() == "1");
-    if ipv6.exists() && !forwards && !ipv6.join(Fallback::ForceForwarding.name()).exists() {
+    if ipv6.exists() && !forwards && !force_forwarding() {
         let remedy = "run `sysctl -w net.ipv6.conf.all.forwarding=1` (Linux 6.17 needs none of it)";
         lacks("answers to IPv6 packets that are too large or have no hop left", remedy, true);
     }

@@ -31,7 +31,7 @@ use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
     http::{Address, Client, ClientError, TlsFiles},
-    linux::{Fallback, declare_missing},
+    linux::Without,
     progress,
     request::Request,
     service::ServiceError,
@@ -100,9 +100,10 @@ struct Global {
     /// Its private key
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     tlskey: Option<PathBuf>,
-    /// Do as if the kernel lacked these: tcx, force_forwarding, inet_diag_destroy. For tests of what takes their place
-    #[arg(long, global = true, value_name = "FEATURE", env = "PORTLANE_WITHOUT", value_delimiter = ',', hide = true)]
-    without: Vec<Fallback>,
+    /// Do as if the kernel lacked these, which commas separate: tcx, force_forwarding, inet_diag_destroy. For tests of
+    /// what takes their place
+    #[arg(long, global = true, value_name = "FEATURES", env = "PORTLANE_WITHOUT", default_value = "", hide = true)]
+    without: Without,
     /// Print JSON; docs/json.md says what is in it
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -144,7 +145,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    declare_missing(cli.global.without.clone());
+    cli.global.without.declare();
     logger::install(level(cli.global.verbose));
     // A daemon does several things at once.
     if !matches!(cli.command, Command::Daemon(_)) {

@@ -92,7 +92,7 @@ Examples:
   portlane publish game 40000-55999:40000-55999/udp     16,000 ports, one map entry
   portlane publish web 127.0.0.1::80                    a free port of loopback, which is printed
   portlane publish web 80:80,from=10.0.0.0/8,from=2001:db8::7
-With `,from=` only these sources may use the port: others outside, and other containers of the network, are refused
+With `,from=` only these sources may use the port: others outside, and other containers, are refused
 (`portlane stats` counts them as source-refused). An address family that none of them is of is refused as a whole. The
 host's own processes may always use it. Other sources: unpublish the port, and publish it again.")]
 pub(super) struct Publish {

@@ -58,7 +58,7 @@ fn table(status: &Value) -> String {
     let names = |present| features(present).iter().map(|row| field(row, "name")).collect::<Vec<_>>().join(" ");
     text += &format!("Linux {}: {}\n", field(status, "kernel"), names(Some(true)));
     for row in features(Some(false)) {
-        text += &format!("  without {}: {}\n", field(row, "name"), field(row, "purpose"));
+        text += &format!("  lacks {}: {}\n", field(row, "name"), field(row, "purpose"));
     }
     if !features(None).is_empty() {
         text += &format!("  not to be told: {}\n", names(None));

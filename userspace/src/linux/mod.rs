@@ -31,7 +31,7 @@ pub use netlink::Host;
 pub use observe::Snapshot;
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};
 pub use sockets::{Listener, Listeners};
-pub use without::{Fallback, declare_missing};
+pub use without::{Fallback, Without};
 
 use std::{
     fs::File,

@@ -13,7 +13,11 @@ pub enum Fallback {
     InetDiagDestroy,
 }
 
-static MISSING: OnceLock<Vec<Fallback>> = OnceLock::new();
+/// Features that are declared missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Without(Vec<Fallback>);
+
+static MISSING: OnceLock<Without> = OnceLock::new();
 
 impl Fallback {
     /// All there are.
@@ -30,7 +34,7 @@ impl Fallback {
 
     /// Whether this process is to do as if the kernel lacked it.
     pub fn is_declared_missing(self) -> bool {
-        MISSING.get().is_some_and(|missing| missing.contains(&self))
+        MISSING.get().is_some_and(|Without(missing)| missing.contains(&self))
     }
 
     /// What a kernel without it would answer, where it is declared missing.
@@ -51,11 +55,38 @@ impl FromStr for Fallback {
     fn from_str(name: &str) -> Result<Self, String> {
         let names = || Self::ALL.map(Self::name).join(", ");
         let found = Self::ALL.into_iter().find(|fallback| fallback.name() == name);
-        found.ok_or_else(|| format!("portlane can do without {}", names()))
+        found.ok_or_else(|| format!("portlane can do without any of {}, and not without `{name}`", names()))
     }
 }
 
-/// Makes this process do as if the kernel lacked some features. Only the first call counts.
-pub fn declare_missing(missing: Vec<Fallback>) {
-    drop(MISSING.set(missing));
+impl Without {
+    /// Makes this process do as if the kernel lacked them. Only the first call counts.
+    pub fn declare(&self) {
+        drop(MISSING.set(self.clone()));
+    }
+}
+
+impl FromStr for Without {
+    type Err = String;
+
+    /// Names, with commas between them.
+    fn from_str(names: &str) -> Result<Self, String> {
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_declared_missing_by_the_names_that_status_gives_them() {
+        let all = Fallback::ALL.map(Fallback::name).join(",");
+        assert_eq!(all.parse(), Ok(Without(Fallback::ALL.to_vec())));
+        assert_eq!(" tcx ,".parse(), Ok(Without(vec![Fallback::Tcx])));
+        assert_eq!("".parse(), Ok(Without::default()), "an empty variable declares nothing");
+        let said = "tcx,btf".parse::<Without>().unwrap_err();
+        assert!(said.contains("not without `btf`") && said.contains("inet_diag_destroy"), "{said}");
+    }
 }
