@@ -49,6 +49,8 @@ const LINE: &str = "/dev/ttyS1";
 pub const CARDS: (&str, &str) = ("PORTLANE_CARDS", "52:54:00:00:00:0a 52:54:00:00:00:0b");
 /// How many times as long as outside anything may take: emulation takes up to twenty times as long.
 const SLOWNESS: &str = "5";
+/// Of the only user.
+const HOME: &str = "/tmp";
 const PATH: &str = "/portlane:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Everything; the machine is off afterwards.
@@ -76,7 +78,7 @@ fn serve() -> Result<()> {
     }
     if purpose == SHELL {
         // A session of its own has this line as its terminal.
-        let status = inside("setsid").args(["--ctty", "bash", "-l"]).current_dir("/root").env("PS1", "\\w # ").status();
+        let status = inside("setsid").args(["--ctty", "bash", "-l"]).current_dir(HOME).env("PS1", "\\w # ").status();
         return status.map(drop).context("cannot start a shell");
     }
     let mut line = OpenOptions::new().write(true).open(LINE).with_context(|| format!("cannot open {LINE}"))?;
@@ -155,7 +157,7 @@ fn refusal(line: &mut File) -> Result<()> {
 /// A command with a shell's environment.
 fn inside(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    let environment = BTreeMap::from([("PATH", PATH), ("HOME", "/root"), ("TERM", "linux")]);
+    let environment = BTreeMap::from([("PATH", PATH), ("HOME", HOME), ("TERM", "linux")]);
     command.env_clear().envs(environment);
     command
 }
