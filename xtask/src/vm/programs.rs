@@ -26,7 +26,8 @@ pub struct Programs {
 /// cargo fails.
 pub fn build(broken: bool) -> Result<Programs> {
     let feature: &[&str] = if broken { &["--features", "portlane/broken"] } else { &[] };
-    done(cargo().args([&["build", "--package", "portlane", "--package", "xtask"][..], feature].concat()))?;
+    // As `cargo xtask test` builds it, or cargo would build it twice.
+    done(cargo().args([&["build", "--workspace"][..], feature].concat()))?;
     let features = if broken { "root,broken" } else { "root" };
     let tests = ["test", "--package", "portlane-tests", "--features", features, "--tests", "--no-run"];
     done(cargo().args(tests))?;
