@@ -105,9 +105,6 @@ fn test(job: &Job, line: &mut File) -> Result<()> {
     }
     // One at a time: a machine has its processors, and the time limits of tests mean something.
     command.arg("--test-threads=1").args(&job.tests);
-    if !job.tests.is_empty() {
-        command.arg("--exact");
-    }
     command.env("PORTLANE_BIN", Path::new(PROGRAMS).join("portlane")).env("RUST_BACKTRACE", "0");
     command.env("PORTLANE_SLOWNESS", SLOWNESS).env("PORTLANE_SCRIPTS", Path::new(PROGRAMS).join("scripts"));
     tell(&job.suite, &job.program, &mut command, line)

@@ -161,6 +161,7 @@ fn watch(mut child: Child, kernel: &Kernel, longest: Duration) -> Result<Outcome
             Err(RecvTimeoutError::Timeout) => {
                 outcome.output.push(format!("the machine was still running after {} s", longest.as_secs()));
                 child.kill().context("cannot end QEMU")?;
+                break;
             }
         }
     }

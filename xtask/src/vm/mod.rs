@@ -12,14 +12,20 @@
 //!
 //! The cache is `$XDG_CACHE_HOME/portlane` or `~/.cache/portlane`; whoever removes it loses a minute of downloads.
 
-use std::{env, fs, path::PathBuf, sync::Mutex, thread, time::Instant};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use nix::unistd::Uid;
 
 pub use self::suite::Choice;
-use self::{kernel::Kernel, machine::Machine, report::Outcome};
+use self::{kernel::Kernel, machine::Machine, programs::Programs, report::Outcome};
 use crate::{run::step, setup};
 
 mod debian;
@@ -87,37 +93,48 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn matrix(names: &[&str], choice: &Choice, broken: bool) -> Result<()> {
-    let kernels = step("kernels", || prepare(names))?;
-    let programs = step("build for the machines", || programs::build(broken))?;
-    let cache = cache()?;
-    let disks = step("disks", || Ok((disk::user_land(&cache)?, programs.disk(&suite::jobs(choice, &programs)?)?)))?;
-    let machine = Machine::new(&cache, &disks.0, &disks.1, &kernels)?;
-    let outcomes = step("virtual machines", || side_by_side(&machine, &kernels))?;
-    report::print(&outcomes);
-    report::verdict(&outcomes)
-}
-
-/// Installs what machines need, and brings the kernels.
-fn prepare(names: &[&str]) -> Result<Vec<Kernel>> {
-    ensure!(cfg!(target_arch = "x86_64"), "virtual machines are made for x86_64 alone so far");
-    let cache = cache()?;
-    debian::install_tools(&cache)?;
-    kernel::prepare(&cache, names)
+    let jobs = |programs: &Programs| suite::jobs(choice, programs);
+    with_machine(names, broken, jobs, |machine, kernels| {
+        let outcomes = step("virtual machines", || side_by_side(machine, kernels))?;
+        report::print(&outcomes);
+        report::verdict(&outcomes)
+    })
 }
 
 fn shell(name: &str) -> Result<()> {
-    let kernels = step("kernels", || prepare(&[name]))?;
-    let programs = step("build for the machine", || programs::build(false))?;
-    let cache = cache()?;
-    let (user_land, tests) = (disk::user_land(&cache)?, programs.disk("")?);
-    let machine = Machine::new(&cache, &user_land, &tests, &kernels)?;
-    println!("portlane, xtask and the test programs are on the PATH; `exit` ends the machine");
-    kernels.iter().try_for_each(|kernel| machine.shell(kernel))
+    with_machine(
+        &[name],
+        false,
+        |_| Ok(String::new()),
+        |machine, kernels| {
+            println!("portlane, xtask and the test programs are on the PATH; `exit` ends the machine");
+            kernels.iter().try_for_each(|kernel| machine.shell(kernel))
+        },
+    )
 }
 
-/// As many machines at a time as have processors for themselves, one at least.
+/// Installs what machines need, brings the kernels, and makes the disks, that of the programs with `jobs` on it.
+fn with_machine(
+    names: &[&str],
+    broken: bool,
+    jobs: impl FnOnce(&Programs) -> Result<String>,
+    work: impl FnOnce(&Machine<'_>, &[Kernel]) -> Result<()>,
+) -> Result<()> {
+    ensure!(cfg!(target_arch = "x86_64"), "virtual machines are made for x86_64 alone so far");
+    let cache = cache()?;
+    let kernels = step("kernels", || prepare(&cache, names))?;
+    let programs = step("build for the machines", || programs::build(broken))?;
+    let disks = step("disks", || Ok((disk::user_land(&cache)?, programs.disk(&jobs(&programs)?)?)))?;
+    work(&Machine::new(&cache, &disks.0, &disks.1, &kernels)?, &kernels)
+}
+
+fn prepare(cache: &Path, names: &[&str]) -> Result<Vec<Kernel>> {
+    debian::install_tools(cache)?;
+    kernel::prepare(cache, names)
+}
+
+/// One machine at a time for each processor here.
 fn side_by_side(machine: &Machine<'_>, kernels: &[Kernel]) -> Result<Vec<Outcome>> {
-    // They wait for time to pass, too: each processor serves one machine of two.
     let lanes = thread::available_parallelism().map_or(1, usize::from).min(kernels.len()).max(1);
     println!("   {} at a time, each with {PROCESSORS} processors, by {}", lanes, machine.accelerator());
     let waiting = Mutex::new(kernels.iter().enumerate());

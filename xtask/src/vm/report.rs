@@ -1,6 +1,6 @@
 //! What machines told: read line by line, printed as tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
@@ -64,12 +64,13 @@ impl Outcome {
             let printed = std::mem::take(&mut self.running);
             let (_, tally) = self.suites.last_mut()?;
             tally.seconds += seconds.parse::<f32>().unwrap_or(0.0);
+            let program = printed.first().and_then(|begin| begin.split('\t').nth(1)).unwrap_or_default();
+            let news = format!("{program}: {verdict} in {seconds} s");
             if verdict != "ok" {
                 tally.broken += 1;
-                self.output.extend(printed.clone());
+                self.output.extend(printed);
             }
-            let program = printed.first().and_then(|begin| begin.split('\t').nth(1)).unwrap_or_default();
-            return Some(format!("{program}: {verdict} in {seconds} s"));
+            return Some(news);
         } else {
             self.result(line);
             self.running.push(line.to_owned());
@@ -141,8 +142,7 @@ pub fn print(outcomes: &[Outcome]) {
     println!("verified instructions, bytes of stack:");
     let header = ["PROGRAM".to_owned()].into_iter().chain(verified.iter().map(|outcome| outcome.kernel.name.clone()));
     let mut rows = vec![header.collect::<Vec<_>>()];
-    let names: std::collections::BTreeSet<&String> =
-        verified.iter().flat_map(|outcome| outcome.programs.keys()).collect();
+    let names: BTreeSet<&String> = verified.iter().flat_map(|outcome| outcome.programs.keys()).collect();
     for name in names {
         let cost = |outcome: &&Outcome| {
             outcome.programs.get(name).map_or_else(|| "-".to_owned(), |(insns, stack)| format!("{insns}, {stack}"))
