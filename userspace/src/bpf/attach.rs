@@ -33,15 +33,23 @@ use crate::{
 
 impl Datapath {
     /// Attachments in force: of these programs, to interfaces that exist, whose indices by name these are. Removes pins of
-    /// interfaces that are gone.
-    pub fn attachments(&self, interfaces: &BTreeMap<String, u32>) -> Result<BTreeSet<Attachment>> {
+    /// interfaces that are gone. Of those `believed` it is enough that interface and pin are there.
+    pub fn attachments(
+        &self,
+        interfaces: &BTreeMap<String, u32>,
+        believed: &BTreeSet<Attachment>,
+    ) -> Result<BTreeSet<Attachment>> {
         let (mut found, mut known) = (BTreeSet::new(), Known::of(&self.pins, Some(interfaces)));
         for name in pins::names(&self.pins.links())? {
             let Some(attachment) = pins::attachment(&name) else {
                 qdisc::forget(&self.pins, &name, |interface| interfaces.get(interface).copied())?;
                 continue;
             };
-            let state = self.state(&attachment, &mut known)?;
+            let state = if interfaces.contains_key(&attachment.interface) && believed.contains(&attachment) {
+                State::Attached
+            } else {
+                self.state(&attachment, &mut known)?
+            };
             if matches!(state, State::Attached) {
                 found.insert(attachment);
             } else if matches!(state, State::Stale) {

@@ -62,6 +62,7 @@ pub struct Datapath {
     pub(super) pins: Pins,
     pub(super) cgroup: Option<PathBuf>,
     pub(super) cpus: usize,
+    loaded_now: bool,
 }
 
 /// A program as the kernel holds it.
@@ -83,12 +84,13 @@ impl Datapath {
     /// unchanged shape keep their content.
     pub fn open(bpffs: &Path, settings: LoadSettings) -> Result<Self> {
         let version = version(&settings);
-        let datapath = Self::new(bpffs, settings.cgroup.clone())?;
+        let mut datapath = Self::new(bpffs, settings.cgroup.clone())?;
         if datapath.pins.version().as_ref() != Some(&version) {
             datapath.pins.create()?;
             let _lock = datapath.pins.lock()?;
             if datapath.pins.version().as_ref() != Some(&version) {
                 datapath.load(&settings, &version)?;
+                datapath.loaded_now = true;
             }
         }
         Ok(datapath)
@@ -103,7 +105,12 @@ impl Datapath {
 
     fn new(bpffs: &Path, cgroup: Option<PathBuf>) -> Result<Self> {
         let cpus = nr_cpus().map_err(|(path, error)| BpfError::pin("read", path)(error))?;
-        Ok(Self { pins: Pins::new(bpffs), cgroup, cpus })
+        Ok(Self { pins: Pins::new(bpffs), cgroup, cpus, loaded_now: false })
+    }
+
+    /// Whether the programs were loaded when this was opened, and not found.
+    pub const fn was_loaded_now(&self) -> bool {
+        self.loaded_now
     }
 
     /// The folder of the pins.

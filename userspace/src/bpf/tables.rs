@@ -21,6 +21,23 @@ impl Datapath {
                 generation.insert(publish, value);
             }
         })?;
+        let of_containers = Tables {
+            endpoint4: self.table(&layout::ENDPOINT4)?.read_all()?,
+            endpoint6: self.table(&layout::ENDPOINT6)?.read_all()?,
+            veth: self.table(&layout::VETH)?.read_all()?,
+            policy: self.table(&layout::POLICY)?.read_all()?,
+            generation,
+            source4: self.table(&layout::SOURCE4)?.read_all()?,
+            source6: self.table(&layout::SOURCE6)?.read_all()?,
+            publish4: self.table(&layout::PUBLISH4)?.read_all()?,
+            publish6: self.table(&layout::PUBLISH6)?.read_all()?,
+            ..Tables::default()
+        };
+        self.tables_but(of_containers)
+    }
+
+    /// What the control maps hold of what follows from the host's own addresses and settings, and these rows of containers.
+    pub fn tables_but(&self, of_containers: Tables) -> Result<Tables> {
         let mut reserved = BTreeMap::new();
         self.table(&layout::RESERVED)?.for_each(|word, bits| {
             if bits != 0 {
@@ -32,16 +49,8 @@ impl Datapath {
             uplink: self.table(&layout::UPLINK)?.read_all()?,
             host4: self.table(&layout::HOST4)?.read_all()?,
             host6: self.table(&layout::HOST6)?.read_all()?,
-            endpoint4: self.table(&layout::ENDPOINT4)?.read_all()?,
-            endpoint6: self.table(&layout::ENDPOINT6)?.read_all()?,
-            veth: self.table(&layout::VETH)?.read_all()?,
-            policy: self.table(&layout::POLICY)?.read_all()?,
-            generation,
-            source4: self.table(&layout::SOURCE4)?.read_all()?,
-            source6: self.table(&layout::SOURCE6)?.read_all()?,
-            publish4: self.table(&layout::PUBLISH4)?.read_all()?,
-            publish6: self.table(&layout::PUBLISH6)?.read_all()?,
             config: self.table(&layout::CONFIG)?.get(&0)?.unwrap_or_default(),
+            ..of_containers
         })
     }
 

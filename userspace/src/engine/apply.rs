@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use log::info;
 use portlane_common::reason::Hook;
 
-use super::{Engine, Result, gone::Gone};
+use super::{Engine, Result, gone::Gone, scope::Scope};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::{Snapshot, netns},
     model::{
-        Attachment, HostFacts, Observed, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp,
+        Attachment, HostFacts, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp,
     },
     progress,
 };
@@ -46,7 +46,13 @@ impl HostAddresses {
 
 impl Engine {
     /// Brings host and maps to `state`; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
-    pub(super) async fn apply(&self, state: &State, owned: &Owned, datapath: Option<&Datapath>) -> Result<Vec<String>> {
+    pub(super) async fn apply(
+        &self,
+        state: &State,
+        owned: &Owned,
+        datapath: Option<&Datapath>,
+        scope: Scope<'_>,
+    ) -> Result<Vec<String>> {
         let mut taken = Vec::new();
         let progress = progress::step("looking at the host");
         let mut seen = self.host.look(owned).await?;
@@ -56,11 +62,12 @@ impl Engine {
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
+        let scope = scope.with_steps(&first, state);
         self.look_again(&mut seen, &first, owned).await?;
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, state, owned, &seen)?, owned);
+        let second = plan::without_waiting(second_round(datapath, state, owned, &seen, scope)?, owned);
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;
@@ -97,7 +104,7 @@ impl Engine {
         if datapath.is_none() && needs_programs(state) {
             steps.push("load the programs and fill their tables".to_owned());
         } else {
-            let second = second_round(datapath.as_ref(), state, owned, &seen)?;
+            let second = second_round(datapath.as_ref(), state, owned, &seen, Scope::Everything)?;
             steps.extend(second.iter().map(Step::to_string));
         }
         Ok(steps)
@@ -205,13 +212,15 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
 }
 
 /// Without a datapath there are no tables: only what is left over of interfaces remains.
-fn second_round(datapath: Option<&Datapath>, state: &State, owned: &Owned, seen: &Snapshot) -> Result<Vec<Step>> {
-    let (links, facts) = (seen.links(), seen.facts(owned));
-    let observed = match datapath {
-        Some(datapath) => Observed { links, tables: datapath.tables()?, attach: datapath.attachments(&facts.ifindex)? },
-        None => Observed { links, ..Observed::default() },
-    };
-    let mut steps = plan::tables(&desired(state, &facts), &observed, owned);
+fn second_round(
+    datapath: Option<&Datapath>,
+    state: &State,
+    owned: &Owned,
+    seen: &Snapshot,
+    scope: Scope<'_>,
+) -> Result<Vec<Step>> {
+    let observed = scope.observe(datapath, owned, seen)?;
+    let mut steps = plan::tables(&desired(state, &seen.facts(owned)), &observed, owned);
     if !needs_programs(state) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
         steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Connect(_)));

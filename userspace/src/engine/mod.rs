@@ -13,6 +13,7 @@ mod files;
 mod gone;
 mod life;
 mod reload;
+mod scope;
 mod view;
 
 use std::{
@@ -41,6 +42,7 @@ use crate::{
     progress,
     store::{Stamp, Store},
 };
+use scope::Scope;
 use view::Surroundings;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -290,7 +292,7 @@ impl Engine {
         let state = self.state.clone();
         self.store.begin(&state, &state)?;
         let datapath = self.datapath_for(&state)?;
-        let steps = self.apply(&state, &Owned::by([&state]), datapath.as_ref()).await?;
+        let steps = self.apply(&state, &Owned::by([&state]), datapath.as_ref(), Scope::Everything).await?;
         self.store.commit(&state, &state)?;
         Ok(steps)
     }
@@ -335,7 +337,8 @@ impl Engine {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
         self.store.begin(&self.state, next)?;
-        match self.apply(next, &Owned::by([&self.state, next]), datapath.as_ref()).await {
+        let scope = Scope::since(&self.state, datapath.as_ref());
+        match self.apply(next, &Owned::by([&self.state, next]), datapath.as_ref(), scope).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.undo(next, error).await),
         }
@@ -351,7 +354,8 @@ impl Engine {
     async fn undo(&mut self, next: &State, error: EngineError) -> EngineError {
         let undone = async {
             let datapath = self.datapath_for(&self.state)?;
-            self.apply(&self.state, &Owned::by([&self.state, next]), datapath.as_ref()).await?;
+            let owned = Owned::by([&self.state, next]);
+            self.apply(&self.state, &owned, datapath.as_ref(), Scope::Everything).await?;
             Ok(self.store.commit(&self.state, &self.state)?)
         };
         match undone.await {
@@ -370,7 +374,7 @@ impl Engine {
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
-        self.apply(&next, &owned, datapath.as_ref()).await?;
+        self.apply(&next, &owned, datapath.as_ref(), Scope::Everything).await?;
         self.commit(next)?;
         files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id))
     }
