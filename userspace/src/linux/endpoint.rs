@@ -162,9 +162,7 @@ fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
         ("addr_gen_mode", "0"),
         ("ndisc_notify", "1"),
     ];
-    for (setting, value) in conf {
-        sysctl::set_if_present(&format!("net/ipv6/conf/{inside}/{setting}"), value)?;
-    }
+    sysctl::set_those_present(&format!("net/ipv6/conf/{inside}"), &conf)?;
     sysctl::set_if_present(&format!("net/ipv4/conf/{inside}/arp_notify"), "1")?;
     let attempt = || format!("find {inside} in {}", link.netns);
     Ok((if_nametoindex(inside.as_str()).attempt(attempt)?, netlink::socket().attempt(attempt)?))

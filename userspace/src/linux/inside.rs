@@ -8,7 +8,7 @@ use netlink_packet_route::{
     route::RouteAttribute,
 };
 
-use super::{Attempt, Host, LinuxError, observe};
+use super::{Attempt, Host, LinuxError, netlink::Which, observe};
 use crate::model::Inside;
 
 fn name(link: &LinkMessage) -> Option<String> {
@@ -27,7 +27,7 @@ impl Host {
     pub async fn inside(&self, ours: &BTreeSet<String>) -> Result<Inside, LinuxError> {
         let mut inside = Inside::default();
         let mut known = BTreeSet::new();
-        let interfaces = self.links(|link| Some((link.header.index, name(link)?))).await;
+        let interfaces = self.links(Which::All, |link| Some((link.header.index, name(link)?))).await;
         let interfaces: Vec<(u32, String)> = interfaces.attempt(|| "list interfaces".to_owned())?;
         for (index, name) in interfaces {
             match ours.contains(&name) {

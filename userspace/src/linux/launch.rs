@@ -44,6 +44,8 @@ pub(super) struct Launch {
     pub(super) unshare: CloneFlags,
     /// Shows the interfaces of the network namespace under `/sys/class/net`. Needs a mount namespace of its own.
     pub(super) sysfs: bool,
+    /// Takes away what the host has mounted over this folder, and will mount in it. Needs a mount namespace of its own.
+    pub(super) unmount: Option<CString>,
     /// Files mounted over others. Needs a mount namespace of its own.
     pub(super) binds: Vec<(CString, CString)>,
     /// Limits of open files, if they are not this process's.
@@ -102,6 +104,7 @@ impl Launch {
             join: None,
             unshare: CloneFlags::empty(),
             sysfs: false,
+            unmount: None,
             binds: Vec::new(),
             files: limits::started_with(),
             hostname: None,
@@ -215,6 +218,11 @@ impl Launch {
         };
         // What is mounted here stays here; what the host mounts later still shows up.
         check(Stage::Private, mount(none, c"/", none, libc::MS_SLAVE | libc::MS_REC))?;
+        if let Some(folder) = &self.unmount {
+            // Best effort: nothing may be mounted there.
+            // SAFETY: a string that outlives the call.
+            unsafe { libc::umount2(folder.as_ptr(), libc::MNT_DETACH) };
+        }
         if self.sysfs {
             // Best effort: in a user namespace of somebody else's it is refused, and only /sys/class/net misleads then.
             let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, future};
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
 };
 use rtnetlink::{
@@ -23,6 +23,20 @@ use super::{Attempt, IntoIo, LinuxError, netns};
 #[derive(Clone, Debug)]
 pub struct Host {
     handle: Handle,
+}
+
+/// Which interfaces a list is to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Which {
+    /// All.
+    All,
+    /// Those that are nobody's port.
+    Apart,
+    /// Ports of any bridge, and what has a bridge in its hardware. The kernel says less of each, and does not look for the
+    /// namespace of its other end, which takes the longer the more namespaces there are.
+    OnBridges,
+    /// Ports of the bridge, bond or VRF with this index.
+    PortsOf(u32),
 }
 
 /// What a request that adds something does about one that is there.
@@ -87,15 +101,25 @@ impl Host {
         }
     }
 
-    /// What `of` says of every interface, whose statistics are left out.
+    /// What `of` says of interfaces, whose statistics are left out.
     ///
     /// The messages are not kept: each is a hundred times as large as what is wanted of it.
     pub(super) async fn links<T, C: Default + Extend<T>>(
         &self,
+        which: Which,
         of: impl Fn(&LinkMessage) -> Option<T>,
     ) -> io::Result<C> {
+        /// As `IFLA_MASTER` in a request: those without one.
+        const NOBODY: u32 = u32::MAX;
         let mut request = self.handle.link().get();
-        request.message_mut().attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let message = request.message_mut();
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        match which {
+            Which::All => {}
+            Which::Apart => message.attributes.push(LinkAttribute::Controller(NOBODY)),
+            Which::OnBridges => message.header.interface_family = AddressFamily::Bridge,
+            Which::PortsOf(index) => message.attributes.push(LinkAttribute::Controller(index)),
+        }
         let wanted = request.execute().try_filter_map(|link| future::ready(Ok(of(&link))));
         wanted.try_collect().await.map_err(IntoIo::into_io)
     }

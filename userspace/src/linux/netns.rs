@@ -23,7 +23,7 @@ use super::{Attempt, LinuxError, syscall};
 use crate::model::NetnsIdentity;
 
 /// Where iproute2 keeps namespaces by name.
-const DIRECTORY: &str = "/run/netns";
+pub(super) const DIRECTORY: &str = "/run/netns";
 /// Another one each time that the kernel starts.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// `NSFS_MAGIC` of `linux/magic.h`: what a namespace's file is on, and an empty file left behind is not.
@@ -195,7 +195,8 @@ fn prepare_directory() -> Result<Flock<fs::File>, LinuxError> {
         }
     };
     let none = None::<&str>;
-    let share = || mount(none, DIRECTORY, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
+    // Not what is mounted in it, each time: that is shared from when it was mounted.
+    let share = || mount(none, DIRECTORY, none, MsFlags::MS_SHARED, none);
     // EINVAL: the directory is no mount point; it becomes one by being mounted on itself.
     if share() == Err(Errno::EINVAL)
         && mount(Some(DIRECTORY), DIRECTORY, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).is_ok()

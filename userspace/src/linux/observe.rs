@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -16,7 +17,7 @@ use netlink_packet_route::{
 
 use portlane_common::span::Span;
 
-use super::{Attempt, Host, LinuxError, netns, sockets};
+use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets};
 use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
 
 /// Interfaces, addresses and named namespaces at one moment.
@@ -33,6 +34,8 @@ struct Interface {
     name: String,
     flags: LinkFlags,
     kind: Option<InfoKind>,
+    /// Of a bridge, and its kind not known.
+    port: bool,
     ethernet: bool,
     master: Option<u32>,
     mtu: u32,
@@ -96,7 +99,7 @@ impl Host {
                 _ => None,
             })
         };
-        let found = self.links(|link| Some((link.header.index, program(link)?))).await;
+        let found = self.links(Which::All, |link| Some((link.header.index, program(link)?))).await;
         found.attempt(|| "list interfaces".to_owned())
     }
 
@@ -156,7 +159,7 @@ impl Host {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, LinuxError> {
-        let interfaces = self.links(|link| Some((link.header.index, Interface::of(link)))).await;
+        let interfaces = self.interfaces().await;
         let addresses: Vec<AddressMessage> =
             self.handle().address().get().execute().try_collect().await.attempt(|| "list addresses".to_owned())?;
         Ok(Snapshot {
@@ -166,10 +169,25 @@ impl Host {
             netns: BTreeSet::new(),
         })
     }
+
+    /// All that can be an uplink, a bridge or on one. Ports of bonds and the like are left out, those of VRFs are not.
+    async fn interfaces(&self) -> io::Result<BTreeMap<u32, Interface>> {
+        let named = |interface: fn(&LinkMessage) -> Interface| {
+            move |link: &LinkMessage| Some((link.header.index, interface(link)))
+        };
+        // Before the others: what is put on a bridge meanwhile is no uplink, and not missed.
+        let mut found: BTreeMap<u32, Interface> = self.links(Which::OnBridges, named(Interface::of_port)).await?;
+        found.append(&mut self.links(Which::Apart, named(Interface::of)).await?);
+        let is_vrf = |(index, interface): (&u32, &Interface)| (interface.kind == Some(InfoKind::Vrf)).then_some(*index);
+        for vrf in found.iter().filter_map(is_vrf).collect::<Vec<_>>() {
+            found.append(&mut self.links(Which::PortsOf(vrf), named(Interface::of)).await?);
+        }
+        Ok(found)
+    }
 }
 
 impl Snapshot {
-    /// Bridges, veths and named namespaces, whoever made them.
+    /// Bridges, veths and whatever else is on a bridge, and named namespaces, whoever made them.
     ///
     /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
     pub fn links(&self) -> ObservedLinks {
@@ -178,11 +196,12 @@ impl Snapshot {
         };
         let bridges = of_kind(InfoKind::Bridge)
             .map(|(index, interface)| (interface.name.clone(), self.bridge(*index, interface)));
-        let veths = of_kind(InfoKind::Veth).map(|(_, interface)| {
+        let ends = || of_kind(InfoKind::Veth).chain(self.interfaces.iter().filter(|(_, interface)| interface.port));
+        let veths = ends().map(|(_, interface)| {
             let master = interface.master.and_then(|master| self.interfaces.get(&master));
             (interface.name.clone(), master.map(|master| master.name.clone()))
         });
-        let up = of_kind(InfoKind::Veth).filter(|(_, interface)| interface.flags.contains(LinkFlags::Up));
+        let up = ends().filter(|(_, interface)| interface.flags.contains(LinkFlags::Up));
         let up = up.map(|(_, interface)| interface.name.clone());
         let netns = self.netns.clone();
         ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), up: up.collect(), netns }
@@ -225,6 +244,7 @@ impl Snapshot {
         let vrf = |interface: &Interface| interface.kind == Some(InfoKind::Vrf);
         let master = interface.master.and_then(|master| self.interfaces.get(&master));
         !interface.flags.contains(LinkFlags::Loopback)
+            && !interface.port
             && !owns(owned, &interface.name)
             && !vrf(interface)
             && master.is_none_or(vrf)
@@ -249,11 +269,18 @@ fn owns(owned: &Owned, name: &str) -> bool {
 }
 
 impl Interface {
+    /// Of a bridge's port, whose kind the kernel does not say in [`Which::OnBridges`].
+    fn of_port(link: &LinkMessage) -> Self {
+        let interface = Self::of(link);
+        Self { port: interface.master.is_some(), ..interface }
+    }
+
     fn of(link: &LinkMessage) -> Self {
         let mut interface = Self {
             name: String::new(),
             flags: link.header.flags,
             kind: kind(link),
+            port: false,
             ethernet: link.header.link_layer_type == LinkLayerType::Ether,
             master: master(link),
             mtu: 0,

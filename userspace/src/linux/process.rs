@@ -104,6 +104,8 @@ pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
     if let Some(netns) = &spec.netns {
         launch.join = Some((open_netns(netns)?, CloneFlags::CLONE_NEWNET));
         launch.sysfs = true;
+        // Each container would hold a mount for every other one.
+        launch.unmount = Some(c_string(Path::new(netns::DIRECTORY))?);
     }
     launch.unshare = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
     launch.binds = binds(&spec.etc_dir)?;
@@ -240,11 +242,12 @@ fn open_netns(netns: &str) -> Result<OwnedFd, LinuxError> {
 /// Where `/etc/resolv.conf` is a symbolic link, the mount is over what it leads to.
 fn binds(etc_dir: &Path) -> Result<Vec<(CString, CString)>, LinuxError> {
     let pairs = ETC_FILES.map(|name| (etc_dir.join(name), Path::new("/etc").join(name)));
-    let c_string = |path: &Path| {
-        CString::new(path.as_os_str().as_bytes()).attempt(|| format!("use {} with a zero byte", path.display()))
-    };
     let there = pairs.iter().filter(|(from, to)| from.is_file() && to.is_file());
     there.map(|(from, to)| Ok((c_string(from)?, c_string(to)?))).collect()
+}
+
+fn c_string(path: &Path) -> Result<CString, LinuxError> {
+    CString::new(path.as_os_str().as_bytes()).attempt(|| format!("use {} with a zero byte", path.display()))
 }
 
 fn detached(log: &Path) -> Result<(OwnedFd, OwnedFd), LinuxError> {

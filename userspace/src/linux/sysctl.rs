@@ -1,6 +1,16 @@
 //! Kernel settings under `/proc/sys`: those of `net/` belong to the calling thread's network namespace.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::{fd::AsFd, unix::fs::FileExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, openat},
+    sys::stat::Mode,
+};
 
 use super::{Attempt, LinuxError};
 
@@ -20,10 +30,7 @@ pub fn get(name: &str) -> Result<String, LinuxError> {
 /// There is no such setting, or it cannot be written.
 pub fn set(name: &str, value: &str) -> Result<(), LinuxError> {
     let path = path(name);
-    if fs::read_to_string(&path).is_ok_and(|found| found.split_whitespace().eq(value.split_whitespace())) {
-        return Ok(());
-    }
-    fs::write(&path, value).attempt(|| format!("set {} to {value}", path.display()))
+    set_at(AT_FDCWD, &path, value).attempt(|| format!("set {} to {value}", path.display()))
 }
 
 /// Like [`set`], for what a kernel may lack (IPv6 can be off): what is not there needs no setting.
@@ -31,7 +38,42 @@ pub fn set(name: &str, value: &str) -> Result<(), LinuxError> {
 /// # Errors
 /// The setting is there and cannot be written.
 pub fn set_if_present(name: &str, value: &str) -> Result<(), LinuxError> {
-    match set(name, value) {
+    unless_missing(set(name, value))
+}
+
+/// [`set_if_present`] of several settings in one folder, whose path is walked once: the more network namespaces there
+/// are, the longer the kernel looks for this one's `net/ipv4` and `net/ipv6`.
+///
+/// # Errors
+/// As there.
+pub fn set_those_present(folder: &str, settings: &[(&str, &str)]) -> Result<(), LinuxError> {
+    let path = path(folder);
+    let folder = match fs::File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        folder => folder.attempt(|| format!("open {}", path.display()))?,
+    };
+    settings.iter().try_for_each(|(name, value)| {
+        let set = set_at(&folder, Path::new(name), value);
+        unless_missing(set.attempt(|| format!("set {} to {value}", path.join(name).display())))
+    })
+}
+
+fn set_at(folder: impl AsFd, path: &Path, value: &str) -> io::Result<()> {
+    let open = |how| openat(&folder, path, how | OFlag::O_CLOEXEC, Mode::empty()).map(fs::File::from);
+    let writable = open(OFlag::O_RDWR);
+    let mut found = String::new();
+    match &writable {
+        Ok(file) => { file }.read_to_string(&mut found)?,
+        Err(_) => open(OFlag::O_RDONLY)?.read_to_string(&mut found)?,
+    };
+    if found.split_whitespace().eq(value.split_whitespace()) {
+        return Ok(());
+    }
+    writable?.write_all_at(value.as_bytes(), 0)
+}
+
+fn unless_missing(set: Result<(), LinuxError>) -> Result<(), LinuxError> {
+    match set {
         Err(LinuxError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
