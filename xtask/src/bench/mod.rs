@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod record;
+
 use crate::{
     run::{built, cargo, done, step, this_program, tool},
     sandbox, setup,
