@@ -51,14 +51,15 @@ struct Plan {
     rounds: usize,
     /// Flows opened for a sample.
     openings: u32,
+    published: &'static [Published],
     many_flows: bool,
 }
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let plan = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Plan { rounds: 15, openings: 1_000, many_flows: true },
-        ["--quick"] => Plan { rounds: 5, openings: 300, many_flows: false },
+        [] => Plan { rounds: 15, openings: 1_000, published: &Published::ALL, many_flows: true },
+        ["--quick"] => Plan { rounds: 5, openings: 300, published: &Published::FEW, many_flows: false },
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -80,11 +81,14 @@ fn run(plan: Plan) -> Result<()> {
     test_with("bench", LoadSettings::default(), |programs| {
         stay_on_one_processor()?;
         let empty = Empty::load()?;
-        for published in Published::ALL {
-            of_ports::<V4>(programs, &empty, plan, published)?;
-            of_ports::<V6>(programs, &empty, plan, published)?;
+        empty.figure(programs, plan)?;
+        for published in plan.published {
+            of_ports::<V4>(programs, &empty, plan, *published)?;
+            of_ports::<V6>(programs, &empty, plan, *published)?;
         }
         Published::ONE.apply(programs)?;
+        beside::<V4>(programs, &empty, plan)?;
+        beside::<V6>(programs, &empty, plan)?;
         fill::<V4>(programs)?;
         fill::<V6>(programs)?;
         known::<V4>(programs, &empty, plan, Published::ONE, FLOWS[1])?;
@@ -127,6 +131,12 @@ impl Empty {
         Ok(run.nanoseconds)
     }
 
+    fn figure(&self, programs: &Programs, plan: Plan) -> Result<()> {
+        let samples = (0..plan.rounds).map(|_| self.sample(programs, RUNS, TIMES)).collect::<Result<_>>()?;
+        let (subject, case, unit) = ("empty program", "any packet".to_owned(), "nanoseconds");
+        Figure { subject, case, metric: A_RUN, unit, at: Vec::new(), samples }.print()
+    }
+
     /// The same many times: the middle one.
     fn sample(&self, programs: &Programs, repeat: u32, times: u32) -> Result<f64> {
         Ok(median((0..times).map(|_| self.run(programs, repeat)).collect::<Result<_>>()?))
@@ -156,7 +166,6 @@ fn of_ports<F: Kept>(programs: &Programs, empty: &Empty, plan: Plan, published: 
 /// What packets of known conversations cost, each packet another one's.
 fn known<F: Kept>(programs: &Programs, empty: &Empty, plan: Plan, published: Published, flows: u32) -> Result<()> {
     let at: Vec<_> = published.at().into_iter().chain([("flows", flows.to_string())]).collect();
-    let mut bases = Vec::new();
     for way in Way::BOTH {
         published.apply(programs)?;
         let ring = Ring::new::<F>(programs, way, published, flows)?;
@@ -168,7 +177,6 @@ fn known<F: Kept>(programs: &Programs, empty: &Empty, plan: Plan, published: Pub
             // Once a second an entry is stamped, and its next hop looked for: the first time round does that.
             first.push(median(ring.walk(from, times)?) - base);
             next.push(median(ring.walk(from, times)?) - base);
-            bases.push(base);
         }
         over_empty::<F>(format!("{}, established", way.name()), &at, next).print()?;
         if flows > FLOWS[1] {
@@ -176,9 +184,14 @@ fn known<F: Kept>(programs: &Programs, empty: &Empty, plan: Plan, published: Pub
             over_empty::<F>(case, &at, first).print()?;
         }
     }
-    let at = vec![family(F::VERSION), ("flows", flows.to_string()), published.at()[0].clone()];
-    let (subject, case, unit) = ("empty program", "any packet".to_owned(), "nanoseconds");
-    Figure { subject, case, metric: A_RUN, unit, at, samples: bases }.print()
+    Ok(())
+}
+
+/// What a packet from one container to another of its network costs, which has no flow.
+fn beside<F: Kept>(programs: &Programs, empty: &Empty, plan: Plan) -> Result<()> {
+    let sample = |_| Ok(median(opening::beside(programs, F::VERSION, TIMES)?) - empty.sample(programs, RUNS, TIMES)?);
+    let samples = (0..plan.rounds).map(sample).collect::<Result<_>>()?;
+    over_empty::<F>("container to container".to_owned(), &[], samples).print()
 }
 
 fn over_empty<F: Kept>(case: String, at: &[(&'static str, String)], samples: Vec<f64>) -> Figure {

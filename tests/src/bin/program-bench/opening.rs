@@ -1,10 +1,10 @@
-//! Packets that open a conversation, and those that ask for what is not there.
+//! Packets that belong to no known conversation.
 
 use anyhow::{Result, ensure};
 use portlane_common::config::{MAX_FLOWS, MAX_NEW_FLOWS};
 use portlane_datapath::{
     stage::parse::SYN,
-    testing::world::{Version, WEB},
+    testing::world::{PEER, Version, WEB},
 };
 use portlane_tests::program::{Programs, tc};
 
@@ -15,8 +15,9 @@ use crate::{
     way::{Tuple, Way, outside},
 };
 
-/// Parts in which a table is filled, and beyond.
-const QUARTERS: u32 = 8;
+/// Quarters of a table in which it is filled, and then as many beyond.
+const QUARTERS: u32 = 4;
+const BEYOND: u32 = 2;
 /// Samples of each.
 const SAMPLES: u32 = 8;
 
@@ -81,19 +82,33 @@ impl<'a> Opener<'a> {
 /// # Errors
 /// It is not left to the host as it is.
 pub fn miss(programs: &Programs, version: Version, times: u32) -> Result<Vec<u32>> {
-    let ifindex = programs.interfaces.uplink;
     let (sport, _) = CLIENT_PORTS;
     let tuple = Tuple { src: version.outside(), dst: version.host(), sport, dport: UNPUBLISHED };
-    let packet = Way::Published.frame(tuple, SYN, 64).bytes();
+    unchanged(programs, Way::Published, tuple, tc::UNSPEC, times)
+}
+
+/// What a packet from one container to another of its network takes, so many times.
+///
+/// # Errors
+/// It does not get there as it is.
+pub fn beside(programs: &Programs, version: Version, times: u32) -> Result<Vec<u32>> {
+    let (sport, _) = CLIENT_PORTS;
+    let tuple = Tuple { src: WEB.address(version), dst: PEER.address(version), sport, dport: 80 };
+    unchanged(programs, Way::Masquerade, tuple, tc::REDIRECT, times)
+}
+
+/// Runs a packet again and again that is always to come out as it came in.
+fn unchanged(programs: &Programs, way: Way, tuple: Tuple, returned: u32, times: u32) -> Result<Vec<u32>> {
+    let packet = way.frame(tuple, SYN, 64).bytes();
     let run = |_| {
-        let run = programs.tc_repeatedly(Way::Published.hook(), &packet, ifindex, RUNS)?;
-        ensure!(run.returned == tc::UNSPEC && run.bytes == packet, "what is not published got {}", run.returned);
+        let run = programs.tc_repeatedly(way.hook(), &packet, way.interface(&programs.interfaces), RUNS)?;
+        ensure!(run.returned == returned && run.bytes == packet, "{tuple:?} got {}", run.returned);
         Ok(run.nanoseconds)
     };
     (0..times).map(run).collect()
 }
 
-/// Opens conversations until their table is full, and as many again: a second, by the time the programs take.
+/// Opens conversations until their table is full, and more: a second, by the time the programs take.
 ///
 /// # Errors
 /// One is refused while there is room, or, from outside, at all.
@@ -102,8 +117,8 @@ pub fn fill<F: Kept>(programs: &Programs) -> Result<()> {
         programs.forget_flows()?;
         let mut opener = Opener::new(programs, F::VERSION, way, Published::ONE.port());
         // A conversation has two entries.
-        let part = entries / 2 / (QUARTERS / 2) / SAMPLES;
-        for quarter in 0..QUARTERS {
+        let part = entries / 2 / QUARTERS / SAMPLES;
+        for quarter in 0..QUARTERS + BEYOND {
             let mut samples = Vec::new();
             let mut refused = 0;
             for _ in 0..SAMPLES {
@@ -112,7 +127,7 @@ pub fn fill<F: Kept>(programs: &Programs) -> Result<()> {
                 let taken: Vec<u32> = runs.into_iter().map(|(_, nanoseconds)| nanoseconds).collect();
                 samples.push(1e9 / mean(&taken));
             }
-            let full = quarter >= QUARTERS / 2;
+            let full = quarter >= QUARTERS;
             let all = part * SAMPLES;
             // From outside the longest unused makes way; a container's are refused, but for those in whose place
             // another has come to its end.
