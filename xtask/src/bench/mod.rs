@@ -1,168 +1,179 @@
-//! `cargo xtask bench`: what commands cost, as medians of one run on one machine, in a sandbox.
+//! `cargo xtask bench`: what packets and commands cost, beside what carries containers' packets elsewhere, in a sandbox.
 //!
-//! Compare the numbers of one run with each other: another machine, or the same one under load, has others.
+//! Compare the figures of one run with each other: another machine, or the same one under load, has others.
 
 use std::{
     env, fs,
-    process::{Command, ExitCode, Stdio},
+    path::PathBuf,
+    process::{Command, ExitCode},
     thread,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 
+mod offloads;
+mod paths;
+mod peers;
 mod record;
+mod targets;
+mod topology;
+mod traffic;
 
 use crate::{
-    run::{built, cargo, done, step, this_program, tool},
+    run::{built, cargo, done, output, step, this_program, tool},
     sandbox, setup,
 };
+use paths::Path;
+use record::{Run, SCHEMA};
 
 /// Where [`steps`] finds the program that [`run`] built.
-const BINARY: &str = "PORTLANE_BIN";
-/// Each command is run so many times.
-const ROUNDS: u32 = 21;
-/// What [`crowd`] makes, and how often it then runs each command.
-const CONTAINERS: usize = 500;
-const PORTS: usize = 10;
-const FIRST_PORT: usize = 10_000;
-const MANY_ROUNDS: usize = 5;
-const MAP: &str = "/sys/fs/bpf/portlane/maps/pl_publish4";
+const PORTLANE: &str = "PORTLANE_BIN";
+/// What [`run`] builds, beside portlane: what makes traffic.
+const LOAD: &str = "load";
+
+/// The command line.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench --quick                        all of it, in two minutes
+  cargo xtask bench --only published               one path of the packets
+  cargo xtask bench --json new.json --compare old.json
+
+Ratios are of figures of one run. Figures taken while the machine does other work say little.")]
+pub struct Options {
+    /// Fewer peers and rounds: two minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only this section, or this path of the packets (repeatable)
+    #[arg(long, value_name = "PART")]
+    only: Vec<Part>,
+    /// Write the figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What `--only` may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Packets between namespaces, on all paths
+    Traffic,
+    /// From a container to another one on the same network
+    Container,
+    /// From outside to a published port
+    Published,
+    /// From a container to outside
+    Masquerade,
+    /// From a process of the host to a published port at its loopback address
+    Host,
+    /// From a container to the host's address and back to a container
+    Hairpin,
+}
+
+impl Part {
+    fn path(self) -> Option<Path> {
+        match self {
+            Self::Traffic => None,
+            Self::Container => Some(Path::Container),
+            Self::Published => Some(Path::Published),
+            Self::Masquerade => Some(Path::Masquerade),
+            Self::Host => Some(Path::Loopback),
+            Self::Hairpin => Some(Path::Hairpin),
+        }
+    }
+}
+
+/// How much is measured.
+pub struct Plan {
+    /// Whether it has to end in two minutes.
+    pub quick: bool,
+    /// How often each figure is taken.
+    pub rounds: usize,
+    /// How long traffic is measured each time.
+    pub seconds: f64,
+    /// How many ports are published, one after another.
+    pub ports: &'static [usize],
+    /// The release build of portlane.
+    pub portlane: PathBuf,
+    only: Vec<Part>,
+}
+
+impl Plan {
+    fn new(options: &Options) -> Result<Self> {
+        let portlane = env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
+        let (rounds, seconds, ports): (_, _, &'static [usize]) =
+            if options.quick { (3, 0.15, &[1, 1_000]) } else { (7, 0.4, &[1, 100, 1_000, 5_000]) };
+        Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
+    }
+
+    /// Whether the section is measured.
+    fn has(&self, section: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&section)
+    }
+
+    /// The paths on which traffic is measured.
+    fn paths(&self) -> Vec<Path> {
+        let all = self.has(Part::Traffic);
+        let named = |path: &Path| self.only.iter().any(|part| part.path() == Some(path.section()));
+        Path::ALL.into_iter().filter(|path| all || named(path)).collect()
+    }
+}
 
 /// Builds portlane as it is shipped, and measures it inside a sandbox.
 ///
 /// # Errors
-/// When set-up, build or sandbox fails; a command that fails is the exit status.
+/// When set-up, build or sandbox fails; a measurement that fails is the exit status.
 pub fn run() -> Result<ExitCode> {
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
-    let debug = built("portlane")?;
-    let target = debug.parent().and_then(|folder| folder.parent()).context("cannot find the target folder")?;
-    let binary = format!("{BINARY}={}", target.join("release/portlane").to_string_lossy());
-    sandbox::run(&["env".into(), binary.into(), this_program()?.into_os_string(), "bench-steps".into()])
+    step("build what measures it", || {
+        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD]))
+    })?;
+    let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
+    let mut command = vec!["env".into(), binary.into(), this_program()?.into_os_string(), "bench-steps".into()];
+    // The same options, behind the verb.
+    command.extend(env::args_os().skip(2));
+    sandbox::run(&command)
 }
 
 /// The measurements; inside the sandbox.
 ///
 /// # Errors
-/// When a command fails.
-pub fn steps() -> Result<()> {
-    let portlane = env::var(BINARY).with_context(|| format!("{BINARY} is not set: use `cargo xtask bench`"))?;
-    let portlane = |arguments: &[&str]| {
-        let mut command = tool(&portlane);
-        command.args(arguments).stdout(Stdio::null());
-        command
-    };
-    let first = timed(&mut portlane(&["run", "--rm", "--", "true"]))?;
-    println!("the first command, which loads the programs: {}", milliseconds(first));
-
-    timed(&mut portlane(&["run", "-d", "--name", "web", "--", "sleep", "600"]))?;
-    let (mut run, mut one, mut many, mut off) = (vec![], vec![], vec![], vec![]);
-    let mut row = vec![];
-    for _ in 0..ROUNDS {
-        row.push(timed(&mut portlane(&["run", "--rm", "--", "true"]))?);
+/// When one fails, or the file cannot be written.
+pub fn steps(options: &Options) -> Result<()> {
+    let plan = Plan::new(options)?;
+    let mut record = begun(&plan)?;
+    if !plan.paths().is_empty() {
+        step("packets between namespaces", || traffic::measure(&plan, &mut record))?;
     }
-    for _ in 0..ROUNDS {
-        idle()?;
-        run.push(timed(&mut portlane(&["run", "--rm", "--", "true"]))?);
+    print!("{}", targets::table(&record));
+    for sentence in &record.left_out {
+        println!("left out: {sentence}");
     }
-    idle()?;
-    // Interleaved, so that whatever else the machine does meets all alike.
-    for _ in 0..ROUNDS {
-        one.push(timed(&mut portlane(&["publish", "web", "10080:80/udp"]))?);
-        let entries_of_one = entries()?;
-        off.push(timed(&mut portlane(&["unpublish", "web", "10080:80/udp"]))?);
-        many.push(timed(&mut portlane(&["publish", "web", "40000-55999:40000-55999/udp"]))?);
-        ensure!(entries()? == entries_of_one, "16,000 ports take more map entries than one");
-        off.push(timed(&mut portlane(&["unpublish", "web", "40000-55999:40000-55999/udp"]))?);
-    }
-    let (run, row, one, many, off) = (median(run), median(row), median(one), median(many), median(off));
-    println!("median of {ROUNDS}:");
-    println!("  portlane run --rm -- true            {} (aim: under 50 ms)", milliseconds(run));
-    println!("  the same, one right after another    {}", milliseconds(row));
-    println!("  portlane publish, 1 port             {} (aim: under 20 ms)", milliseconds(one));
-    println!("  portlane publish, 16,000 ports       {}, one map entry", milliseconds(many));
-    println!("  portlane unpublish                   {}", milliseconds(off));
-    println!("  16,000 ports to 1: {:.2} (aim: 0.80 to 1.20)", many.as_secs_f64() / one.as_secs_f64());
-    done(&mut portlane(&["rm", "-f", "web"]))?;
-    crowd(&portlane)?;
-    done(&mut portlane(&["uninstall", "--force"]))
-}
-
-/// What commands cost when there are many containers already.
-fn crowd(portlane: &impl Fn(&[&str]) -> Command) -> Result<()> {
-    let mut add = vec![];
-    for number in 0..CONTAINERS {
-        let name = format!("c{number}");
-        let first = FIRST_PORT + number * PORTS;
-        let specs: Vec<String> = (0..PORTS).map(|port| format!("{}:{}", first + port, 80 + port)).collect();
-        let mut arguments = vec!["run", "-d", "--name", &name];
-        arguments.extend(specs.iter().flat_map(|spec| ["-p", spec]));
-        arguments.extend(["--", "sleep", "infinity"]);
-        add.push(timed(&mut portlane(&arguments))?);
-    }
-    // Five each, in the middle of which is the one that is meant.
-    let (few, most) = (median(add[2..7].to_vec()), median(add[add.len() - 5..].to_vec()));
-    println!("{CONTAINERS} containers with {PORTS} published ports each, on one host:");
-    println!("  portlane run -d, the 5th             {}", milliseconds(few));
-    println!("  portlane run -d, the {CONTAINERS}th           {}", milliseconds(most));
-    println!("  the last to the 5th: {:.2} (aim: 1.50 at most)", most.as_secs_f64() / few.as_secs_f64());
-    let (mut publish, mut unpublish) = (vec![], vec![]);
-    for _ in 0..MANY_ROUNDS {
-        publish.push(timed(&mut portlane(&["publish", "c0", "53:53/udp"]))?);
-        unpublish.push(timed(&mut portlane(&["unpublish", "c0", "53:53/udp"]))?);
-    }
-    println!("  portlane publish, 1 port             {}", milliseconds(median(publish)));
-    println!("  portlane unpublish                   {}", milliseconds(median(unpublish)));
-    for arguments in [&["ps"][..], &["stats"], &["status"], &["repair", "--dry-run"]] {
-        let times = (0..MANY_ROUNDS).map(|_| timed(&mut portlane(arguments))).collect::<Result<Vec<_>>>()?;
-        println!("  portlane {:<28}{} (aim: under 1 s)", arguments.join(" "), milliseconds(median(times)));
+    if let Some(file) = &options.json {
+        let text = serde_json::to_string_pretty(&record).context("cannot write JSON")?;
+        fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
 }
 
-/// Waits until the kernel has taken down the interfaces of containers that ended, which it does in the background.
-fn idle() -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
-        let links = fs::read_dir("/sys/class/net").context("cannot list interfaces")?.flatten();
-        // The one of the container that runs.
-        if links.filter(|link| link.file_name().to_string_lossy().starts_with("veth")).count() <= 1 {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    bail!("interfaces of containers that ended are still there after 10 s")
+/// A run without figures.
+fn begun(plan: &Plan) -> Result<Run> {
+    Ok(Run {
+        schema: SCHEMA,
+        kernel: output(Command::new("uname").arg("-r")).context("`uname -r` fails")?,
+        processors: thread::available_parallelism().context("cannot count processors")?.get(),
+        quick: plan.quick,
+        settings: Vec::new(),
+        left_out: Vec::new(),
+        figures: Vec::new(),
+    })
 }
 
-fn entries() -> Result<usize> {
-    let output = tool("bpftool").args(["-j", "map", "dump", "pinned", MAP]).output().context("cannot start bpftool")?;
-    Ok(String::from_utf8_lossy(&output.stdout).matches("\"formatted\"").count())
-}
-
-fn timed(command: &mut Command) -> Result<Duration> {
-    let start = Instant::now();
-    done(command)?;
-    Ok(start.elapsed())
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:6.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        let seconds = |numbers: &[u64]| numbers.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
-        assert_eq!(median(seconds(&[9, 1, 5])), Duration::from_secs(5));
-        assert_eq!(median(Vec::new()), Duration::ZERO);
-    }
+/// A program of the release build.
+fn release(name: &str) -> Result<PathBuf> {
+    let debug = built(name)?;
+    let target = debug.parent().and_then(|folder| folder.parent()).context("cannot find the target folder")?;
+    let program = target.join("release").join(name);
+    ensure!(program.is_file(), "{} is not built", program.display());
+    Ok(program)
 }

@@ -1,0 +1,100 @@
+//! The load generator of `cargo xtask bench`: blocking sockets, one thread a side, nothing allocated while it measures.
+//!
+//! Exit status: 0 done, 1 nobody answers or the machine does not let it, 2 usage.
+
+use std::{
+    process::{ExitCode, exit},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use arguments::{Arguments, Verb};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use server::Server;
+
+mod arguments;
+mod connections;
+mod datagrams;
+mod line;
+mod measured;
+mod rr;
+mod samples;
+mod server;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+/// What a measurement may take longer than it was asked to, before nobody is said to answer.
+const GRACE: Duration = Duration::from_secs(3);
+
+const FAILED: u8 = 1;
+const USAGE_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.is_empty() || words.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{}", arguments::HELP);
+        return ExitCode::SUCCESS;
+    }
+    let arguments = match Arguments::parse(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("load: {error:#} (`load --help` has examples)");
+            return ExitCode::from(USAGE_ERROR);
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(cpu) = arguments.cpu {
+        pin(cpu)?;
+    }
+    if arguments.verb == Verb::Serve {
+        return Server::bind(arguments.address)?.run();
+    }
+    limit(arguments);
+    println!("{}", line::json(&measure(arguments)?));
+    Ok(())
+}
+
+/// Figures by their names in the line of JSON.
+fn measure(arguments: &Arguments) -> Result<Vec<(&'static str, f64)>> {
+    let (to, time) = (arguments.address, arguments.time);
+    match arguments.verb {
+        Verb::Serve => Ok(Vec::new()),
+        Verb::Rr => rr::tcp(to, time),
+        Verb::UdpRr => rr::udp(to, time),
+        Verb::Connections => connections::measure(to, time),
+        Verb::Datagrams => datagrams::measure(to, time, arguments.size),
+        Verb::Stream => stream::measure(to, time),
+    }
+    .with_context(|| format!("nobody answers at {to}"))
+}
+
+/// Runs on this processor only, with all threads that it starts.
+fn pin(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).with_context(|| format!("no processor {cpu}"))
+}
+
+/// Ends the program when no answer comes. Blocking calls without timeouts set no timers, which would cost each request.
+fn limit(arguments: &Arguments) {
+    let (to, limit) = (arguments.address, measured::WARM_UP + arguments.time + GRACE);
+    thread::spawn(move || {
+        thread::sleep(limit);
+        eprintln!("load: nobody answers at {to}: no result in {:.1} s", limit.as_secs_f64());
+        exit(FAILED.into())
+    });
+}

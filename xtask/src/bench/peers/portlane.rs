@@ -1,0 +1,74 @@
+//! Portlane: the release build, with nothing set that is not the default.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{
+    Peer, Topology,
+    published::{Port, ports},
+};
+use crate::bench::{
+    Plan,
+    paths::Family,
+    topology::{Place, quiet, said},
+};
+
+pub const SUBJECT: &str = "portlane";
+/// For state: the sandbox's own tmpfs.
+const FILES: &str = "/run/bench";
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// On a host of its own.
+struct Portlane<'p> {
+    plan: &'p Plan,
+    net: Topology,
+    files: PathBuf,
+    name: String,
+}
+
+/// Both containers are attached, since their namespaces are the topology's. Each port is an entry of its own.
+pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
+    let name = format!("portlane-{count}");
+    let files = PathBuf::from(FILES).join(&name);
+    fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
+    fs::write(files.join("daemon.json"), "{}").context("cannot write daemon.json")?;
+    let portlane = Portlane { plan, net: Topology::host(&name)?, files, name };
+    let published: Vec<String> = ports(count, Family::V4, true).into_iter().flat_map(specs).collect();
+    portlane.attach(Place::A, &published)?;
+    portlane.attach(Place::B, &[])?;
+    let mut chosen = Vec::new();
+    for place in [Place::A, Place::B] {
+        let inspected = portlane.inspect(place)?;
+        for (family, field) in [(Family::V4, "addr4"), (Family::V6, "addr6")] {
+            let address = inspected[field].as_str().with_context(|| format!("`inspect` has no {field}"))?;
+            chosen.push((place, family, address.parse()?));
+        }
+    }
+    Ok(Peer { chosen, ..Peer::new(SUBJECT, Some(count), portlane.net) })
+}
+
+/// The options of `attach` for a port.
+fn specs(port: Port) -> impl Iterator<Item = String> {
+    let spec = move |protocol| format!("{}:{}/{protocol}", port.host, port.to.port());
+    port.protocols().iter().flat_map(move |protocol| ["-p".to_owned(), spec(protocol)])
+}
+
+impl Portlane<'_> {
+    fn command(&self) -> Command {
+        let mut command = self.net.command(Place::Host, &self.plan.portlane.to_string_lossy());
+        command.arg("--config").arg(self.files.join("daemon.json")).arg("--root").arg(self.files.join("state"));
+        command.arg("--bpffs").arg(PathBuf::from(BPFFS).join(&self.name));
+        command
+    }
+
+    fn attach(&self, place: Place, published: &[String]) -> Result<()> {
+        quiet(self.command().args(["attach", &self.net.netns(place)]).args(published))
+    }
+
+    fn inspect(&self, place: Place) -> Result<Value> {
+        let text = said(self.command().args(["--json", "inspect", &self.net.netns(place)]))?;
+        serde_json::from_str(&text).with_context(|| format!("`inspect` prints {text}"))
+    }
+}
