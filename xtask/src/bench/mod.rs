@@ -12,10 +12,15 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+mod control;
+mod crowd;
+mod engines;
+mod memory;
 mod offloads;
 mod paths;
 mod peers;
 mod record;
+mod scale;
 mod targets;
 mod topology;
 mod traffic;
@@ -57,6 +62,10 @@ pub struct Options {
 enum Part {
     /// Packets between namespaces, on all paths
     Traffic,
+    /// Commands, and what the maps take
+    Control,
+    /// Programs run by the kernel on one packet
+    Scale,
     /// From a container to another one on the same network
     Container,
     /// From outside to a published port
@@ -72,7 +81,7 @@ enum Part {
 impl Part {
     fn path(self) -> Option<Path> {
         match self {
-            Self::Traffic => None,
+            Self::Traffic | Self::Control | Self::Scale => None,
             Self::Container => Some(Path::Container),
             Self::Published => Some(Path::Published),
             Self::Masquerade => Some(Path::Masquerade),
@@ -126,10 +135,11 @@ pub fn run() -> Result<ExitCode> {
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD]))
+        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD, "--bin", scale::PROGRAM]))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
-    let mut command = vec!["env".into(), binary.into(), this_program()?.into_os_string(), "bench-steps".into()];
+    let engines = step("container engines of this machine", || engines::measure().assignment())?;
+    let mut command = vec!["env".into(), binary.into(), engines, this_program()?.into_os_string(), "bench-steps".into()];
     // The same options, behind the verb.
     command.extend(env::args_os().skip(2));
     sandbox::run(&command)
@@ -144,6 +154,12 @@ pub fn steps(options: &Options) -> Result<()> {
     let mut record = begun(&plan)?;
     if !plan.paths().is_empty() {
         step("packets between namespaces", || traffic::measure(&plan, &mut record))?;
+    }
+    if plan.has(Part::Control) {
+        step("commands", || control::measure(&plan, &mut record))?;
+    }
+    if plan.has(Part::Scale) {
+        step("programs run on one packet", || scale::measure(&plan, &mut record))?;
     }
     print!("{}", targets::table(&record));
     for sentence in &record.left_out {
