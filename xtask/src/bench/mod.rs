@@ -108,7 +108,8 @@ pub struct Plan {
 
 impl Plan {
     fn new(options: &Options) -> Result<Self> {
-        let portlane = env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
+        let portlane =
+            env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
         let (rounds, seconds, ports): (_, _, &'static [usize]) =
             if options.quick { (3, 0.15, &[1, 1_000]) } else { (7, 0.4, &[1, 100, 1_000, 5_000]) };
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
@@ -135,11 +136,21 @@ pub fn run() -> Result<ExitCode> {
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD, "--bin", scale::PROGRAM]))
+        done(cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "portlane-tests",
+            "--bin",
+            LOAD,
+            "--bin",
+            scale::PROGRAM,
+        ]))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let engines = step("container engines of this machine", || engines::measure().assignment())?;
-    let mut command = vec!["env".into(), binary.into(), engines, this_program()?.into_os_string(), "bench-steps".into()];
+    let mut command =
+        vec!["env".into(), binary.into(), engines, this_program()?.into_os_string(), "bench-steps".into()];
     // The same options, behind the verb.
     command.extend(env::args_os().skip(2));
     sandbox::run(&command)

@@ -71,7 +71,8 @@ impl Peer {
 
     /// Where it leads packets along a path; `None` if it has no such path.
     pub fn way(&self, path: Path, family: Family) -> Option<Way> {
-        (self.carries)(path, family).then(|| if self.hosted { self.hosted_way(path, family) } else { self.cable(family) })
+        (self.carries)(path, family)
+            .then(|| if self.hosted { self.hosted_way(path, family) } else { self.cable(family) })
     }
 
     fn hosted_way(&self, path: Path, family: Family) -> Way {
