@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+mod load;
 mod offloads;
 mod paths;
 mod peers;
@@ -99,7 +100,8 @@ pub struct Plan {
 
 impl Plan {
     fn new(options: &Options) -> Result<Self> {
-        let portlane = env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
+        let portlane =
+            env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
         let (rounds, seconds, ports): (_, _, &'static [usize]) =
             if options.quick { (3, 0.15, &[1, 1_000]) } else { (7, 0.4, &[1, 100, 1_000, 5_000]) };
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
