@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+mod cgroup;
 mod load;
 mod offloads;
 mod paths;
@@ -125,13 +126,15 @@ impl Plan {
 /// # Errors
 /// When set-up, build or sandbox fails; a measurement that fails is the exit status.
 pub fn run() -> Result<ExitCode> {
+    cgroup::sweep();
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
         done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD]))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
-    let mut command = vec!["env".into(), binary.into(), this_program()?.into_os_string(), "bench-steps".into()];
+    let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
+    let mut command = vec!["env".into(), binary.into(), cgroup.into(), this_program()?.into_os_string(), "bench-steps".into()];
     // The same options, behind the verb.
     command.extend(env::args_os().skip(2));
     sandbox::run(&command)

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{
     Plan,
+    cgroup::Cgroup,
     paths::{Family, Path},
     topology::{Place, Topology, served},
 };
@@ -41,6 +42,8 @@ pub struct Peer {
     hosted: bool,
     /// The containers' addresses, if it chose them itself.
     chosen: Vec<(Place, Family, IpAddr)>,
+    /// Where client and server run, if it has programs at sockets.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Where client and server are, and what the client calls.
@@ -64,9 +67,10 @@ pub struct Relay {
 }
 
 impl Peer {
-    /// One with a host in the middle that publishes, and carries everything.
+    /// One with a host in the middle, that carries everything.
     fn new(subject: &'static str, ports: Option<usize>, net: Topology) -> Self {
-        Self { subject, ports, net, carries: |_, _| true, relayed: &[], hosted: true, chosen: Vec::new() }
+        let (carries, chosen): (fn(Path, Family) -> bool, _) = (|_, _| true, Vec::new());
+        Self { subject, ports, net, carries, relayed: &[], hosted: true, chosen, cgroup: None }
     }
 
     /// Where it leads packets along a path; `None` if it has no such path.
@@ -130,9 +134,9 @@ pub fn all(plan: &Plan) -> Result<Vec<Peer>> {
         peers.push(portlane::peer(plan, ports).with_context(|| format!("portlane with {ports} ports"))?);
         if !plan.quick {
             peers.push(netavark::peer(ports)?);
-            if ports > 1 {
-                peers.push(docker::peer(ports, docker::Containers::OnePerPort)?);
-            }
+        }
+        if ports > 1 {
+            peers.push(docker::peer(ports, docker::Containers::OnePerPort)?);
         }
     }
     Ok(peers)

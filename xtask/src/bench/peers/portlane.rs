@@ -11,6 +11,7 @@ use super::{
 };
 use crate::bench::{
     Plan,
+    cgroup::Cgroup,
     paths::Family,
     topology::{Place, quiet, said},
 };
@@ -26,6 +27,7 @@ struct Portlane<'p> {
     net: Topology,
     files: PathBuf,
     name: String,
+    cgroup: Cgroup,
 }
 
 /// Both containers are attached, since their namespaces are the topology's. Each port is an entry of its own.
@@ -34,7 +36,7 @@ pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
     let files = PathBuf::from(FILES).join(&name);
     fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     fs::write(files.join("daemon.json"), "{}").context("cannot write daemon.json")?;
-    let portlane = Portlane { plan, net: Topology::host(&name)?, files, name };
+    let portlane = Portlane { plan, net: Topology::host(&name)?, files, cgroup: Cgroup::new(&name)?, name };
     let published: Vec<String> = ports(count, Family::V4, true).into_iter().flat_map(specs).collect();
     portlane.attach(Place::A, &published)?;
     portlane.attach(Place::B, &[])?;
@@ -46,7 +48,8 @@ pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
             chosen.push((place, family, address.parse()?));
         }
     }
-    Ok(Peer { chosen, ..Peer::new(SUBJECT, Some(count), portlane.net) })
+    let cgroup = Some(portlane.cgroup);
+    Ok(Peer { chosen, cgroup, ..Peer::new(SUBJECT, Some(count), portlane.net) })
 }
 
 /// The options of `attach` for a port.
@@ -60,7 +63,7 @@ impl Portlane<'_> {
         let mut command = self.net.command(Place::Host, &self.plan.portlane.to_string_lossy());
         command.arg("--config").arg(self.files.join("daemon.json")).arg("--root").arg(self.files.join("state"));
         command.arg("--bpffs").arg(PathBuf::from(BPFFS).join(&self.name));
-        command
+        self.cgroup.shown_to(&command)
     }
 
     fn attach(&self, place: Place, published: &[String]) -> Result<()> {
