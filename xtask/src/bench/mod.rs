@@ -104,7 +104,7 @@ impl Plan {
         let portlane =
             env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
         let (rounds, seconds, ports): (_, _, &'static [usize]) =
-            if options.quick { (3, 0.15, &[1, 1_000]) } else { (7, 0.4, &[1, 100, 1_000, 5_000]) };
+            if options.quick { (3, 0.12, &[1, 1_000]) } else { (5, 0.3, &[1, 100, 1_000, 5_000]) };
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
     }
 

@@ -86,7 +86,7 @@ fn settings(processors: &[usize]) -> Vec<String> {
     let mut settings = vec![
         format!("cpus 1: client, server and relay on processor {}", processors[0]),
         "bridge-nf-call-iptables: 1 at Docker's and netavark's bridge, 0 at the nft map's".to_owned(),
-        "conntrack, timeouts and sizes of tables: the kernel's and portlane's defaults".to_owned(),
+        format!("portlane: flows and flow-share {}, else its defaults", peers::FLOWS),
     ];
     settings.extend(processors.get(1).map(|second| {
         format!("cpus 2: client on processor {}, server on {second}, relay on either", processors[0])
@@ -102,18 +102,36 @@ fn turns(plan: &Plan, processors: &[usize]) -> Vec<Turn> {
     let mut turns = Vec::new();
     for path in plan.paths() {
         for family in Family::BOTH {
-            let brief = plan.quick && family == Family::V6;
-            let turn = |kind, cpus, offloads| Turn { path, family, kind, cpus, offloads };
-            turns.extend([Kind::Rr, Kind::Connections].map(|kind| turn(kind, one, Offloads::On)));
-            if !brief {
-                turns.extend(two.map(|two| turn(Kind::Rr, two, Offloads::On)));
-                turns.extend([Kind::Datagrams, Kind::Stream].map(|kind| turn(kind, one, Offloads::On)));
-                // The host's own processes have no cable in between that could have offloads.
-                turns.extend((path.section() != Path::Loopback).then(|| turn(Kind::Stream, one, Offloads::Off)));
+            for (kind, together, offloads) in kinds(plan, path, family) {
+                let cpus = if together { Some(one) } else { two };
+                turns.extend(cpus.map(|cpus| Turn { path, family, kind, cpus, offloads }));
             }
         }
     }
     turns
+}
+
+/// What is measured on a path, and whether client and server are on one processor then.
+fn kinds(plan: &Plan, path: Path, family: Family) -> Vec<(Kind, bool, Offloads)> {
+    use Offloads::{Off, On};
+    let on_host = path.section() == Path::Loopback;
+    let mut kinds = vec![(Kind::Rr, true, On)];
+    if plan.quick && family == Family::V6 {
+        return kinds;
+    }
+    kinds.push((Kind::Connections, true, On));
+    if plan.quick && path == Path::Hairpin {
+        return kinds;
+    }
+    kinds.extend([(Kind::Datagrams, true, On), (Kind::Stream, true, On)]);
+    if !on_host {
+        // The host's own processes have no cable in between that could have offloads.
+        kinds.push((Kind::Stream, true, Off));
+    }
+    if !on_host && !plan.quick && family == Family::V4 {
+        kinds.push((Kind::Rr, false, On));
+    }
+    kinds
 }
 
 impl Turn {

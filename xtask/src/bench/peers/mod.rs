@@ -23,7 +23,7 @@ mod routed;
 
 pub use bare::SUBJECT as BARE;
 pub use docker::SUBJECT as DOCKER;
-pub use portlane::SUBJECT as PORTLANE;
+pub use portlane::{FLOWS, SUBJECT as PORTLANE};
 use published::PUBLISHED;
 
 /// One that carries packets, ready to do so.
@@ -58,7 +58,8 @@ pub struct Way {
     pub relay: Option<Relay>,
 }
 
-/// A process that accepts connections and datagrams, and copies them to and from a server.
+/// A process that accepts connections and datagrams, and copies them to and from a server. It listens at the address that is
+/// called: from a socket that has none in particular, answers to datagrams could come from another one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Relay {
     pub netns: String,
@@ -94,7 +95,7 @@ impl Peer {
         };
         let relay = self.relayed.contains(&path).then(|| Relay {
             netns: self.net.netns(Place::Host),
-            from: SocketAddr::new(family.any(), PUBLISHED),
+            from: to,
             to: listens,
         });
         Way { client: self.net.netns(client), to, server: self.net.netns(server), listens, relay }
@@ -124,20 +125,19 @@ impl fmt::Display for Peer {
 /// # Errors
 /// When one cannot be set up.
 pub fn all(plan: &Plan) -> Result<Vec<Peer>> {
-    let mut peers = vec![bare::peer()?, bridge::peer(true)?];
+    let mut peers = vec![bare::peer()?];
     if !plan.quick {
-        peers.extend([bridge::peer(false)?, routed::peer()?, proxy::peer()?]);
+        peers.extend([bridge::peer(false)?, bridge::peer(true)?, routed::peer()?, proxy::peer()?]);
     }
     for ports in plan.ports.iter().copied() {
         peers.push(docker::peer(ports, docker::Containers::One)?);
-        peers.push(nft_map::peer(ports)?);
-        peers.push(portlane::peer(plan, ports).with_context(|| format!("portlane with {ports} ports"))?);
-        if !plan.quick {
-            peers.push(netavark::peer(ports)?);
-        }
         if ports > 1 {
             peers.push(docker::peer(ports, docker::Containers::OnePerPort)?);
         }
+        if !plan.quick {
+            peers.extend([netavark::peer(ports)?, nft_map::peer(ports)?]);
+        }
+        peers.push(portlane::peer(plan, ports).with_context(|| format!("portlane with {ports} ports"))?);
     }
     Ok(peers)
 }
