@@ -17,6 +17,7 @@ mod offloads;
 mod paths;
 mod peers;
 mod record;
+mod report;
 mod targets;
 mod topology;
 mod traffic;

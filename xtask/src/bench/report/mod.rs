@@ -1,0 +1,10 @@
+//! What a run is shown as: a table, JSON, pictures, and a comparison with an earlier one.
+
+pub mod compare;
+pub mod json;
+mod number;
+pub mod ratio;
+pub mod svg;
+pub mod table;
+#[cfg(test)]
+mod sample;
