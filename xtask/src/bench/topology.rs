@@ -9,11 +9,17 @@
 //! the sandbox.
 
 use std::{
+    fs::File,
+    io::{Seek as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::Mode,
+};
 
 use super::paths::Family;
 use crate::run::tool;
@@ -255,6 +261,23 @@ fn ip(arguments: &str) -> Result<()> {
 /// When it fails, with what it said.
 pub fn quiet(command: &mut Command) -> Result<()> {
     said(command).map(drop)
+}
+
+/// Runs a command on a text; it has nothing to say when it succeeds.
+///
+/// # Errors
+/// When it fails, with what it said.
+pub fn fed(command: &mut Command, text: &str) -> Result<()> {
+    // By a file: a pipe that nobody reads yet would have to be written by a thread.
+    let mut file = tempfile()?;
+    file.write_all(text.as_bytes()).and_then(|()| file.rewind()).context("cannot write a temporary file")?;
+    quiet(command.stdin(file))
+}
+
+/// A file without a name, on the sandbox's own tmpfs.
+fn tempfile() -> Result<File> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR;
+    Ok(open("/run", flags, Mode::S_IRUSR | Mode::S_IWUSR).context("cannot make a temporary file")?.into())
 }
 
 /// Runs a command; returns what it prints.

@@ -1,17 +1,19 @@
 //! The command line.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::wire::SIZES;
 
 pub const HELP: &str = "\
-Measures a path between two namespaces. Each verb but `serve` prints one line of JSON.
+Measures a path between two namespaces. Each verb but `serve` and `relay` prints one line of JSON.
 
 Usage: load VERB ADDR:PORT [OPTIONS]
+       load relay ADDR:PORT ADDR:PORT [OPTIONS]
 
   serve         answer all of the below, TCP and UDP; prints `ready`, ends when its standard input closes
+  relay         copy what comes in at the first address to and from a server at the second, as docker-proxy does
   rr            requests and answers of 1 byte over one TCP connection  {p50_ns, p99_ns, per_second}
   udp-rr        the same over UDP                                       {p50_ns, p99_ns, per_second}
   connections   connect, 1-byte request and answer, close               {per_second}
@@ -39,6 +41,9 @@ const MOST_SECONDS: f64 = 3600.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Serve,
+    Relay {
+        to: SocketAddr,
+    },
     Rr,
     UdpRr,
     Connections,
@@ -46,20 +51,28 @@ pub enum Verb {
     Stream,
 }
 
-impl FromStr for Verb {
-    type Err = anyhow::Error;
-
-    fn from_str(word: &str) -> Result<Self> {
-        Ok(match word {
+impl Verb {
+    /// The verb and the options behind it.
+    fn parse<'w>(word: &str, rest: &'w [String]) -> Result<(Self, &'w [String])> {
+        let verb = match word {
             "serve" => Self::Serve,
+            "relay" => {
+                let [to, options @ ..] = rest else { bail!("a second ADDR:PORT is needed") };
+                return Ok((Self::Relay { to: address(to)? }, options));
+            }
             "rr" => Self::Rr,
             "udp-rr" => Self::UdpRr,
             "connections" => Self::Connections,
             "datagrams" => Self::Datagrams,
             "stream" => Self::Stream,
-            _ => bail!("`{word}` is none of serve, rr, udp-rr, connections, datagrams, stream"),
-        })
+            _ => bail!("`{word}` is none of serve, relay, rr, udp-rr, connections, datagrams, stream"),
+        };
+        Ok((verb, rest))
     }
+}
+
+fn address(word: &str) -> Result<SocketAddr> {
+    word.parse().map_err(|_| anyhow!("`{word}` is not like 10.0.0.1:7000 or [fd00::1]:7000"))
 }
 
 #[derive(Debug)]
@@ -79,11 +92,10 @@ impl Arguments {
     /// # Errors
     /// When a word is missing, unknown or out of range.
     pub fn parse(words: &[String]) -> Result<Self> {
-        let [verb, address, options @ ..] = words else { bail!("a verb and ADDR:PORT are needed") };
-        let address =
-            address.parse().map_err(|_| anyhow!("`{address}` is not like 10.0.0.1:7000 or [fd00::1]:7000"))?;
-        let mut this =
-            Self { verb: verb.parse()?, address, time: Duration::from_secs(1), cpu: None, size: SIZES.default };
+        let [verb, first, rest @ ..] = words else { bail!("a verb and ADDR:PORT are needed") };
+        let (verb, options) = Verb::parse(verb, rest)?;
+        let time = Duration::from_secs(1);
+        let mut this = Self { verb, address: address(first)?, time, cpu: None, size: SIZES.default };
         for pair in options.chunks(2) {
             let [option, value] = pair else { bail!("`{}` lacks a value", pair.concat()) };
             this.option(option, value).with_context(|| format!("{option} {value}"))?;

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 nobody answers or the machine does not let it, 2 usage.
 
 use std::{
+    io,
     process::{ExitCode, exit},
     thread,
     time::Duration,
@@ -14,6 +15,7 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
+use relay::Relay;
 use server::Server;
 
 mod arguments;
@@ -21,6 +23,7 @@ mod connections;
 mod datagrams;
 mod line;
 mod measured;
+mod relay;
 mod rr;
 mod samples;
 mod server;
@@ -61,8 +64,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Some(cpu) = arguments.cpu {
         pin(cpu)?;
     }
-    if arguments.verb == Verb::Serve {
-        return Server::bind(arguments.address)?.run();
+    match arguments.verb {
+        Verb::Serve => return Server::bind(arguments.address)?.run(),
+        Verb::Relay { to } => return Relay::bind(arguments.address)?.run(to),
+        _ => {}
     }
     limit(arguments);
     println!("{}", line::json(&measure(arguments)?));
@@ -73,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn measure(arguments: &Arguments) -> Result<Vec<(&'static str, f64)>> {
     let (to, time) = (arguments.address, arguments.time);
     match arguments.verb {
-        Verb::Serve => Ok(Vec::new()),
+        Verb::Serve | Verb::Relay { .. } => Ok(Vec::new()),
         Verb::Rr => rr::tcp(to, time),
         Verb::UdpRr => rr::udp(to, time),
         Verb::Connections => connections::measure(to, time),
@@ -81,6 +86,14 @@ fn measure(arguments: &Arguments) -> Result<Vec<(&'static str, f64)>> {
         Verb::Stream => stream::measure(to, time),
     }
     .with_context(|| format!("nobody answers at {to}"))
+}
+
+/// Ends the program when standard input closes, which it does when whoever started this ends.
+fn end_with_input() {
+    thread::spawn(|| {
+        let ended = io::copy(&mut io::stdin(), &mut io::sink());
+        exit(ended.is_err().into())
+    });
 }
 
 /// Runs on this processor only, with all threads that it starts.

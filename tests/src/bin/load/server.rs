@@ -3,7 +3,6 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    process::exit,
     thread,
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::{measured::WARM_UP, wire};
+use crate::{end_with_input, measured::WARM_UP, wire};
 
 /// For datagrams that wait. One that shares its processor with the sender runs some milliseconds later.
 const BUFFER: usize = 8 << 20;
@@ -54,15 +53,12 @@ impl Server {
         self.listener.local_addr().expect("it listens")
     }
 
-    /// Says `ready`, and answers until standard input closes, which it does when whoever started this ends.
+    /// Says `ready`, and answers until standard input closes.
     ///
     /// # Errors
     /// When a socket fails.
     pub fn run(self) -> Result<()> {
-        thread::spawn(|| {
-            let ended = io::copy(&mut io::stdin(), &mut io::sink());
-            exit(ended.is_err().into())
-        });
+        end_with_input();
         println!("ready");
         self.answer()
     }

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, thread};
 
 use crate::{
     arguments::{Arguments, Verb},
-    measure, run,
+    measure,
+    relay::Relay,
+    run,
     server::Server,
 };
 
@@ -13,6 +15,14 @@ fn serving(address: &str) -> SocketAddr {
     let address = server.address();
     thread::spawn(move || server.answer());
     address
+}
+
+/// In front of a server of its own.
+fn relaying(address: &str) -> SocketAddr {
+    let relay = Relay::bind(address.parse().expect(address)).expect("a free port");
+    let (from, to) = (relay.address(), serving(address));
+    thread::spawn(move || relay.copy(to));
+    from
 }
 
 fn arguments(words: &str) -> Arguments {
@@ -25,8 +35,9 @@ fn figures(words: &str) -> Vec<(&'static str, f64)> {
 }
 
 #[test]
-fn one_server_answers_every_measurement_over_either_family() {
-    for address in ["127.0.0.1:0", "[::1]:0"].map(serving) {
+fn one_server_answers_every_measurement_over_either_family_also_behind_a_relay() {
+    let addresses = ["127.0.0.1:0", "[::1]:0"].map(|address| [serving(address), relaying(address)]);
+    for address in addresses.concat() {
         for (verb, names) in [
             ("rr", &["p50_ns", "p99_ns", "per_second"][..]),
             ("udp-rr", &["p50_ns", "p99_ns", "per_second"]),

@@ -16,9 +16,9 @@ pub fn compared(then: &Run, now: &Run) -> String {
     for sentence in differences(then, now) {
         let _ = writeln!(text, "{sentence}");
     }
-    let pairs: Vec<(&Figure, &Figure)> = now.figures.iter().filter_map(|figure| Some((of(then, figure)?, figure))).collect();
-    let changes: Vec<Change> =
-        pairs.iter().filter_map(|(old, new)| Change::between((then, old), (now, new))).collect();
+    let pairs: Vec<(&Figure, &Figure)> =
+        now.figures.iter().filter_map(|figure| Some((of(then, figure)?, figure))).collect();
+    let changes: Vec<Change> = pairs.iter().filter_map(|(old, new)| Change::between((then, old), (now, new))).collect();
     for change in &changes {
         let _ = writeln!(text, "{change}");
     }
@@ -127,11 +127,20 @@ mod tests {
     #[test]
     fn more_latency_is_worse_and_more_connections_are_better() {
         let text = compared(&run(), &with("RR p50", 1.2));
-        assert!(text.contains("worse   1.20×  1.07 → 1.28  portlane, 1 port: inbound published: RR p50: IPv4"), "{text}");
+        assert!(
+            text.contains("worse   1.20×  1.07 → 1.28  portlane, 1 port: inbound published: RR p50: IPv4"),
+            "{text}"
+        );
         let text = compared(&run(), &with("conn/s", 1.1));
-        assert!(text.contains("better  1.10×  0.94 → 1.03  portlane, 1 port: inbound published: conn/s: IPv4"), "{text}");
+        assert!(
+            text.contains("better  1.10×  0.94 → 1.03  portlane, 1 port: inbound published: conn/s: IPv4"),
+            "{text}"
+        );
         let text = compared(&run(), &with("time", 0.5));
-        assert!(text.contains("better  0.50×  11.0 ms → 5.50 ms  portlane: publish at once: time: ports 16000"), "{text}");
+        assert!(
+            text.contains("better  0.50×  11.0 ms → 5.50 ms  portlane: publish at once: time: ports 16000"),
+            "{text}"
+        );
     }
 
     #[test]

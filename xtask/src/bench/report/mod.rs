@@ -4,7 +4,7 @@ pub mod compare;
 pub mod json;
 mod number;
 pub mod ratio;
-pub mod svg;
-pub mod table;
 #[cfg(test)]
 mod sample;
+pub mod svg;
+pub mod table;

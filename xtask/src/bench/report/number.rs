@@ -19,8 +19,8 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let (size, name) = units.iter().find(fits).or(units.last()).copied().unwrap_or((1.0, ""));
     let value = value / size;
     let digits = match value.abs() {
-        0.0 | 100.0.. => 0,
-        10.0.. => 1,
+        0.0 | 99.95.. => 0,
+        9.995.. => 1,
         _ => 2,
     };
     format!("{value:.digits$}{name}")
@@ -41,6 +41,7 @@ mod tests {
             (0.25, Unit::Milliseconds, "250 µs"),
             (13_420.8, Unit::PerSecond, "13.4 k/s"),
             (0.5, Unit::PerSecond, "0.50 /s"),
+            (9_999.0, Unit::PerSecond, "10.0 k/s"),
             (14.3e9, Unit::BitsPerSecond, "14.3 Gb/s"),
             (1_048_576.0, Unit::Bytes, "1.05 MB"),
         ] {

@@ -14,7 +14,7 @@ pub fn figure(subject: &str, case: &str, metric: &str, ports: Option<u32>, media
     at.extend(ports.map(|ports| ("ports".to_owned(), ports.to_string())));
     let unit = if metric.starts_with("RR") { Unit::Nanoseconds } else { Unit::PerSecond };
     let (subject, case, metric) = (subject.to_owned(), case.to_owned(), metric.to_owned());
-    let samples = vec![median * 0.99, median, median * 1.01];
+    let samples = vec![median * 0.98, median, median * 1.02];
     Figure { what: What { section: Section::Traffic, subject, case, metric, at }, unit, samples }
 }
 

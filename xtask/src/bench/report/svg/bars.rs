@@ -16,10 +16,11 @@ const METRICS: [&str; 4] = ["RR p50", "conn/s", "UDP 64 B", "stream"];
 /// Pixels above the first chart, and of the names at the left.
 const HEAD: i32 = 64;
 const NAMES: i32 = 270;
-/// Pixels of a chart's width, of a bar of length 1, and of the longest, which ends there however fast it is.
+/// Pixels of a chart's width, of a bar of length 1, and of the longest, which ends there however fast it is; its number
+/// follows, and those of shorter ones stand below it.
 const CHART: i32 = 170;
-const ONE: f64 = 110.0;
-const LONGEST: f64 = 132.0;
+const ONE: f64 = 100.0;
+const LONGEST: f64 = 115.0;
 /// Pixels from a bar to the next, and of a path's head.
 const BAR: i32 = 16;
 const PATH: i32 = 34;
@@ -87,7 +88,8 @@ fn left(column: usize) -> i32 {
 
 /// The charts of a path; returns where the next ones begin.
 fn row(run: &Run, canvas: &Canvas, top: i32, path: &str, metrics: &[String], bars: &[Bar<'_>]) -> Result<i32> {
-    let reference = if path == Path::Loopback.label() { format!(" (1 = {})", Path::Direct.label()) } else { String::new() };
+    let reference =
+        if path == Path::Loopback.label() { format!(" (1 = {})", Path::Direct.label()) } else { String::new() };
     write(canvas, &format!("{path}{reference}"), (16, top + 8), 15.0, BLACK)?;
     let (first, subjects) = (top + PATH - 6, subjects(bars, path));
     let end = first + BAR * subjects.len() as i32;
@@ -111,5 +113,5 @@ fn draw(canvas: &Canvas, bar: &Bar<'_>, (x, y): (i32, i32), colour: RGBColor) ->
     let length = (bar.speed * ONE).min(LONGEST) as i32;
     let shape = Rectangle::new([(x, y), (x + length, y + BAR - 3)], colour.filled());
     canvas.draw(&shape).map_err(undrawn)?;
-    write(canvas, &format!("{:.2}", bar.speed), (x + length + 4, y), 12.0, BLACK)
+    write(canvas, &format!("{:.2}", bar.speed), (x + LONGEST as i32 + 6, y), 12.0, BLACK)
 }

@@ -1,7 +1,7 @@
 //! Latency and connections a second against the number of ports published.
 
 use anyhow::Result;
-use plotters::{prelude::*, style::full_palette::GREY_300};
+use plotters::prelude::*;
 
 use super::{Canvas, colour, drawn, once, picture, ports, undrawn, write};
 use crate::bench::{
@@ -10,6 +10,8 @@ use crate::bench::{
     report::number::shown,
 };
 
+/// Lines behind the charts'.
+const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 const SIZE: (u32, u32) = (1000, 460);
 /// Above and below the two charts.
 const HEAD: u32 = 44;
@@ -40,7 +42,8 @@ pub fn by_ports(run: &Run) -> Result<Option<String>> {
         let (_, below) = canvas.split_vertically(HEAD);
         let (charts, foot) = below.split_vertically(SIZE.1 - HEAD - FOOT);
         for (area, (metric, head)) in charts.split_evenly((1, 2)).iter().zip(CHARTS) {
-            let of_metric: Vec<&Figure> = figures.iter().copied().filter(|figure| figure.what.metric == metric).collect();
+            let of_metric: Vec<&Figure> =
+                figures.iter().copied().filter(|figure| figure.what.metric == metric).collect();
             chart(run, area, head, &of_metric, (least, most))?;
         }
         legend(run, &foot, &subjects)
@@ -61,7 +64,7 @@ fn chart(run: &Run, area: &Canvas, head: &str, figures: &[&Figure], (least, most
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
-        .bold_line_style(GREY_300)
+        .bold_line_style(GRID)
         .x_desc("ports published")
         .x_label_formatter(&|count| format!("{count:.0}"))
         .y_label_formatter(&|value| shown(*value, unit))
@@ -72,7 +75,8 @@ fn chart(run: &Run, area: &Canvas, head: &str, figures: &[&Figure], (least, most
         let points = line(figures, subject, (least, most));
         chart.draw_series(LineSeries::new(points.clone(), style)).map_err(undrawn)?;
         let measured = figures.iter().filter(|figure| figure.what.subject == subject && ports(figure).is_some());
-        let dots = measured.filter_map(|figure| Some(Circle::new((ports(figure)?, figure.median()), 3, style.filled())));
+        let dots =
+            measured.filter_map(|figure| Some(Circle::new((ports(figure)?, figure.median()), 3, style.filled())));
         chart.draw_series(dots).map_err(undrawn)?;
     }
     Ok(())

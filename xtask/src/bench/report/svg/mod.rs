@@ -27,14 +27,17 @@ const PICTURES: [Picture; 2] = [("ports.svg", lines::by_ports), ("paths.svg", ba
 
 const OURS: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
 const LIMIT: RGBColor = RGBColor(0x70, 0x70, 0x70);
-/// Told apart by those who see fewer colours: Okabe and Ito, <https://jfly.uni-koeln.de/color>.
-const OTHERS: [RGBColor; 6] = [
+/// Told apart by those who see fewer colours, too: Okabe and Ito, <https://jfly.uni-koeln.de/color>, and two of Tol's,
+/// <https://personal.sron.nl/~pault>.
+const OTHERS: [RGBColor; 8] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0xcc, 0x79, 0xa7),
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x56, 0xb4, 0xe9),
     RGBColor(0x00, 0x00, 0x00),
+    RGBColor(0x88, 0x22, 0x55),
+    RGBColor(0x99, 0x99, 0x33),
 ];
 
 /// Draws what the run has figures for into a folder, which is made if it is not there. Returns the names of the files.
