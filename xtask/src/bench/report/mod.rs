@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod json;
 mod number;
+mod order;
 pub mod ratio;
 #[cfg(test)]
 mod sample;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{
     number::shown,
+    order::ordered,
     ratio::{PORTS, ratio},
 };
 use crate::bench::record::{Figure, Run, Section};
@@ -12,8 +13,6 @@ use crate::bench::record::{Figure, Run, Section};
 const WIDTH: usize = 130;
 /// Between two columns.
 const GAP: usize = 3;
-/// The one of `at` that belongs to the metric.
-pub const OFFLOADS: &str = "offloads";
 
 /// All figures: medians, the spread of the middle half in percent of them, and for traffic the ratio to the bare veth
 /// pair. Paths have a table each, with a line for each peer; of commands and programs, lines are what was done.
@@ -41,7 +40,7 @@ struct Grid {
 
 fn grids(run: &Run) -> Vec<Grid> {
     let mut grids: Vec<Grid> = Vec::new();
-    for figure in &run.figures {
+    for figure in ordered(run) {
         let [title, row, column] = place(figure);
         let at = position(&mut grids, |grid| grid.title == title, || Grid { title: title.clone(), ..Grid::default() });
         let grid = &mut grids[at];
@@ -65,8 +64,8 @@ fn place(figure: &Figure) -> [String; 3] {
     let what = &figure.what;
     match what.section {
         Section::Traffic => {
-            let title = [what.case.clone(), circumstances(figure, &[PORTS, OFFLOADS])];
-            [joined(&title), subject(figure), metric(figure)]
+            let title = [what.case.clone(), circumstances(figure, &[PORTS])];
+            [joined(&title), subject(figure), what.metric.clone()]
         }
         Section::Control | Section::Scale => {
             let title = if what.section == Section::Control { "commands and memory" } else { "program runs" };
@@ -80,11 +79,6 @@ fn place(figure: &Figure) -> [String; 3] {
 pub fn subject(figure: &Figure) -> String {
     let ports = |ports: &String| if ports == "1" { "1 port".to_owned() } else { format!("{ports} ports") };
     joined(&[figure.what.subject.clone(), figure.what.at.get(PORTS).map(ports).unwrap_or_default()])
-}
-
-/// What was measured of traffic: `stream, GSO`.
-pub fn metric(figure: &Figure) -> String {
-    joined(&[figure.what.metric.clone(), figure.what.at.get(OFFLOADS).cloned().unwrap_or_default()])
 }
 
 /// All of `at` but some: `cpus 1, IPv4`.

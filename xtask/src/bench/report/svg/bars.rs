@@ -8,11 +8,11 @@ use crate::bench::{
     paths::Path,
     peers::BARE,
     record::{Figure, Run},
-    report::{ratio::ratio, table::metric},
+    report::ratio::ratio,
 };
 
-/// The metrics that are drawn, by how their names begin.
-const METRICS: [&str; 4] = ["RR p50", "conn/s", "UDP 64 B", "stream"];
+/// The metrics that are drawn, from left to right.
+const METRICS: [&str; 5] = ["RR p50", "conn/s", "UDP 64 B", "stream, offloads off", "stream, GSO"];
 /// Pixels above the first chart, and of the names at the left.
 const HEAD: i32 = 64;
 const NAMES: i32 = 270;
@@ -36,7 +36,8 @@ pub fn by_path(run: &Run) -> Result<Option<String>> {
         return Ok(None);
     }
     let paths = once(bars.iter().map(|bar| bar.figure.what.case.as_str()));
-    let metrics = once(bars.iter().map(|bar| metric(bar.figure)));
+    let measured = |metric: &&str| bars.iter().any(|bar| bar.figure.what.metric == *metric);
+    let metrics: Vec<&str> = METRICS.into_iter().filter(measured).collect();
     let rows: usize = paths.iter().map(|path| subjects(&bars, path).len()).sum();
     let height = HEAD + PATH * paths.len() as i32 + BAR * rows as i32 + BAR;
     let width = NAMES + CHART * metrics.len() as i32;
@@ -65,10 +66,7 @@ struct Bar<'run> {
 fn bars<'run>(run: &Run, figures: &[&'run Figure]) -> Vec<Bar<'run>> {
     let fewest = figures.iter().filter_map(|figure| ports(figure)).fold(f64::MAX, f64::min);
     let of_it = figures.iter().filter(|figure| ports(figure).is_none_or(|count| count <= fewest));
-    let known = |figure: &&&Figure| {
-        let name = &figure.what.metric;
-        METRICS.iter().any(|known| name == known || *known == "stream" && name.starts_with(known))
-    };
+    let known = |figure: &&&Figure| METRICS.contains(&figure.what.metric.as_str());
     let bar = |figure: &&'run Figure| {
         let ratio = ratio(run, figure).filter(|ratio| *ratio > 0.0)?;
         let speed = if figure.unit.is_cost() { 1.0 / ratio } else { ratio };
@@ -87,7 +85,7 @@ fn left(column: usize) -> i32 {
 }
 
 /// The charts of a path; returns where the next ones begin.
-fn row(run: &Run, canvas: &Canvas, top: i32, path: &str, metrics: &[String], bars: &[Bar<'_>]) -> Result<i32> {
+fn row(run: &Run, canvas: &Canvas, top: i32, path: &str, metrics: &[&str], bars: &[Bar<'_>]) -> Result<i32> {
     let reference =
         if path == Path::Loopback.label() { format!(" (1 = {})", Path::Direct.label()) } else { String::new() };
     write(canvas, &format!("{path}{reference}"), (16, top + 8), 15.0, BLACK)?;
@@ -98,7 +96,7 @@ fn row(run: &Run, canvas: &Canvas, top: i32, path: &str, metrics: &[String], bar
         write(canvas, subject, (28, y), 13.0, BLACK)?;
         let of_subject = bars.iter().filter(|bar| bar.figure.what.subject == *subject && bar.figure.what.case == path);
         for bar in of_subject {
-            let column = metrics.iter().position(|other| *other == metric(bar.figure)).unwrap_or_default();
+            let column = metrics.iter().position(|other| *other == bar.figure.what.metric).unwrap_or_default();
             draw(canvas, bar, (left(column), y), colour(run, subject))?;
         }
     }

@@ -5,10 +5,7 @@ use std::{fmt::Debug, fs, path::Path};
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
 
-use super::{
-    ratio::PORTS,
-    table::{OFFLOADS, circumstances},
-};
+use super::{order::ordered, ratio::PORTS, table::circumstances};
 use crate::bench::{
     peers::{BARE, PORTLANE},
     record::{Figure, Run, Section},
@@ -58,10 +55,12 @@ pub fn draw(run: &Run, folder: &Path) -> Result<Vec<&'static str>> {
 
 /// The traffic that is drawn, all taken under the same circumstances, those of the first; and these in words.
 fn drawn(run: &Run) -> (Vec<&Figure>, String) {
-    let around = |figure: &Figure| circumstances(figure, &[PORTS, OFFLOADS]);
-    let traffic = || run.figures.iter().filter(|figure| figure.what.section == Section::Traffic);
-    let chosen = traffic().next().map(around).unwrap_or_default();
-    (traffic().filter(|figure| around(figure) == chosen).collect(), chosen)
+    let around = |figure: &Figure| circumstances(figure, &[PORTS]);
+    let mut figures = ordered(run);
+    figures.retain(|figure| figure.what.section == Section::Traffic);
+    let chosen = figures.first().map(|figure| around(figure)).unwrap_or_default();
+    figures.retain(|figure| around(figure) == chosen);
+    (figures, chosen)
 }
 
 /// How many ports its subject had published, if it publishes any.
