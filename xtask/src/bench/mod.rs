@@ -18,6 +18,7 @@ mod offloads;
 mod paths;
 mod peers;
 mod record;
+mod report;
 mod targets;
 mod topology;
 mod traffic;
