@@ -102,9 +102,10 @@ impl Engine {
         let asked = output(self.command().args(["info", "--format", self.version]).stderr(Stdio::null()));
         let version = asked.filter(|version| !version.is_empty()).context("installed, but it does not answer")?;
         let subject = format!("{} {version}", self.name);
-        let _image = Image::import(self)?;
+        let image = Image::import(self)?;
+        let name = image.name.as_str();
         let run =
-            Self::repeated(|| timed(|| self.done(&["run", "--rm", "--pull", "never", NAME, "/busybox", "true"])))?;
+            Self::repeated(|| timed(|| self.done(&["run", "--rm", "--pull", "never", name, "/busybox", "true"])))?;
         note(figures, &subject, RUN, &[], &run);
         for ports in PORTS {
             let (range, at) = (range(ports), [("ports", ports.to_string())]);

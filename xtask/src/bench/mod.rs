@@ -12,21 +12,24 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+mod cgroup;
 mod control;
 mod crowd;
 mod engines;
+mod load;
 mod memory;
 mod offloads;
 mod paths;
 mod peers;
 mod record;
+mod report;
 mod scale;
 mod targets;
 mod topology;
 mod traffic;
 
 use crate::{
-    run::{built, cargo, done, output, step, this_program, tool},
+    run::{built, cargo, done, output, step, this_program},
     sandbox, setup,
 };
 use paths::Path;
@@ -106,12 +109,19 @@ pub struct Plan {
     only: Vec<Part>,
 }
 
+impl Options {
+    /// Whether the section is measured.
+    fn has(&self, section: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&section)
+    }
+}
+
 impl Plan {
     fn new(options: &Options) -> Result<Self> {
         let portlane =
             env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
         let (rounds, seconds, ports): (_, _, &'static [usize]) =
-            if options.quick { (3, 0.15, &[1, 1_000]) } else { (7, 0.4, &[1, 100, 1_000, 5_000]) };
+            if options.quick { (3, 0.12, &[1, 1_000]) } else { (5, 0.3, &[1, 100, 1_000, 5_000]) };
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
     }
 
@@ -132,25 +142,21 @@ impl Plan {
 ///
 /// # Errors
 /// When set-up, build or sandbox fails; a measurement that fails is the exit status.
-pub fn run() -> Result<ExitCode> {
+pub fn run(options: &Options) -> Result<ExitCode> {
+    cgroup::sweep();
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args([
-            "build",
-            "--release",
-            "--package",
-            "portlane-tests",
-            "--bin",
-            LOAD,
-            "--bin",
-            scale::PROGRAM,
-        ]))
+        let programs = ["--bin", LOAD, "--bin", scale::PROGRAM];
+        done(cargo().args(["build", "--release", "--package", "portlane-tests"]).args(programs))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
-    let engines = step("container engines of this machine", || engines::measure().assignment())?;
-    let mut command =
-        vec!["env".into(), binary.into(), engines, this_program()?.into_os_string(), "bench-steps".into()];
+    let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
+    let mut command = vec!["env".into(), binary.into(), cgroup.into()];
+    if options.has(Part::Control) {
+        command.push(step("container engines of this machine", || engines::measure().assignment())?);
+    }
+    command.extend([this_program()?.into_os_string(), "bench-steps".into()]);
     // The same options, behind the verb.
     command.extend(env::args_os().skip(2));
     sandbox::run(&command)
