@@ -3,7 +3,7 @@
 //! Compare the figures of one run with each other: another machine, or the same one under load, has others.
 
 use std::{
-    env, fs,
+    env,
     path::PathBuf,
     process::{Command, ExitCode},
     thread,
@@ -34,6 +34,7 @@ use crate::{
 };
 use paths::Path;
 use record::{Run, SCHEMA};
+use report::{compare, json, svg, table};
 
 /// Where [`steps`] finds the program that [`run`] built.
 const PORTLANE: &str = "PORTLANE_BIN";
@@ -58,6 +59,12 @@ pub struct Options {
     /// Write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw pictures of the figures into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
+    /// Say what differs from an earlier run's JSON
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
 }
 
 /// What `--only` may name.
@@ -152,14 +159,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
+<<<<<<< HEAD
     let mut command = vec!["env".into(), binary.into(), cgroup.into()];
     if options.has(Part::Control) {
         command.push(step("container engines of this machine", || engines::measure().assignment())?);
     }
     command.extend([this_program()?.into_os_string(), "bench-steps".into()]);
+=======
+    let engines = step("container engines of this machine", || engines::measure().assignment())?;
+    let settings = [binary.into(), cgroup.into(), engines];
+    let program = [this_program()?.into_os_string(), "bench-steps".into()];
+>>>>>>> h-bench-topo
     // The same options, behind the verb.
-    command.extend(env::args_os().skip(2));
-    sandbox::run(&command)
+    let command = ["env".into()].into_iter().chain(settings).chain(program).chain(env::args_os().skip(2));
+    sandbox::run(&command.collect::<Vec<_>>())
 }
 
 /// The measurements; inside the sandbox.
@@ -168,25 +181,42 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// When one fails, or the file cannot be written.
 pub fn steps(options: &Options) -> Result<()> {
     let plan = Plan::new(options)?;
-    let mut record = begun(&plan)?;
-    if !plan.paths().is_empty() {
-        step("packets between namespaces", || traffic::measure(&plan, &mut record))?;
-    }
-    if plan.has(Part::Control) {
-        step("commands", || control::measure(&plan, &mut record))?;
-    }
-    if plan.has(Part::Scale) {
-        step("programs run on one packet", || scale::measure(&plan, &mut record))?;
-    }
+    // Before a run of many minutes.
+    let earlier = options.compare.as_deref().map(json::read).transpose()?;
+    let record = measured(&plan)?;
+    print!("{}", table::tables(&record));
     print!("{}", targets::table(&record));
+    for setting in &record.settings {
+        println!("set: {setting}");
+    }
     for sentence in &record.left_out {
         println!("left out: {sentence}");
     }
+    if let Some(earlier) = earlier {
+        print!("{}", compare::compared(&earlier, &record));
+    }
     if let Some(file) = &options.json {
-        let text = serde_json::to_string_pretty(&record).context("cannot write JSON")?;
-        fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+        json::write(&record, file)?;
+    }
+    if let Some(folder) = &options.pictures {
+        println!("drawn: {}", svg::draw(&record, folder)?.join(" "));
     }
     Ok(())
+}
+
+/// All sections of the plan.
+fn measured(plan: &Plan) -> Result<Run> {
+    let mut record = begun(plan)?;
+    if !plan.paths().is_empty() {
+        step("packets between namespaces", || traffic::measure(plan, &mut record))?;
+    }
+    if plan.has(Part::Control) {
+        step("commands", || control::measure(plan, &mut record))?;
+    }
+    if plan.has(Part::Scale) {
+        step("programs run on one packet", || scale::measure(plan, &mut record))?;
+    }
+    Ok(record)
 }
 
 /// A run without figures.

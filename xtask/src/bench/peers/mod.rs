@@ -22,7 +22,7 @@ mod published;
 mod routed;
 
 pub use bare::SUBJECT as BARE;
-pub use docker::SUBJECT as DOCKER;
+pub use docker::{EACH as DOCKER_EACH, SUBJECT as DOCKER};
 pub use portlane::{FLOWS, SUBJECT as PORTLANE};
 use published::PUBLISHED;
 
