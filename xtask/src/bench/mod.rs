@@ -89,6 +89,11 @@ enum Part {
 }
 
 impl Part {
+    /// Whether the section is measured when only these are; none stands for all.
+    fn is_in(self, only: &[Self]) -> bool {
+        only.is_empty() || only.contains(&self)
+    }
+
     fn path(self) -> Option<Path> {
         match self {
             Self::Traffic | Self::Control | Self::Scale => None,
@@ -117,9 +122,8 @@ pub struct Plan {
 }
 
 impl Options {
-    /// Whether the section is measured.
     fn has(&self, section: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&section)
+        section.is_in(&self.only)
     }
 }
 
@@ -132,14 +136,9 @@ impl Plan {
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
     }
 
-    /// Whether the section is measured.
-    fn has(&self, section: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&section)
-    }
-
     /// The paths on which traffic is measured.
     fn paths(&self) -> Vec<Path> {
-        let all = self.has(Part::Traffic);
+        let all = Part::Traffic.is_in(&self.only);
         let named = |path: &Path| self.only.iter().any(|part| part.path() == Some(path.section()));
         Path::ALL.into_iter().filter(|path| all || named(path)).collect()
     }
@@ -159,17 +158,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
-<<<<<<< HEAD
-    let mut command = vec!["env".into(), binary.into(), cgroup.into()];
+    let mut settings = vec![binary.into(), cgroup.into()];
     if options.has(Part::Control) {
-        command.push(step("container engines of this machine", || engines::measure().assignment())?);
+        settings.push(step("container engines of this machine", || engines::measure().assignment())?);
     }
-    command.extend([this_program()?.into_os_string(), "bench-steps".into()]);
-=======
-    let engines = step("container engines of this machine", || engines::measure().assignment())?;
-    let settings = [binary.into(), cgroup.into(), engines];
     let program = [this_program()?.into_os_string(), "bench-steps".into()];
->>>>>>> h-bench-topo
     // The same options, behind the verb.
     let command = ["env".into()].into_iter().chain(settings).chain(program).chain(env::args_os().skip(2));
     sandbox::run(&command.collect::<Vec<_>>())
@@ -210,10 +203,10 @@ fn measured(plan: &Plan) -> Result<Run> {
     if !plan.paths().is_empty() {
         step("packets between namespaces", || traffic::measure(plan, &mut record))?;
     }
-    if plan.has(Part::Control) {
+    if options.has(Part::Control) {
         step("commands", || control::measure(plan, &mut record))?;
     }
-    if plan.has(Part::Scale) {
+    if options.has(Part::Scale) {
         step("programs run on one packet", || scale::measure(plan, &mut record))?;
     }
     Ok(record)

@@ -115,8 +115,8 @@ fn costs(run: &Run) -> impl Iterator<Item = Option<Line>> {
 }
 
 fn many_ports(run: &Run) -> Option<Line> {
-    let [many, one] = ["16000", "1"]
-        .map(|ports| of_portlane(run, Section::Control, "publish", &[("ports", ports), ("others", "0")]));
+    let [many, one] =
+        ["16000", "1"].map(|ports| of_portlane(run, Section::Control, "publish", &[("ports", ports), ("others", "0")]));
     let name = "publish 16,000 ports, time to that of 1".to_owned();
     Some(Line { name, aim: MANY_PORTS, cost: true, reached: divided(many?, one?)?, unit: None })
 }
