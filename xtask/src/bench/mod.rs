@@ -121,12 +121,6 @@ pub struct Plan {
     only: Vec<Part>,
 }
 
-impl Options {
-    fn has(&self, section: Part) -> bool {
-        section.is_in(&self.only)
-    }
-}
-
 impl Plan {
     fn new(options: &Options) -> Result<Self> {
         let portlane =
@@ -159,7 +153,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
     let mut settings = vec![binary.into(), cgroup.into()];
-    if options.has(Part::Control) {
+    if Part::Control.is_in(&options.only) {
         settings.push(step("container engines of this machine", || engines::measure().assignment())?);
     }
     let program = [this_program()?.into_os_string(), "bench-steps".into()];
@@ -203,10 +197,10 @@ fn measured(plan: &Plan) -> Result<Run> {
     if !plan.paths().is_empty() {
         step("packets between namespaces", || traffic::measure(plan, &mut record))?;
     }
-    if options.has(Part::Control) {
+    if Part::Control.is_in(&plan.only) {
         step("commands", || control::measure(plan, &mut record))?;
     }
-    if options.has(Part::Scale) {
+    if Part::Scale.is_in(&plan.only) {
         step("programs run on one packet", || scale::measure(plan, &mut record))?;
     }
     Ok(record)
