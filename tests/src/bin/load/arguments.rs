@@ -41,9 +41,7 @@ const MOST_SECONDS: f64 = 3600.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Serve,
-    Relay {
-        to: SocketAddr,
-    },
+    Relay { to: SocketAddr },
     Rr,
     UdpRr,
     Connections,
