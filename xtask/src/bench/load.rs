@@ -77,7 +77,7 @@ pub struct Job {
     pub cpu: usize,
 }
 
-/// A server for every kind of job. Dropped, it has ended.
+/// A server for every kind of job, or a relay to one. Dropped, it has ended.
 #[derive(Debug)]
 pub struct Server(Child);
 
@@ -87,8 +87,20 @@ impl Server {
     /// # Errors
     /// When it cannot listen; the sentence is the generator's.
     pub fn start(netns: &str, address: SocketAddr, cpu: usize) -> Result<Self> {
+        Self::ready(netns, &["serve", &address.to_string()], Some(cpu))
+    }
+
+    /// Starts a relay, which does docker-proxy's job; on any processor if none is named.
+    ///
+    /// # Errors
+    /// When it cannot listen; the sentence is the generator's.
+    pub fn relay(netns: &str, from: SocketAddr, to: SocketAddr, cpu: Option<usize>) -> Result<Self> {
+        Self::ready(netns, &["relay", &from.to_string(), &to.to_string()], cpu)
+    }
+
+    fn ready(netns: &str, words: &[&str], cpu: Option<usize>) -> Result<Self> {
         let mut command = generator(netns)?;
-        command.args(["serve", &address.to_string(), "--cpu", &cpu.to_string()]);
+        command.args(words).args(cpu.map(|cpu| ["--cpu".to_owned(), cpu.to_string()]).into_iter().flatten());
         // Its input stays open as long as this process lives: even if this one is killed, it ends.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut server = Self(command.spawn().context("cannot start the load generator")?);

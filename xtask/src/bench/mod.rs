@@ -3,7 +3,7 @@
 //! Compare the figures of one run with each other: another machine, or the same one under load, has others.
 
 use std::{
-    env, fs,
+    env,
     path::PathBuf,
     process::{Command, ExitCode},
     thread,
@@ -12,22 +12,29 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+mod cgroup;
+mod control;
+mod crowd;
+mod engines;
 mod load;
+mod memory;
 mod offloads;
 mod paths;
 mod peers;
 mod record;
 mod report;
+mod scale;
 mod targets;
 mod topology;
 mod traffic;
 
 use crate::{
-    run::{built, cargo, done, output, step, this_program, tool},
+    run::{built, cargo, done, output, step, this_program},
     sandbox, setup,
 };
 use paths::Path;
 use record::{Run, SCHEMA};
+use report::{compare, json, svg, table};
 
 /// Where [`steps`] finds the program that [`run`] built.
 const PORTLANE: &str = "PORTLANE_BIN";
@@ -52,6 +59,12 @@ pub struct Options {
     /// Write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw pictures of the figures into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
+    /// Say what differs from an earlier run's JSON
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
 }
 
 /// What `--only` may name.
@@ -59,6 +72,10 @@ pub struct Options {
 enum Part {
     /// Packets between namespaces, on all paths
     Traffic,
+    /// Commands, and what the maps take
+    Control,
+    /// Programs run by the kernel on one packet
+    Scale,
     /// From a container to another one on the same network
     Container,
     /// From outside to a published port
@@ -74,7 +91,7 @@ enum Part {
 impl Part {
     fn path(self) -> Option<Path> {
         match self {
-            Self::Traffic => None,
+            Self::Traffic | Self::Control | Self::Scale => None,
             Self::Container => Some(Path::Container),
             Self::Published => Some(Path::Published),
             Self::Masquerade => Some(Path::Masquerade),
@@ -104,7 +121,7 @@ impl Plan {
         let portlane =
             env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
         let (rounds, seconds, ports): (_, _, &'static [usize]) =
-            if options.quick { (3, 0.15, &[1, 1_000]) } else { (7, 0.4, &[1, 100, 1_000, 5_000]) };
+            if options.quick { (3, 0.12, &[1, 1_000]) } else { (5, 0.3, &[1, 100, 1_000, 5_000]) };
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
     }
 
@@ -126,16 +143,20 @@ impl Plan {
 /// # Errors
 /// When set-up, build or sandbox fails; a measurement that fails is the exit status.
 pub fn run() -> Result<ExitCode> {
+    cgroup::sweep();
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD]))
+        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD, "--bin", scale::PROGRAM]))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
-    let mut command = vec!["env".into(), binary.into(), this_program()?.into_os_string(), "bench-steps".into()];
+    let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
+    let engines = step("container engines of this machine", || engines::measure().assignment())?;
+    let settings = [binary.into(), cgroup.into(), engines];
+    let program = [this_program()?.into_os_string(), "bench-steps".into()];
     // The same options, behind the verb.
-    command.extend(env::args_os().skip(2));
-    sandbox::run(&command)
+    let command = ["env".into()].into_iter().chain(settings).chain(program).chain(env::args_os().skip(2));
+    sandbox::run(&command.collect::<Vec<_>>())
 }
 
 /// The measurements; inside the sandbox.
@@ -144,19 +165,42 @@ pub fn run() -> Result<ExitCode> {
 /// When one fails, or the file cannot be written.
 pub fn steps(options: &Options) -> Result<()> {
     let plan = Plan::new(options)?;
-    let mut record = begun(&plan)?;
-    if !plan.paths().is_empty() {
-        step("packets between namespaces", || traffic::measure(&plan, &mut record))?;
-    }
+    // Before a run of many minutes.
+    let earlier = options.compare.as_deref().map(json::read).transpose()?;
+    let record = measured(&plan)?;
+    print!("{}", table::tables(&record));
     print!("{}", targets::table(&record));
+    for setting in &record.settings {
+        println!("set: {setting}");
+    }
     for sentence in &record.left_out {
         println!("left out: {sentence}");
     }
+    if let Some(earlier) = earlier {
+        print!("{}", compare::compared(&earlier, &record));
+    }
     if let Some(file) = &options.json {
-        let text = serde_json::to_string_pretty(&record).context("cannot write JSON")?;
-        fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+        json::write(&record, file)?;
+    }
+    if let Some(folder) = &options.pictures {
+        println!("drawn: {}", svg::draw(&record, folder)?.join(" "));
     }
     Ok(())
+}
+
+/// All sections of the plan.
+fn measured(plan: &Plan) -> Result<Run> {
+    let mut record = begun(plan)?;
+    if !plan.paths().is_empty() {
+        step("packets between namespaces", || traffic::measure(plan, &mut record))?;
+    }
+    if plan.has(Part::Control) {
+        step("commands", || control::measure(plan, &mut record))?;
+    }
+    if plan.has(Part::Scale) {
+        step("programs run on one packet", || scale::measure(plan, &mut record))?;
+    }
+    Ok(record)
 }
 
 /// A run without figures.

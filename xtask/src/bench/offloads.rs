@@ -23,9 +23,14 @@ impl Offloads {
         ["tso", segments, "gso", segments, "gro", "off"]
     }
 
+    /// What a stream is called in figures.
+    pub fn metric(self) -> &'static str {
+        if self == Self::On { "stream, GSO" } else { "stream, offloads off" }
+    }
+
     /// What to say about it.
     pub fn setting(self) -> String {
-        let name = if self == Self::On { "GSO" } else { "offloads off" };
+        let name = if self == Self::On { "all but streams with offloads off" } else { "streams with offloads off" };
         format!("{name}: {} at both ends of every veth pair of every peer", self.words().join(" "))
     }
 

@@ -67,9 +67,4 @@ impl Family {
     pub fn loopback(self) -> IpAddr {
         self.pick(Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into())
     }
-
-    /// No address in particular.
-    pub fn any(self) -> IpAddr {
-        self.pick(Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into())
-    }
 }

@@ -17,6 +17,7 @@ use crate::bench::{
 };
 
 pub const SUBJECT: &str = "Docker 28";
+pub const EACH: &str = "Docker 28, a container for each port";
 
 /// The host's own processes and containers that call a published port talk to docker-proxy.
 const RELAYED: &[Path] = &[Path::Loopback, Path::Hairpin];
@@ -39,7 +40,7 @@ pub fn peer(count: usize, containers: Containers) -> Result<Peer> {
         let program = family.pick("iptables-restore", "ip6tables-restore");
         fed(&mut net.command(Place::Host, program), &rules).with_context(|| format!("the rules of {count} ports"))?;
     }
-    let subject = if of_one { SUBJECT } else { "Docker 28, a container for each port" };
+    let subject = if of_one { SUBJECT } else { EACH };
     let carries: fn(Path, Family) -> bool = if of_one { |_, _| true } else { |path, _| path == Path::Published };
     Ok(Peer { carries, relayed: RELAYED, ..Peer::new(subject, Some(count), net) })
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{
     Plan,
+    cgroup::Cgroup,
     paths::{Family, Path},
     topology::{Place, Topology, served},
 };
@@ -21,8 +22,8 @@ mod published;
 mod routed;
 
 pub use bare::SUBJECT as BARE;
-pub use docker::SUBJECT as DOCKER;
-pub use portlane::SUBJECT as PORTLANE;
+pub use docker::{EACH as DOCKER_EACH, SUBJECT as DOCKER};
+pub use portlane::{FLOWS, SUBJECT as PORTLANE};
 use published::PUBLISHED;
 
 /// One that carries packets, ready to do so.
@@ -41,6 +42,8 @@ pub struct Peer {
     hosted: bool,
     /// The containers' addresses, if it chose them itself.
     chosen: Vec<(Place, Family, IpAddr)>,
+    /// Where client and server run, if it has programs at sockets.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Where client and server are, and what the client calls.
@@ -55,7 +58,8 @@ pub struct Way {
     pub relay: Option<Relay>,
 }
 
-/// A process that accepts connections and datagrams, and copies them to and from a server.
+/// A process that accepts connections and datagrams, and copies them to and from a server. It listens at the address that is
+/// called: from a socket that has none in particular, answers to datagrams could come from another one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Relay {
     pub netns: String,
@@ -64,9 +68,10 @@ pub struct Relay {
 }
 
 impl Peer {
-    /// One with a host in the middle that publishes, and carries everything.
+    /// One with a host in the middle, that carries everything.
     fn new(subject: &'static str, ports: Option<usize>, net: Topology) -> Self {
-        Self { subject, ports, net, carries: |_, _| true, relayed: &[], hosted: true, chosen: Vec::new() }
+        let (carries, chosen): (fn(Path, Family) -> bool, _) = (|_, _| true, Vec::new());
+        Self { subject, ports, net, carries, relayed: &[], hosted: true, chosen, cgroup: None }
     }
 
     /// Where it leads packets along a path; `None` if it has no such path.
@@ -90,7 +95,7 @@ impl Peer {
         };
         let relay = self.relayed.contains(&path).then(|| Relay {
             netns: self.net.netns(Place::Host),
-            from: SocketAddr::new(family.any(), PUBLISHED),
+            from: to,
             to: listens,
         });
         Way { client: self.net.netns(client), to, server: self.net.netns(server), listens, relay }
@@ -120,20 +125,19 @@ impl fmt::Display for Peer {
 /// # Errors
 /// When one cannot be set up.
 pub fn all(plan: &Plan) -> Result<Vec<Peer>> {
-    let mut peers = vec![bare::peer()?, bridge::peer(true)?];
+    let mut peers = vec![bare::peer()?];
     if !plan.quick {
-        peers.extend([bridge::peer(false)?, routed::peer()?, proxy::peer()?]);
+        peers.extend([bridge::peer(false)?, bridge::peer(true)?, routed::peer()?, proxy::peer()?]);
     }
     for ports in plan.ports.iter().copied() {
         peers.push(docker::peer(ports, docker::Containers::One)?);
-        peers.push(nft_map::peer(ports)?);
-        peers.push(portlane::peer(plan, ports).with_context(|| format!("portlane with {ports} ports"))?);
-        if !plan.quick {
-            peers.push(netavark::peer(ports)?);
-            if ports > 1 {
-                peers.push(docker::peer(ports, docker::Containers::OnePerPort)?);
-            }
+        if ports > 1 {
+            peers.push(docker::peer(ports, docker::Containers::OnePerPort)?);
         }
+        if !plan.quick {
+            peers.extend([netavark::peer(ports)?, nft_map::peer(ports)?]);
+        }
+        peers.push(portlane::peer(plan, ports).with_context(|| format!("portlane with {ports} ports"))?);
     }
     Ok(peers)
 }

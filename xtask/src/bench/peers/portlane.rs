@@ -1,9 +1,9 @@
-//! Portlane: the release build, with nothing set that is not the default.
+//! Portlane: the release build. All is as it is by default but for the number of conversations.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Peer, Topology,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::bench::{
     Plan,
+    cgroup::Cgroup,
     paths::Family,
     topology::{Place, quiet, said},
 };
@@ -19,6 +20,10 @@ pub const SUBJECT: &str = "portlane";
 /// For state: the sandbox's own tmpfs.
 const FILES: &str = "/run/bench";
 const BPFFS: &str = "/sys/fs/bpf";
+/// Conversations, all of which one container may hold. A connection that is closed is remembered for minutes, here as in
+/// conntrack, and every round makes some ten thousand on each path: a quarter of the default, which is what one container has
+/// otherwise, is soon used up.
+pub const FLOWS: u32 = 131_072;
 
 /// On a host of its own.
 struct Portlane<'p> {
@@ -26,6 +31,7 @@ struct Portlane<'p> {
     net: Topology,
     files: PathBuf,
     name: String,
+    cgroup: Cgroup,
 }
 
 /// Both containers are attached, since their namespaces are the topology's. Each port is an entry of its own.
@@ -33,8 +39,9 @@ pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
     let name = format!("portlane-{count}");
     let files = PathBuf::from(FILES).join(&name);
     fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
-    fs::write(files.join("daemon.json"), "{}").context("cannot write daemon.json")?;
-    let portlane = Portlane { plan, net: Topology::host(&name)?, files, name };
+    let settings = json!({"portlane": {"flows": FLOWS, "flow-share": FLOWS}});
+    fs::write(files.join("daemon.json"), settings.to_string()).context("cannot write daemon.json")?;
+    let portlane = Portlane { plan, net: Topology::host(&name)?, files, cgroup: Cgroup::new(&name)?, name };
     let published: Vec<String> = ports(count, Family::V4, true).into_iter().flat_map(specs).collect();
     portlane.attach(Place::A, &published)?;
     portlane.attach(Place::B, &[])?;
@@ -46,7 +53,8 @@ pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
             chosen.push((place, family, address.parse()?));
         }
     }
-    Ok(Peer { chosen, ..Peer::new(SUBJECT, Some(count), portlane.net) })
+    let cgroup = Some(portlane.cgroup);
+    Ok(Peer { chosen, cgroup, ..Peer::new(SUBJECT, Some(count), portlane.net) })
 }
 
 /// The options of `attach` for a port.
@@ -60,7 +68,7 @@ impl Portlane<'_> {
         let mut command = self.net.command(Place::Host, &self.plan.portlane.to_string_lossy());
         command.arg("--config").arg(self.files.join("daemon.json")).arg("--root").arg(self.files.join("state"));
         command.arg("--bpffs").arg(PathBuf::from(BPFFS).join(&self.name));
-        command
+        self.cgroup.shown_to(&command)
     }
 
     fn attach(&self, place: Place, published: &[String]) -> Result<()> {

@@ -2,10 +2,10 @@
 
 pub mod compare;
 pub mod json;
-mod number;
+pub mod number;
 mod order;
 pub mod ratio;
 #[cfg(test)]
-mod sample;
+pub mod sample;
 pub mod svg;
 pub mod table;
