@@ -116,6 +116,13 @@ pub struct Plan {
     only: Vec<Part>,
 }
 
+impl Options {
+    /// Whether the section is measured.
+    fn has(&self, section: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&section)
+    }
+}
+
 impl Plan {
     fn new(options: &Options) -> Result<Self> {
         let portlane =
@@ -142,27 +149,27 @@ impl Plan {
 ///
 /// # Errors
 /// When set-up, build or sandbox fails; a measurement that fails is the exit status.
-pub fn run() -> Result<ExitCode> {
+pub fn run(options: &Options) -> Result<ExitCode> {
     cgroup::sweep();
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args([
-            "build",
-            "--release",
-            "--package",
-            "portlane-tests",
-            "--bin",
-            LOAD,
-            "--bin",
-            scale::PROGRAM,
-        ]))
+        let programs = ["--bin", LOAD, "--bin", scale::PROGRAM];
+        done(cargo().args(["build", "--release", "--package", "portlane-tests"]).args(programs))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
+<<<<<<< HEAD
+    let mut command = vec!["env".into(), binary.into(), cgroup.into()];
+    if options.has(Part::Control) {
+        command.push(step("container engines of this machine", || engines::measure().assignment())?);
+    }
+    command.extend([this_program()?.into_os_string(), "bench-steps".into()]);
+=======
     let engines = step("container engines of this machine", || engines::measure().assignment())?;
     let settings = [binary.into(), cgroup.into(), engines];
     let program = [this_program()?.into_os_string(), "bench-steps".into()];
+>>>>>>> h-bench-topo
     // The same options, behind the verb.
     let command = ["env".into()].into_iter().chain(settings).chain(program).chain(env::args_os().skip(2));
     sandbox::run(&command.collect::<Vec<_>>())
