@@ -32,7 +32,7 @@ type Metric = (&'static str, &'static str, Unit);
 
 impl Kind {
     /// The generator's verb.
-    fn verb(self) -> &'static str {
+    pub fn verb(self) -> &'static str {
         match self {
             Self::Rr => "rr",
             Self::Connections => "connections",
