@@ -132,10 +132,15 @@ impl Plan {
 
     /// The paths on which traffic is measured.
     fn paths(&self) -> Vec<Path> {
-        let all = Part::Traffic.is_in(&self.only);
+        let all = has(&self.only, Part::Traffic);
         let named = |path: &Path| self.only.iter().any(|part| part.path() == Some(path.section()));
         Path::ALL.into_iter().filter(|path| all || named(path)).collect()
     }
+}
+
+/// Whether a section is measured: all are unless some are named.
+fn has(only: &[Part], section: Part) -> bool {
+    only.is_empty() || only.contains(&section)
 }
 
 /// Builds portlane as it is shipped, and measures it inside a sandbox.
@@ -152,14 +157,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
-    let mut settings = vec![binary.into(), cgroup.into()];
-    if Part::Control.is_in(&options.only) {
-        settings.push(step("container engines of this machine", || engines::measure().assignment())?);
+    let mut command = vec!["env".into(), binary.into(), cgroup.into()];
+    if has(&options.only, Part::Control) {
+        command.push(step("container engines of this machine", || engines::measure().assignment())?);
     }
-    let program = [this_program()?.into_os_string(), "bench-steps".into()];
+    command.extend([this_program()?.into_os_string(), "bench-steps".into()]);
     // The same options, behind the verb.
-    let command = ["env".into()].into_iter().chain(settings).chain(program).chain(env::args_os().skip(2));
-    sandbox::run(&command.collect::<Vec<_>>())
+    command.extend(env::args_os().skip(2));
+    sandbox::run(&command)
 }
 
 /// The measurements; inside the sandbox.
@@ -197,10 +202,10 @@ fn measured(plan: &Plan) -> Result<Run> {
     if !plan.paths().is_empty() {
         step("packets between namespaces", || traffic::measure(plan, &mut record))?;
     }
-    if Part::Control.is_in(&plan.only) {
+    if has(&plan.only, Part::Control) {
         step("commands", || control::measure(plan, &mut record))?;
     }
-    if Part::Scale.is_in(&plan.only) {
+    if has(&plan.only, Part::Scale) {
         step("programs run on one packet", || scale::measure(plan, &mut record))?;
     }
     Ok(record)

@@ -1,6 +1,6 @@
 //! Packets between namespaces: all peers take turns, round after round, so that whatever else the machine does meets all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -16,6 +16,7 @@ use super::{
     paths::{Family, Path},
     peers::{self, Peer, Relay, Way},
     record::{Figure, Run, Section, Unit, What},
+    topology::said,
 };
 
 /// Where client and server run.
@@ -35,11 +36,11 @@ struct Turn {
     offloads: Offloads,
 }
 
-/// Samples of every figure so far, and the pairs of peer and turn that failed.
+/// Samples of every figure so far, and why there are none.
 #[derive(Default)]
 struct Samples {
     taken: BTreeMap<What, (Unit, Vec<f64>)>,
-    failed: BTreeSet<String>,
+    failed: BTreeMap<What, String>,
 }
 
 /// Measures on all paths of the plan.
@@ -53,7 +54,7 @@ pub fn measure(plan: &Plan, record: &mut Run) -> Result<()> {
     }
     let peers = peers::all(plan)?;
     let turns = turns(plan, &processors);
-    record.settings.extend(settings(&processors));
+    record.settings.extend(settings(&processors)?);
     let mut samples = Samples::default();
     for round in 0..plan.rounds {
         for offloads in Offloads::BOTH {
@@ -82,9 +83,11 @@ fn processors() -> Result<Vec<usize>> {
     Ok(processors)
 }
 
-fn settings(processors: &[usize]) -> Vec<String> {
+fn settings(processors: &[usize]) -> Result<Vec<String>> {
+    let iptables = said(Command::new("iptables").arg("--version"))?;
     let mut settings = vec![
         format!("cpus 1: client, server and relay on processor {}", processors[0]),
+        format!("Docker's rules are loaded by {}", iptables.trim()),
         "bridge-nf-call-iptables: 1 at Docker's and netavark's bridge, 0 at the nft map's".to_owned(),
         format!("portlane: flows and flow-share {}, else its defaults", peers::FLOWS),
     ];
@@ -94,7 +97,7 @@ fn settings(processors: &[usize]) -> Vec<String> {
         }),
     );
     settings.extend(Offloads::BOTH.map(Offloads::setting));
-    settings
+    Ok(settings)
 }
 
 /// All that is to be measured in one round.
@@ -160,11 +163,11 @@ impl Turn {
 }
 
 impl Samples {
-    /// One who fails once is not asked again: half of the samples would not be comparable.
+    /// One who fails once is not asked again: it would only take time.
     fn take(&mut self, peer: &Peer, turn: &Turn, seconds: f64) {
         let Some(way) = turn.has(peer).then(|| peer.way(turn.path, turn.family)).flatten() else { return };
-        let name = format!("{peer}: {} over {}, {:?}", turn.path.label(), turn.family.label(), turn.kind);
-        if self.failed.iter().any(|failed| failed.starts_with(&name)) {
+        let turn_of_peer = turn.what(peer, turn.kind.verb());
+        if self.failed.contains_key(&turn_of_peer) {
             return;
         }
         match sample(peer, &way, turn, seconds) {
@@ -175,7 +178,8 @@ impl Samples {
                 }
             }
             Err(error) => {
-                self.failed.insert(format!("{name}: {error:#}"));
+                let sentence = format!("{peer}, {}, {}: {error:#}", turn.path.label(), turn.family.label());
+                self.failed.insert(turn_of_peer, sentence);
             }
         }
     }
@@ -183,7 +187,7 @@ impl Samples {
     fn hand_over(self, record: &mut Run) {
         let figures = self.taken.into_iter();
         record.figures.extend(figures.map(|(what, (unit, samples))| Figure { what, unit, samples }));
-        record.left_out.extend(self.failed);
+        record.left_out.extend(self.failed.into_values());
     }
 }
 

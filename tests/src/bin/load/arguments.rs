@@ -73,7 +73,7 @@ fn address(word: &str) -> Result<SocketAddr> {
     word.parse().map_err(|_| anyhow!("`{word}` is not like 10.0.0.1:7000 or [fd00::1]:7000"))
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arguments {
     pub verb: Verb,
     /// Where the server listens, as this side sees it.

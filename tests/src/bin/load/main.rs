@@ -5,11 +5,12 @@
 use std::{
     io,
     process::{ExitCode, exit},
+    sync::mpsc,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arguments::{Arguments, Verb};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -69,13 +70,25 @@ fn run(arguments: &Arguments) -> Result<()> {
         Verb::Relay { to } => return Relay::bind(arguments.address)?.run(to),
         _ => {}
     }
-    limit(arguments);
     println!("{}", line::json(&measure(arguments)?));
     Ok(())
 }
 
-/// Figures by their names in the line of JSON.
+/// Figures by their names in the line of JSON. Who measures waits without timeouts, which would set a timer for each request:
+/// another thread gives up on it.
 fn measure(arguments: &Arguments) -> Result<Vec<(&'static str, f64)>> {
+    let (of, limit) = (arguments.clone(), measured::WARM_UP + arguments.time + GRACE);
+    let (sender, result) = mpsc::channel();
+    // Nobody listens any more to one that was given up on.
+    thread::spawn(move || drop(sender.send(figures(&of))));
+    let late = || bail!("no result in {:.1} s", limit.as_secs_f64());
+    result
+        .recv_timeout(limit)
+        .unwrap_or_else(|_| late())
+        .with_context(|| format!("nobody answers at {}", arguments.address))
+}
+
+fn figures(arguments: &Arguments) -> Result<Vec<(&'static str, f64)>> {
     let (to, time) = (arguments.address, arguments.time);
     match arguments.verb {
         Verb::Serve | Verb::Relay { .. } => Ok(Vec::new()),
@@ -85,7 +98,6 @@ fn measure(arguments: &Arguments) -> Result<Vec<(&'static str, f64)>> {
         Verb::Datagrams => datagrams::measure(to, time, arguments.size),
         Verb::Stream => stream::measure(to, time),
     }
-    .with_context(|| format!("nobody answers at {to}"))
 }
 
 /// Ends the program when standard input closes, which it does when whoever started this ends.
@@ -100,14 +112,4 @@ fn end_with_input() {
 fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).with_context(|| format!("no processor {cpu}"))
-}
-
-/// Ends the program when no answer comes. Blocking calls without timeouts set no timers, which would cost each request.
-fn limit(arguments: &Arguments) {
-    let (to, limit) = (arguments.address, measured::WARM_UP + arguments.time + GRACE);
-    thread::spawn(move || {
-        thread::sleep(limit);
-        eprintln!("load: nobody answers at {to}: no result in {:.1} s", limit.as_secs_f64());
-        exit(FAILED.into())
-    });
 }

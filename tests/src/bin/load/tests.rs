@@ -1,6 +1,9 @@
 //! Each measurement against a server in this process, over loopback.
 
-use std::{net::SocketAddr, thread};
+use std::{
+    net::{SocketAddr, TcpListener},
+    thread,
+};
 
 use crate::{
     arguments::{Arguments, Verb},
@@ -77,6 +80,14 @@ fn where_nobody_listens_nobody_is_said_to_answer() {
         let error = measure(&arguments(&format!("{verb} {address} --seconds 0.1"))).expect_err(verb);
         assert!(error.to_string().contains(&format!("nobody answers at {address}")), "{error:#}");
     }
+}
+
+#[test]
+fn who_accepts_and_says_nothing_is_given_up_on() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("it listens");
+    let error = measure(&arguments(&format!("rr {address} --seconds 0.1"))).expect_err("no answer");
+    assert!(format!("{error:#}").contains(&format!("nobody answers at {address}: no result in")), "{error:#}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::{
     Peer, Topology, bridge,
-    published::{Port, ports},
+    published::{Port, ports, rules as each},
 };
 use crate::bench::{
     paths::{Family, Path},
@@ -56,14 +56,14 @@ fn rules(ports: &[Port], family: Family) -> String {
     }
     let (mut filter, mut nat) = (String::new(), String::new());
     // The last published comes first here.
-    for (port, protocol) in ports.iter().rev().flat_map(|port| port.protocols().iter().rev().map(move |p| (port, p))) {
+    for (port, protocol) in each(ports).rev() {
         let (address, to) = (port.to.ip(), port.to.port());
         let _ = writeln!(
             filter,
             "-A DOCKER -d {address}/{whole} ! -i {BRIDGE} -o {BRIDGE} -p {protocol} -m {protocol} --dport {to} -j ACCEPT"
         );
     }
-    for (port, protocol) in ports.iter().flat_map(|port| port.protocols().iter().map(move |p| (port, p))) {
+    for (port, protocol) in each(ports) {
         let Port { host, to } = port;
         let _ = writeln!(
             nat,

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 
 use super::{
     Peer, Topology, bridge,
-    published::{Port, ports},
+    published::{Port, by_netfilter, ports, rules as each},
 };
 use crate::bench::{
-    paths::{Family, Path},
+    paths::Family,
     topology::{BRIDGE, Place, SUBNETS, fed},
 };
 
@@ -20,12 +20,7 @@ pub fn peer(count: usize) -> Result<Peer> {
     let ports = Family::BOTH.map(|family| ports(count, family, true));
     fed(net.command(Place::Host, "nft").args(["-f", "-"]), &rules(&ports))
         .with_context(|| format!("the rules of {count} ports"))?;
-    Ok(Peer { carries, ..Peer::new("netavark", Some(count), net) })
-}
-
-/// The kernel lets nobody lead packets for ::1 to another machine.
-fn carries(path: Path, family: Family) -> bool {
-    (path, family) != (Path::Loopback, Family::V6)
+    Ok(Peer { carries: by_netfilter, ..Peer::new("netavark", Some(count), net) })
 }
 
 /// What `nft -f` takes, for the ports of either family.
@@ -33,13 +28,13 @@ fn rules(ports: &[Vec<Port>; 2]) -> String {
     let (mut hostport, mut dnat) = (String::new(), String::new());
     let [four, six] = SUBNETS;
     for (ports, name) in ports.iter().zip(["net4", "net6"]) {
-        for (port, protocol) in ports.iter().flat_map(|port| port.protocols().iter().map(move |p| (port, p))) {
+        for (port, protocol) in each(ports) {
             let _ = writeln!(hostport, "    {protocol} dport {} jump {name}_dnat", port.host);
         }
     }
     for ((ports, ip), (name, subnet)) in ports.iter().zip(["ip", "ip6"]).zip([("net4", four), ("net6", six)]) {
         let _ = writeln!(dnat, "  chain {name}_dnat {{");
-        for (port, protocol) in ports.iter().flat_map(|port| port.protocols().iter().map(move |p| (port, p))) {
+        for (port, protocol) in each(ports) {
             let Port { host, to } = port;
             let _ = writeln!(dnat, "    {ip} saddr {subnet} {protocol} dport {host} jump NETAVARK-HOSTPORT-SETMARK");
             if to.is_ipv4() {

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 
 use super::{
     Peer, Topology, bridge,
-    published::{Port, ports},
+    published::{Port, by_netfilter, ports, rules as each},
 };
 use crate::bench::{
-    paths::{Family, Path},
+    paths::Family,
     topology::{BRIDGE, Place, SUBNETS, fed},
 };
 
@@ -21,18 +21,13 @@ pub fn peer(count: usize) -> Result<Peer> {
     let ports = Family::BOTH.map(|family| ports(count, family, true));
     fed(net.command(Place::Host, "nft").args(["-f", "-"]), &rules(&ports))
         .with_context(|| format!("the map of {count} ports"))?;
-    Ok(Peer { carries, ..Peer::new("nft map", Some(count), net) })
-}
-
-/// The kernel lets nobody lead packets for ::1 to another machine.
-fn carries(path: Path, family: Family) -> bool {
-    (path, family) != (Path::Loopback, Family::V6)
+    Ok(Peer { carries: by_netfilter, ..Peer::new("nft map", Some(count), net) })
 }
 
 fn rules(ports: &[Vec<Port>; 2]) -> String {
     let elements = ports.each_ref().map(|ports| {
         let mut elements = String::new();
-        for (port, protocol) in ports.iter().flat_map(|port| port.protocols().iter().map(move |p| (port, p))) {
+        for (port, protocol) in each(ports) {
             let _ = writeln!(elements, "{protocol} . {} : {} . {},", port.host, port.to.ip(), port.to.port());
         }
         elements

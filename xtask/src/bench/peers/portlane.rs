@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Peer, Topology,
-    published::{Port, ports},
+    published::{Port, ports, rules},
 };
 use crate::bench::{
     Plan,
@@ -42,7 +42,7 @@ pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
     let settings = json!({"portlane": {"flows": FLOWS, "flow-share": FLOWS}});
     fs::write(files.join("daemon.json"), settings.to_string()).context("cannot write daemon.json")?;
     let portlane = Portlane { plan, net: Topology::host(&name)?, files, cgroup: Cgroup::new(&name)?, name };
-    let published: Vec<String> = ports(count, Family::V4, true).into_iter().flat_map(specs).collect();
+    let published: Vec<String> = rules(&ports(count, Family::V4, true)).flat_map(option).collect();
     portlane.attach(Place::A, &published)?;
     portlane.attach(Place::B, &[])?;
     let mut chosen = Vec::new();
@@ -57,10 +57,9 @@ pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
     Ok(Peer { chosen, cgroup, ..Peer::new(SUBJECT, Some(count), portlane.net) })
 }
 
-/// The options of `attach` for a port.
-fn specs(port: Port) -> impl Iterator<Item = String> {
-    let spec = move |protocol| format!("{}:{}/{protocol}", port.host, port.to.port());
-    port.protocols().iter().flat_map(move |protocol| ["-p".to_owned(), spec(protocol)])
+/// As `attach` takes it.
+fn option((port, protocol): (Port, &str)) -> [String; 2] {
+    ["-p".to_owned(), format!("{}:{}/{protocol}", port.host, port.to.port())]
 }
 
 impl Portlane<'_> {

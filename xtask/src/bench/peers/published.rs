@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::bench::{
-    paths::Family,
+    paths::{Family, Path},
     topology::{Place, container, served},
 };
 
@@ -19,11 +19,12 @@ pub struct Port {
     pub to: SocketAddr,
 }
 
-impl Port {
-    /// The protocols in which it is published.
-    pub fn protocols(self) -> &'static [&'static str] {
-        if self.host == PUBLISHED { &["tcp", "udp"] } else { &["tcp"] }
-    }
+/// Ports with each of their protocols.
+pub fn rules(ports: &[Port]) -> impl DoubleEndedIterator<Item = (Port, &'static str)> {
+    ports.iter().flat_map(|port| {
+        let protocols: &[_] = if port.host == PUBLISHED { &["tcp", "udp"] } else { &["tcp"] };
+        protocols.iter().map(|protocol| (*port, *protocol))
+    })
 }
 
 /// So many ports, in the order in which they were published. The one that is called is in the middle: where rules are gone
@@ -40,6 +41,12 @@ pub fn ports(count: usize, family: Family, of_one: bool) -> Vec<Port> {
             Port { host: OTHERS + number, to: served(address) }
         })
         .collect()
+}
+
+/// What rules of netfilter can lead along: all but what the host's own processes send to ::1, which the kernel lets nobody
+/// lead to another machine.
+pub fn by_netfilter(path: Path, family: Family) -> bool {
+    (path, family) != (Path::Loopback, Family::V6)
 }
 
 #[cfg(test)]
