@@ -89,11 +89,6 @@ enum Part {
 }
 
 impl Part {
-    /// Whether the section is measured when only these are; none stands for all.
-    fn is_in(self, only: &[Self]) -> bool {
-        only.is_empty() || only.contains(&self)
-    }
-
     fn path(self) -> Option<Path> {
         match self {
             Self::Traffic | Self::Control | Self::Scale => None,
