@@ -101,19 +101,12 @@ impl Programs {
 
     fn fill(&self) -> Result<()> {
         let world = World::new(&self.interfaces);
-        let classes = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
-        let (four, six) = (world.publish4.keys().map(|key| key.class), world.publish6.keys().map(|key| key.class));
-        let config = Config {
-            publish_classes: classes(&mut four.chain(six)),
-            flow_share: FLOW_SHARE,
-            policy_classes: classes(&mut world.policy.keys().map(|key| key.class)),
-            ..Config::default()
-        };
+        let config = config(&world);
         self.set_world(world)?;
         Ok(self.datapath.put_config(&config)?)
     }
 
-    /// Has the control tables hold a world, whose ranges are of sizes that [`World::new`] knows.
+    /// Has the control tables hold a world, whose ranges are of sizes that `pl_config` knows.
     ///
     /// # Errors
     /// The maps cannot be changed.
@@ -184,10 +177,17 @@ impl Programs {
     /// # Errors
     /// The kernel refuses, or finds the NIC's sum wrong afterwards (`EBADMSG`).
     pub fn tc(&self, hook: Hook, packet: &[u8], origin: u32, ifindex: u32, sum: Sum) -> Result<Run> {
-        let mut context = [0; SK_BUFF];
-        context[36..40].copy_from_slice(&origin.to_ne_bytes());
-        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
-        Ok(bpf_run::run(self.hooks[&hook].as_fd(), packet, &context, sum)?)
+        Ok(bpf_run::run(self.hooks[&hook].as_fd(), packet, &sk_buff(origin, ifindex), sum, 1)?)
+    }
+
+    /// Runs a tc program over a packet that arrives at `ifindex`, and then over what it has made of it, `repeat` times in
+    /// all.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn tc_repeatedly(&self, hook: Hook, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Run> {
+        let context = sk_buff(ifindex, ifindex);
+        Ok(bpf_run::run(self.hooks[&hook].as_fd(), packet, &context, Sum::None, repeat)?)
     }
 
     /// Runs the XDP program over a packet that arrives at `ifindex`.
@@ -198,7 +198,7 @@ impl Programs {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex.
         let context: Vec<u8> =
             [0, packet.len() as u32, 0, ifindex].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        Ok(bpf_run::run(self.hooks[&Hook::FromUplinkXdp].as_fd(), packet, &context, Sum::None)?)
+        Ok(bpf_run::run(self.hooks[&Hook::FromUplinkXdp].as_fd(), packet, &context, Sum::None, 1)?)
     }
 
     /// Packets counted so far, by hook and reason.
@@ -222,6 +222,26 @@ impl Drop for Programs {
         drop(portlane::bpf::remove(&self.folder));
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+/// What `pl_config` holds for a world.
+pub fn config(world: &World) -> Config {
+    let classes = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
+    let (four, six) = (world.publish4.keys().map(|key| key.class), world.publish6.keys().map(|key| key.class));
+    Config {
+        publish_classes: classes(&mut four.chain(six)),
+        flow_share: FLOW_SHARE,
+        policy_classes: classes(&mut world.policy.keys().map(|key| key.class)),
+        ..Config::default()
+    }
+}
+
+/// The context of a packet that came into the host by `origin` and meets a tc program at `ifindex`.
+pub fn sk_buff(origin: u32, ifindex: u32) -> [u8; SK_BUFF] {
+    let mut context = [0; SK_BUFF];
+    context[36..40].copy_from_slice(&origin.to_ne_bytes());
+    context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+    context
 }
 
 /// The interfaces of the world, in the thread's namespace.

@@ -59,8 +59,8 @@ enum Verb {
     },
     /// Setup, build, then show portlane at work inside a sandbox
     Demo,
-    /// Setup, build for release, then measure commands inside a sandbox
-    Bench,
+    /// Setup, build for release, then measure packets and commands inside a sandbox, beside what others cost
+    Bench(bench::Options),
     /// Setup, build for release, then make a Debian package, with man pages, completions and systemd units, in target/dist
     Dist {
         /// Package this program instead of building one
@@ -99,7 +99,7 @@ Kernels are Debian's cloud kernels, the latest of each version; they and the dis
     DemoSteps,
     /// The part of the benchmark that runs inside the sandbox
     #[command(hide = true)]
-    BenchSteps,
+    BenchSteps(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -116,11 +116,11 @@ fn main() -> ExitCode {
         Verb::Sandbox { command } => sandbox::run(&command),
         Verb::SandboxInit { parent, command } => sandbox::init(parent, &command),
         Verb::DemoSteps => done(demo::steps()),
-        Verb::Bench => bench::run(),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Dist { binary, to } => done(dist::run(binary, to)),
         Verb::Vm(arguments) => done(vm::run(&arguments)),
         Verb::VmGuest => done(vm::guest::run()),
-        Verb::BenchSteps => done(bench::steps()),
+        Verb::BenchSteps(options) => done(bench::steps(&options)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

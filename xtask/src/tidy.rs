@@ -146,6 +146,8 @@ mod tests {
 
     use super::{file_faults, rules};
 
+    const NONE: [usize; 0] = [];
+
     /// The lines at which `text`, as the file `path`, breaks a rule.
     fn lines(path: &str, text: &str) -> Vec<usize> {
         file_faults(Path::new(path), text).into_iter().map(|(line, _)| line).collect()
@@ -162,13 +164,13 @@ mod tests {
     fn unsafe_stays_where_it_belongs() {
         let text = "//! x\nfn f() { unsafe { g() } }\n";
         assert_eq!(lines("userspace/src/engine.rs", text), [2]);
-        assert_eq!(lines("userspace/src/linux/netns.rs", text), []);
-        assert_eq!(lines("datapath-ebpf/src/kernel/tc.rs", text), []);
+        assert_eq!(lines("userspace/src/linux/netns.rs", text), NONE);
+        assert_eq!(lines("datapath-ebpf/src/kernel/tc.rs", text), NONE);
         assert_eq!(lines("datapath-ebpf/src/kernels.rs", text), [2]);
-        assert_eq!(lines("common/src/plain.rs", text), []);
+        assert_eq!(lines("common/src/plain.rs", text), NONE);
         assert_eq!(
             lines("common/src/lib.rs", "//! x\n#![deny(unsafe_code)] // unsafe\nconst A: &str = \"unsafe\";\n"),
-            []
+            NONE
         );
     }
 
@@ -180,25 +182,25 @@ mod tests {
         assert_eq!(lines(model, "//! x\nuse std::{net::{IpAddr,\n  UdpSocket}};\n"), [3]);
         assert_eq!(lines(model, "//! x\nfn f(t: std::time::Instant) {}\n"), [2, 2]);
         assert_eq!(lines(model, "//! x\nuse aya::Pod;\n"), [2]);
-        assert_eq!(lines(model, "//! x, like tokio\nuse std::net::{IpAddr, Ipv4Addr};\nstruct Processes;\n"), []);
-        assert_eq!(lines("userspace/src/engine.rs", "//! x\nuse std::fs;\n"), []);
+        assert_eq!(lines(model, "//! x, like tokio\nuse std::net::{IpAddr, Ipv4Addr};\nstruct Processes;\n"), NONE);
+        assert_eq!(lines("userspace/src/engine.rs", "//! x\nuse std::fs;\n"), NONE);
     }
 
     #[test]
     fn anyhow_is_for_people() {
         let text = "//! x\nuse anyhow::Result;\n";
         assert_eq!(lines("userspace/src/store.rs", text), [2]);
-        assert_eq!(lines("userspace/src/cli/run.rs", text), []);
-        assert_eq!(lines("userspace/src/main.rs", text), []);
-        assert_eq!(lines("userspace/build.rs", text), []);
-        assert_eq!(lines("xtask/src/test.rs", text), []);
+        assert_eq!(lines("userspace/src/cli/run.rs", text), NONE);
+        assert_eq!(lines("userspace/src/main.rs", text), NONE);
+        assert_eq!(lines("userspace/build.rs", text), NONE);
+        assert_eq!(lines("xtask/src/test.rs", text), NONE);
     }
 
     #[test]
     fn files_are_short_and_introduce_themselves() {
         assert_eq!(lines("common/src/a.rs", "use b;\n//! x\n"), [1]);
         let long = |count: usize| format!("//! x\n{}", "const A: u8 = 0;\n".repeat(count - 1));
-        assert_eq!(lines("common/src/a.rs", &long(rules::MAX_LINES)), []);
+        assert_eq!(lines("common/src/a.rs", &long(rules::MAX_LINES)), NONE);
         assert_eq!(lines("common/src/a.rs", &long(rules::MAX_LINES + 1)), [rules::MAX_LINES + 1]);
     }
 
@@ -206,7 +208,7 @@ mod tests {
     fn nothing_names_a_build_machine_or_a_gap() {
         let [machine, home] = rules::MACHINE_PATHS;
         assert_eq!(lines("README.md", &format!("see {machine}/main\n\"{home}\": x\n")), [1, 2]);
-        assert_eq!(lines("README.md", &format!(".{machine} {machine}shop tests{home} --features a{home}\n")), []);
+        assert_eq!(lines("README.md", &format!(".{machine} {machine}shop tests{home} --features a{home}\n")), NONE);
         assert_eq!(lines("tests/a.rs", "//! x\nfn f() { todo!() }\n"), [2]);
     }
 }

@@ -329,7 +329,7 @@ fn is_held<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32)
 /// Works out what an entry does to checksums, and whether it does anything. What stays as it is makes a difference of
 /// 0, not of 0xffff.
 #[inline(never)]
-fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) -> u32 {
+pub fn settle<A: Address>(key: &FlowKey<A>, flow: &mut Flow<A>) -> u32 {
     let same_addresses = flow.src == key.src && flow.dst == key.dst;
     let same_ports = flow.sport == key.sport && flow.dport == key.dport;
     flow.addr_delta =

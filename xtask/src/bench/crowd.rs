@@ -1,0 +1,73 @@
+//! What commands cost when there are many containers already.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::control::{Control, PINS, timed};
+
+/// Containers, and ports that each publishes.
+const CONTAINERS: usize = 500;
+const FEWER: usize = 50;
+const PORTS: usize = 10;
+const FIRST_PORT: usize = 10_000;
+/// The n-th container and its neighbours on both sides are one figure.
+const EARLY: usize = 5;
+const AROUND: usize = 2;
+
+/// Starts containers, and measures commands beside them.
+///
+/// # Errors
+/// When a command fails.
+pub fn measure(control: &mut Control<'_>) -> Result<()> {
+    let containers = if control.plan.quick { FEWER } else { CONTAINERS };
+    let mut start = vec![];
+    for number in 0..containers {
+        start.push(control.timed(&words(number).iter().map(String::as_str).collect::<Vec<_>>())?);
+    }
+    let around = |nth: usize| nth - 1 - AROUND..nth + AROUND;
+    let last = containers - AROUND;
+    for nth in [EARLY, last] {
+        control.note("run -d with 10 ports", &[("containers", nth.to_string())], &start[around(nth)]);
+    }
+    let at = [("containers", containers.to_string())];
+    let (mut publish, mut unpublish) = (vec![], vec![]);
+    for _ in 0..control.plan.rounds {
+        publish.push(control.timed(&["publish", "c0", "53:53/udp"])?);
+        unpublish.push(control.timed(&["unpublish", "c0", "53:53/udp"])?);
+    }
+    control.note("publish, among containers", &at, &publish);
+    control.note("unpublish, among containers", &at, &unpublish);
+    for arguments in [&["ps"][..], &["stats"], &["status"], &["repair", "--dry-run"]] {
+        let times = (0..control.plan.rounds).map(|_| control.timed(arguments)).collect::<Result<Vec<_>>>()?;
+        control.note(&arguments.join(" "), &at, &times);
+    }
+    restart(control, &at)?;
+    remove(control, containers, &at)
+}
+
+/// What starts a container.
+fn words(number: usize) -> Vec<String> {
+    let first = FIRST_PORT + number * PORTS;
+    let specs = (0..PORTS).flat_map(|port| ["-p".to_owned(), format!("{}:{}", first + port, 80 + port)]);
+    let begin = ["run", "-d", "--name", &format!("c{number}")].map(str::to_owned);
+    let end = ["--", "sleep", "infinity"].map(str::to_owned);
+    begin.into_iter().chain(specs).chain(end).collect()
+}
+
+/// All of it anew while the containers run: programs, maps, their contents and every attachment, as after an update
+/// that keeps nothing.
+fn restart(control: &mut Control<'_>, at: &[(&str, String)]) -> Result<()> {
+    fs::remove_dir_all(PINS).context("cannot take the programs away")?;
+    let repair = control.timed(&["repair"])?;
+    control.note("repair, after everything in the kernel was lost", at, &[repair]);
+    Ok(())
+}
+
+fn remove(control: &mut Control<'_>, containers: usize, at: &[(&str, String)]) -> Result<()> {
+    let names: Vec<String> = (0..containers).map(|number| format!("c{number}")).collect();
+    let words: Vec<&str> = ["rm", "-f"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let all = timed(|| control.run(&words))?;
+    control.note("rm -f, all containers", at, &[all]);
+    Ok(())
+}

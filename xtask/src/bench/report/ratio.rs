@@ -1,0 +1,57 @@
+//! Figures as ratios to what the same run measured without anything in between.
+
+use crate::bench::{
+    paths::Path,
+    peers::BARE,
+    record::{Figure, Run, Section, What},
+};
+
+/// The one of [`What::at`] that only those have who publish ports.
+pub const PORTS: &str = "ports";
+
+/// What a figure of traffic is measured against: the bare veth pair at the same, or for the host's own way to a published
+/// port, the same subject's way to the container's address. `None` where there is nothing of the kind, or it is nothing.
+pub fn base<'run>(run: &'run Run, figure: &Figure) -> Option<&'run Figure> {
+    let what = &figure.what;
+    if what.section != Section::Traffic {
+        return None;
+    }
+    let loopback = what.case == Path::Loopback.label();
+    let wanted = if loopback {
+        What { case: Path::Direct.label().to_owned(), ..what.clone() }
+    } else {
+        let mut at = what.at.clone();
+        at.remove(PORTS);
+        What { subject: BARE.to_owned(), at, ..what.clone() }
+    };
+    run.figures.iter().find(|other| other.what == wanted && other.median() > 0.0)
+}
+
+/// The median over the base's.
+pub fn ratio(run: &Run, figure: &Figure) -> Option<f64> {
+    base(run, figure).map(|base| figure.median() / base.median())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::sample::{figure, run};
+
+    #[test]
+    fn a_path_is_measured_against_the_bare_pair_at_the_same() {
+        let (run, portlane) = (run(), figure("portlane", Path::Published.label(), "RR p50", Some(1_000), 16_500.0));
+        assert_eq!(ratio(&run, &portlane), Some(1.1));
+        let mut other = portlane.clone();
+        other.what.at.insert("family".to_owned(), "IPv6".to_owned());
+        assert_eq!(ratio(&run, &other), None);
+        assert_eq!(ratio(&run, &Figure { what: What { section: Section::Scale, ..portlane.what }, ..other }), None);
+    }
+
+    #[test]
+    fn the_loopback_address_is_measured_against_the_containers_own() {
+        let mut run = run();
+        run.figures.push(figure("portlane", Path::Direct.label(), "RR p50", Some(1), 10_000.0));
+        let loopback = figure("portlane", Path::Loopback.label(), "RR p50", Some(1), 10_200.0);
+        assert_eq!(ratio(&run, &loopback), Some(1.02));
+    }
+}
