@@ -103,7 +103,8 @@ impl Engine {
         let version = asked.filter(|version| !version.is_empty()).context("installed, but it does not answer")?;
         let subject = format!("{} {version}", self.name);
         let _image = Image::import(self)?;
-        let run = Self::repeated(|| timed(|| self.done(&["run", "--rm", "--pull", "never", NAME, "/busybox", "true"])))?;
+        let run =
+            Self::repeated(|| timed(|| self.done(&["run", "--rm", "--pull", "never", NAME, "/busybox", "true"])))?;
         note(figures, &subject, RUN, &[], &run);
         for ports in PORTS {
             let (range, at) = (range(ports), [("ports", ports.to_string())]);

@@ -19,8 +19,6 @@ const READY: &str = "ready";
 pub enum Kind {
     /// Requests and answers of a byte over TCP.
     Rr,
-    /// The same over UDP.
-    UdpRr,
     /// Connect, request, answer, close.
     Connections,
     /// 64-byte datagrams that arrive.
@@ -37,7 +35,6 @@ impl Kind {
     fn verb(self) -> &'static str {
         match self {
             Self::Rr => "rr",
-            Self::UdpRr => "udp-rr",
             Self::Connections => "connections",
             Self::Datagrams => "datagrams",
             Self::Stream => "stream",
@@ -50,11 +47,6 @@ impl Kind {
                 ("p50_ns", "RR p50", Unit::Nanoseconds),
                 ("p99_ns", "RR p99", Unit::Nanoseconds),
                 ("per_second", "RR/s", Unit::PerSecond),
-            ],
-            Self::UdpRr => &[
-                ("p50_ns", "UDP RR p50", Unit::Nanoseconds),
-                ("p99_ns", "UDP RR p99", Unit::Nanoseconds),
-                ("per_second", "UDP RR/s", Unit::PerSecond),
             ],
             Self::Connections => &[("per_second", "conn/s", Unit::PerSecond)],
             Self::Datagrams => {

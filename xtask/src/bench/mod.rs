@@ -147,7 +147,16 @@ pub fn run() -> Result<ExitCode> {
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args(["build", "--release", "--package", "portlane-tests", "--bin", LOAD, "--bin", scale::PROGRAM]))
+        done(cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "portlane-tests",
+            "--bin",
+            LOAD,
+            "--bin",
+            scale::PROGRAM,
+        ]))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());

@@ -156,11 +156,21 @@ fn is_at(figure: &Figure, at: &[(&str, &str)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::report::sample::run;
+    use crate::bench::report::sample;
+
+    fn run() -> Run {
+        let mut run = sample::run();
+        run.figures.iter_mut().for_each(|figure| drop(figure.what.at.insert("cpus".to_owned(), "1".to_owned())));
+        run
+    }
 
     fn line(run: &Run, name: &str) -> String {
         let table = table(run);
-        table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {table}")).to_owned()
+        table
+            .lines()
+            .find(|line| line.starts_with(name))
+            .map(str::to_owned)
+            .unwrap_or_else(|| panic!("{name}: {table}"))
     }
 
     #[test]

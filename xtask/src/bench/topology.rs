@@ -206,9 +206,9 @@ impl Topology {
 
     fn gateway(&self, place: Place, gateway: impl Fn(Family) -> IpAddr) -> Result<()> {
         // Without the interface's name, IPv6 wants an address that is up already.
-        Family::BOTH
-            .into_iter()
-            .try_for_each(|family| self.ip(place, &format!("route add default via {} dev {INTERFACE}", gateway(family))))
+        Family::BOTH.into_iter().try_for_each(|family| {
+            self.ip(place, &format!("route add default via {} dev {INTERFACE}", gateway(family)))
+        })
     }
 
     /// As `ip netns` calls a machine.

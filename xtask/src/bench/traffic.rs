@@ -88,9 +88,11 @@ fn settings(processors: &[usize]) -> Vec<String> {
         "bridge-nf-call-iptables: 1 at Docker's and netavark's bridge, 0 at the nft map's".to_owned(),
         format!("portlane: flows and flow-share {}, else its defaults", peers::FLOWS),
     ];
-    settings.extend(processors.get(1).map(|second| {
-        format!("cpus 2: client on processor {}, server on {second}, relay on either", processors[0])
-    }));
+    settings.extend(
+        processors.get(1).map(|second| {
+            format!("cpus 2: client on processor {}, server on {second}, relay on either", processors[0])
+        }),
+    );
     settings.extend(Offloads::BOTH.map(Offloads::setting));
     settings
 }

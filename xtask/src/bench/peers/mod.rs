@@ -76,7 +76,8 @@ impl Peer {
 
     /// Where it leads packets along a path; `None` if it has no such path.
     pub fn way(&self, path: Path, family: Family) -> Option<Way> {
-        (self.carries)(path, family).then(|| if self.hosted { self.hosted_way(path, family) } else { self.cable(family) })
+        (self.carries)(path, family)
+            .then(|| if self.hosted { self.hosted_way(path, family) } else { self.cable(family) })
     }
 
     fn hosted_way(&self, path: Path, family: Family) -> Way {
@@ -93,11 +94,8 @@ impl Peer {
             Path::Loopback => SocketAddr::new(family.loopback(), PUBLISHED),
             Path::Container | Path::Masquerade | Path::Direct => listens,
         };
-        let relay = self.relayed.contains(&path).then(|| Relay {
-            netns: self.net.netns(Place::Host),
-            from: to,
-            to: listens,
-        });
+        let relay =
+            self.relayed.contains(&path).then(|| Relay { netns: self.net.netns(Place::Host), from: to, to: listens });
         Way { client: self.net.netns(client), to, server: self.net.netns(server), listens, relay }
     }
 

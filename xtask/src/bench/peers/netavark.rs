@@ -43,8 +43,7 @@ fn rules(ports: &[Vec<Port>; 2]) -> String {
             let Port { host, to } = port;
             let _ = writeln!(dnat, "    {ip} saddr {subnet} {protocol} dport {host} jump NETAVARK-HOSTPORT-SETMARK");
             if to.is_ipv4() {
-                let _ =
-                    writeln!(dnat, "    ip saddr 127.0.0.1 {protocol} dport {host} jump NETAVARK-HOSTPORT-SETMARK");
+                let _ = writeln!(dnat, "    ip saddr 127.0.0.1 {protocol} dport {host} jump NETAVARK-HOSTPORT-SETMARK");
             }
             let _ = writeln!(dnat, "    {protocol} dport {host} dnat {ip} to {to}");
         }

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn the_others_are_of_a_container_each_or_of_the_one_that_is_called() {
-        let addresses = |of_one| ports(3, Family::V4, of_one).iter().map(|port| port.to.to_string()).collect::<Vec<_>>();
+        let addresses =
+            |of_one| ports(3, Family::V4, of_one).iter().map(|port| port.to.to_string()).collect::<Vec<_>>();
         assert_eq!(addresses(false), ["172.17.0.4:80", "172.17.0.2:80", "172.17.0.6:80"]);
         assert_eq!(addresses(true), ["172.17.0.2:80"; 3]);
     }
