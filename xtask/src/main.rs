@@ -116,7 +116,7 @@ fn main() -> ExitCode {
         Verb::Sandbox { command } => sandbox::run(&command),
         Verb::SandboxInit { parent, command } => sandbox::init(parent, &command),
         Verb::DemoSteps => done(demo::steps()),
-        Verb::Bench(_) => bench::run(),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Dist { binary, to } => done(dist::run(binary, to)),
         Verb::Vm(arguments) => done(vm::run(&arguments)),
         Verb::VmGuest => done(vm::guest::run()),

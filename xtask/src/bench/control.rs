@@ -139,10 +139,14 @@ impl Control<'_> {
             there = others;
             self.publish_ranges(others)?;
             self.publish_apart(others)?;
-            self.publish_one_by_one(others)?;
+            if others == 0 || !self.plan.quick {
+                self.publish_one_by_one(others)?;
+            }
         }
         if self.plan.quick {
-            self.leave_out("with --quick: publishing beside 5,000 others, and 1,000 ports one by one");
+            self.leave_out(
+                "with --quick: publishing beside 5,000 others, and 1,000 ports, or beside others, one by one",
+            );
         }
         self.leave_out("16,000 ports one by one: as many commands as 1,000 take, sixteen times");
         self.run(&["rm", "-f", "web", "other"])

@@ -8,7 +8,7 @@ use super::control::{Control, PINS, timed};
 
 /// Containers, and ports that each publishes.
 const CONTAINERS: usize = 500;
-const FEWER: usize = 60;
+const FEWER: usize = 50;
 const PORTS: usize = 10;
 const FIRST_PORT: usize = 10_000;
 /// The n-th container and its neighbours on both sides are one figure.

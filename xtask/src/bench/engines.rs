@@ -32,7 +32,7 @@ pub const FIRST: u16 = 40_000;
 const ROUNDS: usize = 3;
 /// Where the sandbox finds what was measured outside.
 const FOUND: &str = "PORTLANE_ENGINES";
-/// Name of image and container.
+/// What names of images and containers begin with.
 const NAME: &str = "portlane-bench";
 
 /// What was measured, and what could not be.
@@ -102,18 +102,19 @@ impl Engine {
         let asked = output(self.command().args(["info", "--format", self.version]).stderr(Stdio::null()));
         let version = asked.filter(|version| !version.is_empty()).context("installed, but it does not answer")?;
         let subject = format!("{} {version}", self.name);
-        let _image = Image::import(self)?;
+        let image = Image::import(self)?;
+        let name = image.name.as_str();
         let run =
-            Self::repeated(|| timed(|| self.done(&["run", "--rm", "--pull", "never", NAME, "/busybox", "true"])))?;
+            Self::repeated(|| timed(|| self.done(&["run", "--rm", "--pull", "never", name, "/busybox", "true"])))?;
         note(figures, &subject, RUN, &[], &run);
         for ports in PORTS {
             let (range, at) = (range(ports), [("ports", ports.to_string())]);
             let mut remove = vec![];
             let words =
-                ["run", "-d", "--name", NAME, "--pull", "never", "-p", &range, NAME, "/busybox", "sleep", "600"];
+                ["run", "-d", "--name", name, "--pull", "never", "-p", &range, name, "/busybox", "sleep", "600"];
             let start = Self::repeated(|| {
                 let start = timed(|| self.done(&words));
-                remove.push(timed(|| self.done(&["rm", "-f", NAME]))?);
+                remove.push(timed(|| self.done(&["rm", "-f", name]))?);
                 start
             })?;
             note(figures, &subject, START, &at, &start);
@@ -140,17 +141,20 @@ impl Engine {
 /// An image with busybox in it and nothing else, and the folder that it is made of.
 struct Image<'a> {
     engine: &'a Engine,
+    /// Of the image and of its one container: nobody else's.
+    name: String,
     folder: PathBuf,
 }
 
 impl<'a> Image<'a> {
     fn import(engine: &'a Engine) -> Result<Self> {
         let busybox = find("busybox").context("no busybox to make an image of (Debian's busybox-static)")?;
-        let folder = env::temp_dir().join(format!("{NAME}-{}", std::process::id()));
-        let image = Self { engine, folder };
+        let name = format!("{NAME}-{}", std::process::id());
+        let folder = env::temp_dir().join(&name);
+        let image = Self { engine, name, folder };
         image.fill(&busybox).with_context(|| format!("cannot make an image in {}", image.folder.display()))?;
         let archive = image.folder.join("image.tar");
-        engine.done(&["import", &archive.to_string_lossy(), NAME])?;
+        engine.done(&["import", &archive.to_string_lossy(), &image.name])?;
         Ok(image)
     }
 
@@ -166,8 +170,8 @@ impl<'a> Image<'a> {
 impl Drop for Image<'_> {
     fn drop(&mut self) {
         // Whatever of it is there: a measurement may have broken off anywhere.
-        let _ = self.engine.done(&["rm", "-f", NAME]);
-        let _ = self.engine.done(&["rmi", NAME]);
+        let _ = self.engine.done(&["rm", "-f", &self.name]);
+        let _ = self.engine.done(&["rmi", &self.name]);
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

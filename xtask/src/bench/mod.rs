@@ -125,47 +125,41 @@ impl Plan {
         Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
     }
 
-    /// Whether the section is measured.
-    fn has(&self, section: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&section)
-    }
-
     /// The paths on which traffic is measured.
     fn paths(&self) -> Vec<Path> {
-        let all = self.has(Part::Traffic);
+        let all = has(&self.only, Part::Traffic);
         let named = |path: &Path| self.only.iter().any(|part| part.path() == Some(path.section()));
         Path::ALL.into_iter().filter(|path| all || named(path)).collect()
     }
+}
+
+/// Whether a section is measured: all are unless some are named.
+fn has(only: &[Part], section: Part) -> bool {
+    only.is_empty() || only.contains(&section)
 }
 
 /// Builds portlane as it is shipped, and measures it inside a sandbox.
 ///
 /// # Errors
 /// When set-up, build or sandbox fails; a measurement that fails is the exit status.
-pub fn run() -> Result<ExitCode> {
+pub fn run(options: &Options) -> Result<ExitCode> {
     cgroup::sweep();
     step("setup", setup::run)?;
     step("build portlane", || done(cargo().args(["build", "--release", "--package", "portlane"])))?;
     step("build what measures it", || {
-        done(cargo().args([
-            "build",
-            "--release",
-            "--package",
-            "portlane-tests",
-            "--bin",
-            LOAD,
-            "--bin",
-            scale::PROGRAM,
-        ]))
+        let programs = ["--bin", LOAD, "--bin", scale::PROGRAM];
+        done(cargo().args(["build", "--release", "--package", "portlane-tests"]).args(programs))
     })?;
     let binary = format!("{PORTLANE}={}", release("portlane")?.to_string_lossy());
     let cgroup = format!("{}={}", cgroup::NAME, cgroup::prefix());
-    let engines = step("container engines of this machine", || engines::measure().assignment())?;
-    let settings = [binary.into(), cgroup.into(), engines];
-    let program = [this_program()?.into_os_string(), "bench-steps".into()];
+    let mut command = vec!["env".into(), binary.into(), cgroup.into()];
+    if has(&options.only, Part::Control) {
+        command.push(step("container engines of this machine", || engines::measure().assignment())?);
+    }
+    command.extend([this_program()?.into_os_string(), "bench-steps".into()]);
     // The same options, behind the verb.
-    let command = ["env".into()].into_iter().chain(settings).chain(program).chain(env::args_os().skip(2));
-    sandbox::run(&command.collect::<Vec<_>>())
+    command.extend(env::args_os().skip(2));
+    sandbox::run(&command)
 }
 
 /// The measurements; inside the sandbox.
@@ -203,10 +197,10 @@ fn measured(plan: &Plan) -> Result<Run> {
     if !plan.paths().is_empty() {
         step("packets between namespaces", || traffic::measure(plan, &mut record))?;
     }
-    if plan.has(Part::Control) {
+    if has(&plan.only, Part::Control) {
         step("commands", || control::measure(plan, &mut record))?;
     }
-    if plan.has(Part::Scale) {
+    if has(&plan.only, Part::Scale) {
         step("programs run on one packet", || scale::measure(plan, &mut record))?;
     }
     Ok(record)

@@ -170,15 +170,19 @@ fn known<F: Kept>(programs: &Programs, empty: &Empty, plan: Plan, published: Pub
         published.apply(programs)?;
         let ring = Ring::new::<F>(programs, way, published, flows)?;
         let times = if flows == FLOWS[0] { TIMES } else { STRETCH.min(2 * flows) / RUNS };
-        let (mut first, mut next) = (Vec::new(), Vec::new());
+        let (mut first, mut next, mut few) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..plan.rounds {
             let base = empty.sample(programs, RUNS, TIMES)?;
             let from = ring.begin(round);
             // Once a second an entry is stamped, and its next hop looked for: the first time round does that.
             first.push(median(ring.walk(from, times)?) - base);
             next.push(median(ring.walk(from, times)?) - base);
+            few.push(median(ring.walk_again(from, TIMES)?) - base);
         }
         over_empty::<F>(format!("{}, established", way.name()), &at, next).print()?;
+        if flows > FLOWS[0] {
+            over_empty::<F>(format!("{}, established, {RUNS} of them busy", way.name()), &at, few).print()?;
+        }
         if flows > FLOWS[1] {
             let case = format!("{}, established, first packet of a second", way.name());
             over_empty::<F>(case, &at, first).print()?;
