@@ -39,14 +39,17 @@ const TTL: u8 = 255;
 const STRIDE: u64 = 611_953;
 const _: () = assert!(RUNS < TTL as u32);
 
+/// What a table of conversations holds.
+type Flows<A> = BTreeMap<FlowKey<A>, Flow<A>>;
+
 /// An IP version with its table of confirmed conversations.
 pub trait Kept: Family {
     /// As the world names it.
     const VERSION: Version;
     /// An address as the tables hold it.
     fn addr(address: std::net::IpAddr) -> Self::Addr;
-    /// What the table holds.
-    fn flows(datapath: &Datapath) -> Result<BTreeMap<FlowKey<Self::Addr>, Flow<Self::Addr>>>;
+    /// All that is in there.
+    fn flows(datapath: &Datapath) -> Result<Flows<Self::Addr>>;
     /// Adds entries.
     fn put(datapath: &Datapath, rows: impl Iterator<Item = (FlowKey<Self::Addr>, Flow<Self::Addr>)>) -> Result<()>;
 }
@@ -60,7 +63,7 @@ macro_rules! kept {
                 $convert(address)
             }
 
-            fn flows(datapath: &Datapath) -> Result<BTreeMap<FlowKey<$addr>, Flow<$addr>>> {
+            fn flows(datapath: &Datapath) -> Result<Flows<$addr>> {
                 let [confirmed, _] = datapath.$flows()?;
                 Ok(confirmed)
             }
