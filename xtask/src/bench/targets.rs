@@ -6,7 +6,7 @@ use super::{
     paths::{Family, Path},
     peers::{DOCKER, DOCKER_EACH, PORTLANE},
     record::{Figure, Run, Section, Unit},
-    report::{number::shown, ratio},
+    report::{METRICS, number::shown, ratio},
 };
 
 /// Ratios to the bare veth pair, and for the loopback address to the container's own: RR p50, conn/s, UDP, and streams
@@ -17,7 +17,6 @@ const PATHS: [(Path, [Option<f64>; 5]); 4] = [
     (Path::Masquerade, [Some(1.08), Some(0.91), Some(0.88), Some(0.84), Some(0.97)]),
     (Path::Loopback, [Some(1.02), Some(0.98), Some(0.98), None, Some(0.98)]),
 ];
-const METRICS: [&str; 5] = ["RR p50", "conn/s", "UDP 64 B", "stream, offloads off", "stream, GSO"];
 
 /// Ratios to Docker's rules, for a published port: subject, metric, how many are published, the aim.
 const DOCKERS: [(&str, &str, &str, f64); 6] = [

@@ -8,11 +8,9 @@ use crate::bench::{
     paths::Path,
     peers::BARE,
     record::{Figure, Run},
-    report::ratio::ratio,
+    report::{METRICS, ratio::ratio},
 };
 
-/// The metrics that are drawn, from left to right.
-const METRICS: [&str; 5] = ["RR p50", "conn/s", "UDP 64 B", "stream, offloads off", "stream, GSO"];
 /// Pixels above the first chart, and of the names at the left.
 const HEAD: i32 = 64;
 const NAMES: i32 = 270;
