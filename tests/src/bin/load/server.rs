@@ -96,20 +96,16 @@ fn answer_connection(mut stream: TcpStream, block: &mut [u8]) -> io::Result<()> 
     }
 }
 
-/// Bytes that came after the warm-up, and the time from its end to the last of them.
+/// Bytes that came after the warm-up, and the time from its end to that of the stream: one that stalls is slow.
 fn sink(stream: &mut TcpStream, block: &mut [u8]) -> io::Result<(u64, Duration)> {
-    let start = Instant::now();
-    let (mut since, mut last, mut bytes) = (start, start, 0);
+    let (since, mut bytes) = (Instant::now() + WARM_UP, 0);
     loop {
         let length = stream.read(block)?;
+        let now = Instant::now();
         if length == 0 {
-            return Ok((bytes, last - since));
+            return Ok((bytes, now.saturating_duration_since(since)));
         }
-        last = Instant::now();
-        if since == start {
-            // The first read after the warm-up is where counting begins.
-            since = if last - start >= WARM_UP { last } else { start };
-        } else {
+        if now >= since {
             bytes += length as u64;
         }
     }

@@ -26,6 +26,6 @@ pub fn measure(to: SocketAddr, time: Duration) -> Result<Vec<(&'static str, f64)
     let mut answer = [0; wire::SINK_BYTES];
     stream.read_exact(&mut answer)?;
     let (bytes, nanoseconds) = wire::pair(answer);
-    ensure!(nanoseconds > 0, "nothing arrived after the warm-up");
+    ensure!(nanoseconds > 0, "the server began when the stream had ended");
     Ok(vec![("bits_per_second", bytes as f64 * 8.0 / Duration::from_nanos(nanoseconds).as_secs_f64())])
 }

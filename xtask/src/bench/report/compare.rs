@@ -47,9 +47,12 @@ fn differences(then: &Run, now: &Run) -> Vec<String> {
         let long = |run: &Run| if run.quick { "quick" } else { "full" };
         sentences.push(format!("a {} run then, a {} one now", long(then), long(now)));
     }
-    if then.settings != now.settings {
-        sentences.push(format!("other settings: {} then, {} now", then.settings.join("; "), now.settings.join("; ")));
-    }
+    let only = |one: &Run, other: &Run, when: &str| {
+        let missing = one.settings.iter().filter(|setting| !other.settings.contains(setting));
+        missing.map(|setting| format!("only {when}: {setting}")).collect::<Vec<_>>()
+    };
+    sentences.extend(only(then, now, "then"));
+    sentences.extend(only(now, then, "now"));
     sentences
 }
 
@@ -160,11 +163,13 @@ mod tests {
 
     #[test]
     fn another_kernel_and_figures_that_are_in_one_run_only_are_said() {
-        let mut now = Run { kernel: "6.19.0".to_owned(), quick: false, ..run() };
+        let settings = vec!["GRO off".to_owned(), "MTU 9000".to_owned()];
+        let mut now = Run { kernel: "6.19.0".to_owned(), quick: false, settings, ..run() };
         now.figures.pop();
         let text = compared(&run(), &now);
         assert!(text.contains("another kernel: 6.18.0 then, 6.19.0 now"), "{text}");
         assert!(text.contains("a quick run then, a full one now"), "{text}");
+        assert!(text.contains("only now: MTU 9000") && !text.contains("GRO off"), "{text}");
         assert!(text.contains("1 are in the earlier run only, 0 in this one only"), "{text}");
     }
 }
