@@ -66,8 +66,10 @@ pub fn table(run: &Run) -> String {
 }
 
 impl Line {
+    /// As it is shown: ratios have two digits, as the aims do.
     fn met(&self) -> bool {
-        if self.cost { self.reached <= self.aim } else { self.reached >= self.aim }
+        let reached = if self.unit.is_none() { (self.reached * 100.0).round() / 100.0 } else { self.reached };
+        if self.cost { reached <= self.aim } else { reached >= self.aim }
     }
 }
 
@@ -183,6 +185,9 @@ mod tests {
         let slower = run.figures.iter_mut().find(|figure| figure.what.subject == PORTLANE && figure.unit.is_cost());
         slower.expect("portlane's latency").samples = vec![16_500.0];
         assert!(line(&run, rr).ends_with("1.10   ≤    1.08   missed"), "{}", line(&run, rr));
+        let nearly = run.figures.iter_mut().find(|figure| figure.what.subject == PORTLANE && figure.unit.is_cost());
+        nearly.expect("portlane's latency").samples = vec![16_260.0];
+        assert!(line(&run, rr).ends_with("1.08   ≤    1.08   met"), "what is shown as 1.08 is 1.08");
     }
 
     #[test]

@@ -39,7 +39,7 @@ const TTL: u8 = 255;
 const STRIDE: u64 = 611_953;
 const _: () = assert!(RUNS < TTL as u32);
 
-/// What a table of conversations holds.
+/// Confirmed conversations by their tuples.
 type Flows<A> = BTreeMap<FlowKey<A>, Flow<A>>;
 
 /// An IP version with its table of confirmed conversations.
@@ -48,7 +48,7 @@ pub trait Kept: Family {
     const VERSION: Version;
     /// An address as the tables hold it.
     fn addr(address: std::net::IpAddr) -> Self::Addr;
-    /// All that is in there.
+    /// What the table holds.
     fn flows(datapath: &Datapath) -> Result<Flows<Self::Addr>>;
     /// Adds entries.
     fn put(datapath: &Datapath, rows: impl Iterator<Item = (FlowKey<Self::Addr>, Flow<Self::Addr>)>) -> Result<()>;
