@@ -102,6 +102,9 @@ struct Sctp {
     length: u16,
 }
 
+/// What is read behind an IP header at most: an IPv6 fragment's own header and TCP's, or a neighbour advertisement.
+const OTHERS: usize = 8 + size_of::<Tcp>();
+
 /// SCTP chunk types (RFC 9260 §3.2) that open and end an association.
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
@@ -166,12 +169,22 @@ pub fn headers<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
     (parsed.l4 - ETHERNET) as u32 + l4
 }
 
-/// Reads the IP header; `None` if it is cut short or contradicts itself.
+/// Reads the IP header, and makes what the packet path reads behind it readable; `None` if it is cut short or contradicts
+/// itself.
+///
+/// No byte more: payload that a socket sent lies beside the headers, and to fetch some of it costs ten times as much as all
+/// the rest (a new head for the packet, which its sender still holds).
 #[inline(always)]
 pub fn ip<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
-    // IPv4 options take up to 40 bytes more than the fixed header.
-    packet.pull((ETHERNET + F::HEADER_LEN + 40 + size_of::<Tcp>()) as u32);
-    F::read(packet)
+    packet.pull((ETHERNET + F::HEADER_LEN) as u32);
+    let ip = F::read(packet)?;
+    let behind = match ip.proto {
+        TCP => size_of::<Tcp>(),
+        UDP => size_of::<Udp>(),
+        _ => OTHERS,
+    };
+    packet.pull((ip.l4 + behind) as u32);
+    Some(ip)
 }
 
 /// Where a TCP packet's sequence number and its acknowledgement are: four bytes each, network order.
