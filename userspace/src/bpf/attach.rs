@@ -28,16 +28,16 @@ use crate::{
         Fallback,
         bpf_syscall::{self, AttachType, LinkInfo},
     },
-    model::Attachment,
+    model::{Attachment, VETH_HOOKS},
 };
 
 impl Datapath {
     /// Attachments in force: of these programs, to interfaces that exist, whose indices by name these are. Removes pins of
-    /// interfaces that are gone. Of those `believed` it is enough that interface and pin are there.
+    /// interfaces that are gone. Those to `others` are not looked at.
     pub fn attachments(
         &self,
         interfaces: &BTreeMap<String, u32>,
-        believed: &BTreeSet<Attachment>,
+        others: &BTreeSet<String>,
     ) -> Result<BTreeSet<Attachment>> {
         let (mut found, mut known) = (BTreeSet::new(), Known::of(&self.pins, Some(interfaces)));
         for name in pins::names(&self.pins.links())? {
@@ -45,11 +45,10 @@ impl Datapath {
                 qdisc::forget(&self.pins, &name, |interface| interfaces.get(interface).copied())?;
                 continue;
             };
-            let state = if interfaces.contains_key(&attachment.interface) && believed.contains(&attachment) {
-                State::Attached
-            } else {
-                self.state(&attachment, &mut known)?
-            };
+            if others.contains(&attachment.interface) {
+                continue;
+            }
+            let state = self.state(&attachment, &mut known)?;
             if matches!(state, State::Attached) {
                 found.insert(attachment);
             } else if matches!(state, State::Stale) {
@@ -57,6 +56,15 @@ impl Datapath {
             }
         }
         Ok(found)
+    }
+
+    /// Whether there is a pin for each program on each of these veths, wherever it leads.
+    pub fn has_pins_on(&self, veths: &BTreeSet<String>) -> Result<bool> {
+        let names = pins::names(&self.pins.links())?;
+        let pinned = |interface: &String, hook| {
+            names.contains(&pins::link_name(&Attachment { interface: interface.clone(), hook }))
+        };
+        Ok(veths.iter().all(|veth| VETH_HOOKS.into_iter().all(|hook| pinned(veth, hook))))
     }
 
     /// Attaches a program to an interface, behind whatever other programs are there. Does nothing if it is attached.

@@ -9,9 +9,7 @@ use super::{Engine, Result, gone::Gone, scope::Scope};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::{Snapshot, netns},
-    model::{
-        Attachment, HostFacts, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp,
-    },
+    model::{Attachment, HostFacts, Owned, State, Step, UplinkFact, plan, state::Xdp},
     progress,
 };
 
@@ -51,23 +49,21 @@ impl Engine {
         state: &State,
         owned: &Owned,
         datapath: Option<&Datapath>,
-        scope: Scope<'_>,
+        mut scope: Scope<'_>,
     ) -> Result<Vec<String>> {
         let mut taken = Vec::new();
         let progress = progress::step("looking at the host");
-        let mut seen = self.host.look(owned).await?;
-        let first = plan::links(&desired_links(state), &seen.links());
+        let (mut seen, first) = scope.first_round(&self.host).await?;
         for step in &first {
             progress.goes_on(step.to_string());
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
-        let scope = scope.with_steps(&first, state);
-        self.look_again(&mut seen, &first, owned).await?;
+        self.look_again(&mut seen, &first, &scope).await?;
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, state, owned, &seen, scope)?, owned);
+        let second = plan::without_waiting(second_round(datapath, state, &seen, &scope)?, owned);
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;
@@ -97,21 +93,21 @@ impl Engine {
 
     /// What [`Self::apply`] would do, as far as it can be told before the first step.
     pub(super) async fn survey(&self, state: &State, owned: &Owned) -> Result<Vec<String>> {
-        let seen = self.host.look(owned).await?;
-        let first = plan::links(&desired_links(state), &seen.links());
+        let mut scope = Scope::everything(state, owned);
+        let (seen, first) = scope.first_round(&self.host).await?;
         let mut steps: Vec<String> = first.iter().map(Step::to_string).collect();
         let datapath = self.datapath()?;
         if datapath.is_none() && needs_programs(state) {
             steps.push("load the programs and fill their tables".to_owned());
         } else {
-            let second = second_round(datapath.as_ref(), state, owned, &seen, Scope::Everything)?;
+            let second = second_round(datapath.as_ref(), state, &seen, &scope)?;
             steps.extend(second.iter().map(Step::to_string));
         }
         Ok(steps)
     }
 
     /// What the steps of the first round changed: with many containers, all of it is much to look at.
-    async fn look_again(&self, seen: &mut Snapshot, first: &[Step], owned: &Owned) -> Result<()> {
+    async fn look_again(&self, seen: &mut Snapshot, first: &[Step], scope: &Scope<'_>) -> Result<()> {
         let (mut veths, mut netns) = (Vec::new(), Vec::new());
         for step in first {
             match step {
@@ -123,7 +119,7 @@ impl Engine {
                 Step::DeleteVeth(name) => veths.push(name),
                 // Addresses come with a bridge.
                 _ => {
-                    *seen = self.host.look(owned).await?;
+                    *seen = scope.look(&self.host).await?;
                     return Ok(());
                 }
             }
@@ -212,15 +208,9 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
 }
 
 /// Without a datapath there are no tables: only what is left over of interfaces remains.
-fn second_round(
-    datapath: Option<&Datapath>,
-    state: &State,
-    owned: &Owned,
-    seen: &Snapshot,
-    scope: Scope<'_>,
-) -> Result<Vec<Step>> {
-    let observed = scope.observe(datapath, owned, seen)?;
-    let mut steps = plan::tables(&desired(state, &seen.facts(owned)), &observed, owned);
+fn second_round(datapath: Option<&Datapath>, state: &State, seen: &Snapshot, scope: &Scope<'_>) -> Result<Vec<Step>> {
+    let (desired, observed) = scope.second_round(datapath, seen)?;
+    let mut steps = plan::tables(&desired, &observed, scope.owned());
     if !needs_programs(state) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
         steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Connect(_)));

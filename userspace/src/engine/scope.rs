@@ -1,57 +1,113 @@
-//! How much of maps and attachments is looked at.
+//! How much of host and maps is looked at.
 //!
-//! To read every row and every link of hundreds of containers takes longer than to serve one more. So a change from a state
-//! that is in force looks at interfaces, namespaces, the names of pins and what follows from the host's own addresses; of the
-//! rest it believes that it is as that state wants it. It looks at everything where there is reason not to.
+//! To read every interface, row and link of hundreds of containers takes longer than to serve one more. So a change from a state
+//! that is in force looks at the containers that it is about, at uplinks, bridges and the host's own addresses; of the others it
+//! sees that their interfaces, namespaces and pins are there by name, and believes the rest. Where there is reason not to, it
+//! looks at everything.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use super::Result;
 use crate::{
     bpf::Datapath,
-    linux::Snapshot,
-    model::{Attachment, Observed, ObservedLinks, Owned, State, Step, desired, desired_links, plan},
+    linux::{self, Host, Snapshot, netns},
+    model::{
+        Desired, HostFacts, Observed, ObservedLinks, Owned, Part, State, Step, desired, desired_links, desired_part,
+        plan,
+    },
 };
 
-/// How much of maps and attachments is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Scope<'a> {
-    /// All of it.
-    Everything,
-    /// What this state, which is in force, does not answer for.
-    Since(&'a State),
+/// How much of host and maps is looked at, for a change.
+pub(super) struct Scope<'a> {
+    /// The state that is led to.
+    next: &'a State,
+    /// What is portlane's on the host.
+    owned: &'a Owned,
+    /// What the change is about, and the state before it, which is in force; none if everything is looked at.
+    part: Option<(Part, &'a State)>,
 }
 
 impl<'a> Scope<'a> {
-    /// For a change from `before`, which a command that came to its end has put in force.
-    pub(super) fn since(before: &'a State, datapath: Option<&Datapath>) -> Self {
-        // Maps that were filled by other programs, or not at all, are looked at.
-        if datapath.is_some_and(Datapath::was_loaded_now) { Self::Everything } else { Self::Since(before) }
+    /// All of it.
+    pub(super) const fn everything(next: &'a State, owned: &'a Owned) -> Self {
+        Self { next, owned, part: None }
     }
 
-    /// With these first steps: if others are needed than the change itself explains, somebody has been at work.
-    pub(super) fn with_steps(self, first: &[Step], next: &State) -> Self {
-        match self {
-            Self::Since(before) if plan::links(&desired_links(next), &in_force(before)) == first => self,
-            _ => Self::Everything,
+    /// For a change from `before`, which a command that came to its end has put in force.
+    pub(super) fn change(
+        before: &'a State,
+        next: &'a State,
+        owned: &'a Owned,
+        datapath: Option<&Datapath>,
+    ) -> Result<Self> {
+        // Maps that were filled by other programs, or not at all, are looked at.
+        let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else {
+            return Ok(Self::everything(next, owned));
+        };
+        let part = Part::between(before, next);
+        let there = |part: &Part| -> Result<bool> {
+            let others = &part.others;
+            Ok(linux::interfaces_by_name()?.is_superset(&others.veths)
+                && netns::names()?.is_superset(&others.netns)
+                && datapath.has_pins_on(&others.veths)?)
+        };
+        let part = match part {
+            Some(part) if there(&part)? => Some((part, before)),
+            _ => None,
+        };
+        Ok(Self { next, owned, part })
+    }
+
+    /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
+    /// then everything is looked at.
+    pub(super) async fn first_round(&mut self, host: &Host) -> Result<(Snapshot, Vec<Step>)> {
+        if let Some((part, _)) = &self.part {
+            let links = desired_links(&part.next);
+            let seen = host.look_at(&part.owned).await?;
+            let steps = plan::links(&links, &seen.links());
+            if steps == plan::links(&links, &in_force(&part.before)) {
+                return Ok((seen, steps));
+            }
+            self.part = None;
+        }
+        let seen = host.look(self.owned).await?;
+        let steps = plan::links(&desired_links(self.next), &seen.links());
+        Ok((seen, steps))
+    }
+
+    /// Has the snapshot know what others may have made of host and bridges since.
+    pub(super) async fn look(&self, host: &Host) -> Result<Snapshot> {
+        Ok(match &self.part {
+            Some((part, _)) => host.look_at(&part.owned).await?,
+            None => host.look(self.owned).await?,
+        })
+    }
+
+    /// What must be there, and what is, once the first steps are done.
+    pub(super) fn second_round(&self, datapath: Option<&Datapath>, seen: &Snapshot) -> Result<(Desired, Observed)> {
+        let (links, facts) = (seen.links(), seen.facts(self.owned));
+        let desired = self.desired(&facts);
+        let Some(datapath) = datapath else { return Ok((desired, Observed { links, ..Observed::default() })) };
+        let (tables, others) = match &self.part {
+            None => (datapath.tables()?, Cow::Owned(BTreeSet::new())),
+            Some((part, before)) => {
+                let believed = desired_part(&part.before, before, &facts);
+                (datapath.tables_but(believed.tables)?, Cow::Borrowed(&part.others.veths))
+            }
+        };
+        Ok((desired, Observed { links, tables, attach: datapath.attachments(&facts.ifindex, &others)? }))
+    }
+
+    fn desired(&self, facts: &HostFacts) -> Desired {
+        match &self.part {
+            None => desired(self.next, facts),
+            Some((part, _)) => desired_part(&part.next, self.next, facts),
         }
     }
 
-    /// What is there, of which `seen` are the interfaces and namespaces.
-    pub(super) fn observe(self, datapath: Option<&Datapath>, owned: &Owned, seen: &Snapshot) -> Result<Observed> {
-        let links = seen.links();
-        let Some(datapath) = datapath else { return Ok(Observed { links, ..Observed::default() }) };
-        let facts = seen.facts(owned);
-        let (tables, believed) = match self {
-            Self::Everything => (datapath.tables()?, BTreeSet::new()),
-            Self::Since(before) => {
-                let there = desired(before, &facts);
-                // Uplinks are few, and others' programs come and go there.
-                let of_veth = |attachment: &Attachment| owned.veths.contains_key(&attachment.interface);
-                (datapath.tables_but(there.tables)?, there.attach.into_iter().filter(of_veth).collect())
-            }
-        };
-        Ok(Observed { links, tables, attach: datapath.attachments(&facts.ifindex, &believed)? })
+    /// What is portlane's of what is looked at.
+    pub(super) fn owned(&self) -> &Owned {
+        self.part.as_ref().map_or(self.owned, |(part, _)| &part.owned)
     }
 }
 

@@ -44,12 +44,21 @@ pub fn exists(netns: &str) -> bool {
 /// # Errors
 /// The directory is there and cannot be read.
 pub fn list() -> Result<BTreeSet<String>, LinuxError> {
+    let mut names = names()?;
+    names.retain(|name| exists(name));
+    Ok(names)
+}
+
+/// Names under `/run/netns`, whether or not a namespace is behind each.
+///
+/// # Errors
+/// As [`list`].
+pub fn names() -> Result<BTreeSet<String>, LinuxError> {
     let entries = match fs::read_dir(DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         entries => entries.attempt(|| format!("list {DIRECTORY}"))?,
     };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    Ok(names.filter(|name| exists(name)).collect())
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
 /// Makes a namespace with this name, unless there is one.

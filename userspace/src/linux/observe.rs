@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -19,6 +19,9 @@ use portlane_common::span::Span;
 
 use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets};
 use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
+
+/// A line for each interface of the reader's network namespace (proc_pid_net(5)), and two of headings without a colon.
+const INTERFACES: &str = "/proc/net/dev";
 
 /// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
@@ -51,6 +54,15 @@ struct Address {
     flags: AddressFlags,
 }
 
+/// Names of the interfaces of the host's network namespace, at the price of one short file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn interfaces_by_name() -> Result<BTreeSet<String>, LinuxError> {
+    let text = fs::read_to_string(INTERFACES).attempt(|| format!("read {INTERFACES}"))?;
+    Ok(text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect())
+}
+
 impl Host {
     /// Uplinks, addresses and interface indices. What is named in `owned` is no uplink.
     ///
@@ -68,6 +80,18 @@ impl Host {
         let mut netns = netns::list()?;
         netns.extend(owned.foreign.iter().filter(|netns| netns::exists(netns)).cloned());
         Ok(Snapshot { netns, ..self.snapshot().await? })
+    }
+
+    /// Uplinks and bridges, and of what is on bridges and in namespaces only what is named in `owned`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn look_at(&self, owned: &Owned) -> Result<Snapshot, LinuxError> {
+        let mut snapshot = self.snapshot_of(false).await?;
+        let veths: Vec<&str> = owned.veths.keys().map(String::as_str).collect();
+        let netns: Vec<&str> = owned.netns.iter().chain(&owned.foreign).map(String::as_str).collect();
+        self.look_again(&mut snapshot, &veths, &netns).await?;
+        Ok(snapshot)
     }
 
     /// Has the snapshot know of interfaces and named namespaces that were made since, and have no address yet.
@@ -159,7 +183,12 @@ impl Host {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, LinuxError> {
-        let interfaces = self.interfaces().await;
+        self.snapshot_of(true).await
+    }
+
+    /// With what is on bridges, or without.
+    async fn snapshot_of(&self, ports: bool) -> Result<Snapshot, LinuxError> {
+        let interfaces = self.interfaces(ports).await;
         let addresses: Vec<AddressMessage> =
             self.handle().address().get().execute().try_collect().await.attempt(|| "list addresses".to_owned())?;
         Ok(Snapshot {
@@ -171,12 +200,13 @@ impl Host {
     }
 
     /// All that can be an uplink, a bridge or on one. Ports of bonds and the like are left out, those of VRFs are not.
-    async fn interfaces(&self) -> io::Result<BTreeMap<u32, Interface>> {
+    async fn interfaces(&self, ports: bool) -> io::Result<BTreeMap<u32, Interface>> {
         let named = |interface: fn(&LinkMessage) -> Interface| {
             move |link: &LinkMessage| Some((link.header.index, interface(link)))
         };
         // Before the others: what is put on a bridge meanwhile is no uplink, and not missed.
-        let mut found: BTreeMap<u32, Interface> = self.links(Which::OnBridges, named(Interface::of_port)).await?;
+        let mut found: BTreeMap<u32, Interface> =
+            if ports { self.links(Which::OnBridges, named(Interface::of_port)).await? } else { BTreeMap::new() };
         found.append(&mut self.links(Which::Apart, named(Interface::of)).await?);
         let is_vrf = |(index, interface): (&u32, &Interface)| (interface.kind == Some(InfoKind::Vrf)).then_some(*index);
         for vrf in found.iter().filter_map(is_vrf).collect::<Vec<_>>() {

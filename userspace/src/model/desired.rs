@@ -54,6 +54,9 @@ pub struct UplinkFact {
     pub addr6: Option<Ipv6Addr>,
 }
 
+/// The programs on the host's end of a veth pair.
+pub const VETH_HOOKS: [Hook; 2] = [Hook::FromContainer, Hook::ToContainer];
+
 /// What the host and the maps must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -133,9 +136,14 @@ pub struct Attachment {
 
 /// What the host and the maps must hold for `state` to be in force on a host of which `facts` are true.
 pub fn desired(state: &State, facts: &HostFacts) -> Desired {
-    let placed = placed(state);
-    let (tables, attach) = (tables(state, &placed, facts), attachments(state, &placed, facts));
-    Desired { tables, attach, ..links(state, &placed) }
+    desired_part(state, state, facts)
+}
+
+/// The part of it that is about some of the containers, or about no container at all: `part` is `whole` with these alone.
+pub fn desired_part(part: &State, whole: &State, facts: &HostFacts) -> Desired {
+    let placed = placed(part);
+    let (tables, attach) = (tables(part, whole, &placed, facts), attachments(part, &placed, facts));
+    Desired { tables, attach, ..links(part, &placed) }
 }
 
 /// The part of it that depends on no facts: bridges, namespaces, interfaces and routes. No tables, no attachments.
@@ -248,8 +256,8 @@ impl<'a> Placed<'a> {
     }
 }
 
-fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
-    let mut tables = Tables { policy: policies(state), ..Tables::default() };
+fn tables(state: &State, whole: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
+    let mut tables = Tables { policy: policies(whole), ..Tables::default() };
     for (address, ifindex) in facts.addresses.iter().filter(|(address, _)| !address.is_loopback()) {
         let host = HostAddr { ifindex: *ifindex };
         match *address {
@@ -297,7 +305,7 @@ fn tables(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
     for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
         *tables.reserved.entry(u32::from(port / 64)).or_default() |= 1 << (port % 64);
     }
-    tables.config = config(state, &tables);
+    tables.config = config(whole, &tables);
     tables
 }
 
@@ -344,9 +352,17 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
 fn config(state: &State, tables: &Tables) -> Config {
     let bits = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
     let (four, six) = (tables.publish4.keys().map(|key| key.class), tables.publish6.keys().map(|key| key.class));
+    // The tables may be those of a few containers.
+    let all = placed(state).into_iter().flat_map(|place| {
+        place
+            .container
+            .publishes
+            .iter()
+            .filter_map(move |publish| published::class(place.endpoint, place.leads, publish))
+    });
     Config {
         schema: SCHEMA,
-        publish_classes: bits(&mut four.chain(six)),
+        publish_classes: bits(&mut four.chain(six).chain(all)),
         policy_classes: bits(&mut tables.policy.keys().map(|key| key.class)),
         flow_share: state.flows.share,
         timeouts: state.flows.timeouts.into(),
@@ -355,7 +371,7 @@ fn config(state: &State, tables: &Tables) -> Config {
 
 fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTreeSet<Attachment> {
     let veths = placed.iter().map(|place| &place.endpoint.veth).filter(|veth| facts.ifindex.contains_key(*veth));
-    let containers = veths.map(|veth| (veth, [Hook::FromContainer, Hook::ToContainer]));
+    let containers = veths.map(|veth| (veth, VETH_HOOKS));
     let with_xdp = |uplink: &&UplinkFact| match state.xdp {
         Xdp::Auto => uplink.hardware && uplink.ethernet,
         Xdp::Native => uplink.ethernet,

@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod ipam;
 pub mod names;
 pub mod network;
+pub mod part;
 pub mod plan;
 mod proto;
 pub mod publish;
@@ -34,11 +35,13 @@ pub use attach::{Foreign, Inside, NetnsIdentity};
 pub use connect::ConnectRequest;
 pub use container::{ContainerRequest, LinkRequest};
 pub use desired::{
-    Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, desired, desired_links,
+    Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, VETH_HOOKS, desired, desired_links,
+    desired_part,
 };
 pub use error::ModelError;
 pub use names::Names;
 pub use network::NetworkRequest;
+pub use part::Part;
 pub use plan::{Observed, ObservedLinks, Owned, Step};
 pub use publish::HostView;
 pub use spec::PublishRequest;

@@ -71,6 +71,13 @@ fn leave_to_host<A: Address + Ord>(gateway: A, rows: &mut BTreeMap<PublishKey<A>
     }
 }
 
+/// The range class of the entry's rows, if it has any.
+pub(super) fn class(endpoint: &state::Endpoint, leads: [bool; 2], publish: &state::Publish) -> Option<u8> {
+    let four = leads[0] && !matches!(publish.host_addr, Some(IpAddr::V6(_)));
+    let six = leads[1] && endpoint.addr6.is_some() && !matches!(publish.host_addr, Some(IpAddr::V4(_)));
+    (four || six).then(|| publish.host.class())
+}
+
 const fn admitted<A>(publish: &state::Publish, addr: A, length: u8) -> (SourceKey<A>, Source) {
     (SourceKey::new(publish.id, addr, length), Source::ADMITTED)
 }

@@ -7,6 +7,7 @@ mod desired;
 mod hosts;
 mod names;
 mod network;
+mod part;
 mod plan;
 mod publish;
 mod spec;

@@ -1,0 +1,83 @@
+//! What a change is about: of two states, the containers that differ.
+//!
+//! What a container has on the host and in the maps follows from itself and from its networks; only links, and who has the
+//! name servers' port, concern others. So where the networks are the same, a change need look at no container that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    names,
+    plan::Owned,
+    state::{Container, Network, State},
+};
+
+/// The containers that a change is about, as they were and as they will be.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Before the change, without the others.
+    pub before: State,
+    /// After it, without the others.
+    pub next: State,
+    /// What is portlane's in these two.
+    pub owned: Owned,
+    /// What the others have.
+    pub others: Others,
+}
+
+/// What containers have that a change is not about.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// Host ends of veth pairs.
+    pub veths: BTreeSet<String>,
+    /// Names under `/run/netns`.
+    pub netns: BTreeSet<String>,
+}
+
+impl Part {
+    /// Of a change from one state to the other; none where all containers are concerned, because a network is.
+    pub fn between(before: &State, next: &State) -> Option<Self> {
+        if !have_equal_networks(before, next) {
+            return None;
+        }
+        let concerned = |container: &Container| {
+            before.containers.get(&container.id) != next.containers.get(&container.id)
+                || container.publishes.iter().any(|publish| publish.host.contains(names::PORT))
+        };
+        let (before, others) = split(before, concerned);
+        let (next, _) = split(next, concerned);
+        Some(Self { owned: Owned::by([&before, &next]), before, next, others })
+    }
+}
+
+fn have_equal_networks(one: &State, other: &State) -> bool {
+    // Where addresses are sought concerns nobody who has one.
+    let settled = |network: &Network| Network { last4: None, ..network.clone() };
+    let (a, b) = (one.networks.values().map(settled), other.networks.values().map(settled));
+    a.eq(b)
+}
+
+/// The state with these containers alone, and what the others have.
+fn split(state: &State, concerned: impl Fn(&Container) -> bool) -> (State, Others) {
+    let (mut containers, mut others) = (BTreeMap::new(), Others::default());
+    for container in state.containers.values() {
+        if concerned(container) {
+            containers.insert(container.id.clone(), container.clone());
+        } else if container.is_live() {
+            others.veths.extend(container.endpoints.iter().map(|endpoint| endpoint.veth.clone()));
+            others.netns.extend(Some(&container.netns).filter(|_| container.owns_netns()).cloned());
+        }
+    }
+    let part = State {
+        containers,
+        schema: state.schema,
+        seed: state.seed,
+        default_network: state.default_network.clone(),
+        pools: state.pools.clone(),
+        networks: state.networks.clone(),
+        next_generation: state.next_generation,
+        xdp: state.xdp,
+        flows: state.flows,
+        resolver: state.resolver.clone(),
+    };
+    (part, others)
+}
