@@ -128,8 +128,16 @@ pub trait Tables<F: Family>: Shared {
     fn remove_flow(&self, table: u32, key: &FlowKey<F::Addr>) -> bool;
     /// Sees to it that what is over in [`table::MAIN`] is taken away.
     fn watch(&self);
-    /// Notes when a flow was last seen, and its state.
-    fn stamp_flow(&self, table: u32, key: &FlowKey<F::Addr>, state: u8);
+    /// Notes an entry's state and, if it is `due`, when its flow was seen: by [`Shared::clock`] and [`Shared::now`]. Answers
+    /// the entry.
+    fn stamp_flow(
+        &self,
+        table: u32,
+        key: &FlowKey<F::Addr>,
+        state: u8,
+        due: bool,
+        seen: [u32; 2],
+    ) -> Option<&Flow<F::Addr>>;
     /// Notes which acknowledgement completes a flow's handshake.
     fn expect_of_flow(&self, key: &FlowKey<F::Addr>, expected: u32);
     /// Notes the MAC addresses of a flow's next hop.

@@ -232,16 +232,25 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn stamp_flow(&self, table: u32, key: &FlowKey<$addr>, state: u8) {
-                let (seen, touched) = (timer::clock(), <Self as Shared>::now(self));
-                if let Some(flow) = self.$entry(table, key) {
+            fn stamp_flow(
+                &self,
+                table: u32,
+                key: &FlowKey<$addr>,
+                state: u8,
+                due: bool,
+                [seen, touched]: [u32; 2],
+            ) -> Option<&Flow<$addr>> {
+                let flow = self.$entry(table, key)?;
+                if due {
                     // SAFETY: the slot stays allocated while the program runs.
                     unsafe { (&raw mut (*flow).seen).write_volatile(seen) };
                     // SAFETY: as above.
                     unsafe { (&raw mut (*flow).touched).write_volatile(touched) };
-                    // SAFETY: as above.
-                    unsafe { (&raw mut (*flow).state).write_volatile(state) };
                 }
+                // SAFETY: as above.
+                unsafe { (&raw mut (*flow).state).write_volatile(state) };
+                // SAFETY: as in `flow`.
+                Some(unsafe { &*flow })
             }
 
             #[inline(always)]

@@ -116,7 +116,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     let stale = is_stale::<F, T>(tables, flow);
     let next = next_state(flow.state, flow.flags, parsed, stale);
     let verdict = way::out(flow, stale);
-    let stale = stale || next != flow.state;
+    let changed = next != flow.state;
     if !rewrite::apply::<F, P, ANY>(packet, parsed, flow) {
         return Verdict::drop(Reason::Malformed);
     }
@@ -127,8 +127,8 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     if flow.publish != 0 {
         tables.count_publish(flow.publish, flow.flags & flag::INBOUND != 0, bytes);
     }
-    if stale {
-        refresh::<F, T>(tables, key, next as u32 | table << 8);
+    if stale || changed {
+        refresh::<F, T>(tables, key, next as u32 | table << 8 | u32::from(stale) << 9);
     }
     verdict
 }
@@ -176,15 +176,16 @@ fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8
     next
 }
 
-/// Stamps both entries of a pair, and looks for the next hop again: at most once a second, and when the state changes.
-/// The state is the low byte of `next`, the table the one above it.
+/// Notes the state in both entries of a pair and, at most once a second, stamps them and looks for the next hop again.
+/// The state is the low byte of `next`; above it a bit for the table, and one for whether the stamp is due.
 #[inline(never)]
 fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> u32 {
-    let (state, table) = (next as u8, next >> 8 & 1);
-    let Some(flow) = tables.flow(table, key) else { return 0 };
-    tables.stamp_flow(table, &key.mirror(flow), state);
-    tables.stamp_flow(table, key, state);
+    let (state, table, due) = (next as u8, next >> 8 & 1, next >> 9 & 1 != 0);
+    let moment = if due { [tables.clock(), tables.now()] } else { [0; 2] };
+    let Some(flow) = tables.stamp_flow(table, key, state, due, moment) else { return 0 };
+    tables.stamp_flow(table, &key.mirror(flow), state, due, moment);
     if flow.hop == hop::UPLINK
+        && (due || !way::is_cached(flow))
         && let Some(veth) = tables.veth(key.zone)
     {
         let found = tables.route(veth.bridge, &flow.src, &flow.dst, key.proto);

@@ -2,12 +2,15 @@
 
 use portlane_common::flow::{Flow, hop};
 
-use crate::verdict::{self, Verdict};
+use crate::{
+    header::Mac,
+    verdict::{self, Verdict},
+};
 
 /// Whether the MAC addresses of the next hop are in the entry.
 #[inline(always)]
 pub fn is_cached<A>(flow: &Flow<A>) -> bool {
-    flow.dst_mac != [0; 6]
+    bytemuck::cast::<_, Mac>(flow.dst_mac) != [0; 3]
 }
 
 /// The way out. Once a second (`stale`) the kernel's own neighbour table is asked instead of the cache, which keeps

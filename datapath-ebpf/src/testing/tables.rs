@@ -269,11 +269,20 @@ macro_rules! family {
             // What is over stays, and stops to count all the same.
             fn watch(&self) {}
 
-            fn stamp_flow(&self, table: u32, key: &FlowKey<$addr>, state: u8) {
-                if let Some(place) = self.$flows[table as usize].borrow_mut().get_mut(key) {
-                    let (seen, touched) = (self.clock(), self.now());
-                    *place = self.$shelf.put(Flow { seen, touched, state, ..*self.$shelf.at(*place) });
-                }
+            fn stamp_flow(
+                &self,
+                table: u32,
+                key: &FlowKey<$addr>,
+                state: u8,
+                due: bool,
+                [seen, touched]: [u32; 2],
+            ) -> Option<&Flow<$addr>> {
+                let mut flows = self.$flows[table as usize].borrow_mut();
+                let place = flows.get_mut(key)?;
+                let flow = *self.$shelf.at(*place);
+                let [seen, touched] = if due { [seen, touched] } else { [flow.seen, flow.touched] };
+                *place = self.$shelf.put(Flow { seen, touched, state, ..flow });
+                Some(self.$shelf.at(*place))
             }
 
             fn expect_of_flow(&self, key: &FlowKey<$addr>, expected: u32) {
