@@ -140,8 +140,8 @@ pub trait Tables<F: Family>: Shared {
     ) -> Option<&Flow<F::Addr>>;
     /// Notes which acknowledgement completes a flow's handshake.
     fn expect_of_flow(&self, key: &FlowKey<F::Addr>, expected: u32);
-    /// Notes the MAC addresses of a flow's next hop.
-    fn cache_next_hop(&self, table: u32, key: &FlowKey<F::Addr>, dst_mac: [u8; 6], src_mac: [u8; 6]);
+    /// Notes the MAC addresses of a flow's next hop, and how large an IP packet the way out carries.
+    fn cache_next_hop(&self, table: u32, key: &FlowKey<F::Addr>, mtu: u16, dst_mac: [u8; 6], src_mac: [u8; 6]);
     /// What a full-cone socket is on the other side, live or not.
     fn cone(&self, key: &ConeKey<F::Addr>) -> Option<&Cone<F::Addr>>;
     /// Enters what a full-cone socket is on the other side.

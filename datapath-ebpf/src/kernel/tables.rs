@@ -262,10 +262,11 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
+            fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, mtu: u16, dst_mac: [u8; 6], src_mac: [u8; 6]) {
                 if let Some(flow) = self.$entry(table, key) {
                     // SAFETY: the slot stays allocated while the program runs.
                     let flow = unsafe { &mut *flow };
+                    flow.mtu = mtu;
                     flow.dst_mac = dst_mac;
                     flow.src_mac = src_mac;
                 }

@@ -133,7 +133,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     verdict
 }
 
-/// Whether the way out cannot carry the packet: by what it could when the flow began and, as the stack would otherwise
+/// Whether the way out cannot carry the packet: by what it could when it was last asked and, as the stack would otherwise
 /// send it on as the container's, by what it can at this moment.
 #[inline(always)]
 fn is_too_large<A, P: Packet, T: Shared>(packet: &P, tables: &T, parsed: &Parsed<()>, flow: &Flow<A>) -> bool {
@@ -176,7 +176,8 @@ fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8
     next
 }
 
-/// Notes the state in both entries of a pair and, at most once a second, stamps them and looks for the next hop again.
+/// Notes the state in both entries of a pair and, at most once a second, stamps them and looks again for the next hop, and for how much
+/// the way out carries.
 /// The state is the low byte of `next`; above it a bit for the table, and one for whether the stamp is due.
 #[inline(never)]
 fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> u32 {
@@ -189,10 +190,13 @@ fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) 
         && let Some(veth) = tables.veth(key.zone)
     {
         let found = tables.route(veth.bridge, &flow.src, &flow.dst, key.proto);
+        // 0 is more than any IP packet, or no interface any more.
+        let mtu = tables.mtu(flow.ifindex);
+        let mtu = if mtu > 0xffff { 0 } else { mtu as u16 };
         if found.status == route::FOUND && found.ifindex == flow.ifindex {
-            tables.cache_next_hop(table, key, found.dst_mac, found.src_mac);
+            tables.cache_next_hop(table, key, mtu, found.dst_mac, found.src_mac);
         } else {
-            tables.cache_next_hop(table, key, [0; 6], [0; 6]);
+            tables.cache_next_hop(table, key, mtu, [0; 6], [0; 6]);
         }
     }
     0

@@ -291,9 +291,9 @@ macro_rules! family {
                 }
             }
 
-            fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, dst_mac: [u8; 6], src_mac: [u8; 6]) {
+            fn cache_next_hop(&self, table: u32, key: &FlowKey<$addr>, mtu: u16, dst_mac: [u8; 6], src_mac: [u8; 6]) {
                 if let Some(place) = self.$flows[table as usize].borrow_mut().get_mut(key) {
-                    *place = self.$shelf.put(Flow { dst_mac, src_mac, ..*self.$shelf.at(*place) });
+                    *place = self.$shelf.put(Flow { mtu, dst_mac, src_mac, ..*self.$shelf.at(*place) });
                 }
             }
 

@@ -1,0 +1,62 @@
+//! What a conversation has learned of its way out ages: the way may change under it.
+#![cfg(feature = "root")]
+
+use anyhow::Result;
+use portlane_tests::topology::{Topology, at, both, either_way, ip, test, until};
+
+/// Bytes of the uplink's MTU, after 1500.
+const LESS: u16 = 1300;
+
+#[test]
+fn a_conversation_goes_on_when_the_next_hop_gets_another_mac() -> Result<()> {
+    let mut cards = 0;
+    either_way("9000/tcp", |net, way| {
+        both(|family| {
+            let target = way.at(family, 9000);
+            let mut server = way.server.dialog("end.py", &["tcp", "listen", "9000"])?;
+            let to = ["tcp", "connect", &target.ip().to_string(), &target.port().to_string()];
+            let mut client = way.client.dialog("end.py", &to)?;
+            client.expect("say before", "said")?;
+            server.expect("hear", "before")?;
+            cards += 1;
+            replace_card(net, cards)?;
+            // What is lost until the next hop is asked for again, TCP says once more.
+            client.expect("say after", "said")?;
+            server.expect("hear", "after")?;
+            server.expect("say answer", "said")?;
+            client.expect("hear", "answer")
+        })
+    })
+}
+
+/// The machine outside gets another MAC address, and tells its neighbours.
+fn replace_card(net: &Topology, number: u8) -> Result<()> {
+    let tell = "echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify; echo 1 > /proc/sys/net/ipv6/conf/eth0/ndisc_notify";
+    net.outside().run(&["sh", "-c", tell])?;
+    ip(&format!("-n {} link set eth0 address 02:00:5e:10:00:{number:02x}", net.outside_netns()))
+}
+
+#[test]
+fn a_conversation_is_told_when_the_uplink_carries_less_than_before() -> Result<()> {
+    test(|net| {
+        let client = net.container("client", "", "")?;
+        both(|family| {
+            net.host().set_mtu("up0", 1500)?;
+            net.outside().set_mtu("eth0", 1500)?;
+            let mut server = net.outside().dialog("end.py", &["udp", "listen", "9000"])?;
+            let target = at(family.outside(), 9000);
+            let to = ["udp", "connect", &target.ip().to_string(), &target.port().to_string()];
+            let mut client = client.inside().dialog("end.py", &to)?;
+            let word = "x".repeat(1400);
+            client.expect(&format!("say {word}"), "said")?;
+            server.expect("hear", &word)?;
+            net.host().set_mtu("up0", LESS)?;
+            net.outside().set_mtu("eth0", LESS)?;
+            // What is lost tells the container's stack, which then cuts the next ones up.
+            until(|| {
+                client.say(&format!("say {word}"))?;
+                Ok(server.say("quiet")? == word)
+            })
+        })
+    })
+}
