@@ -3,7 +3,7 @@
 use portlane_common::{endpoint::veth, flow, reason::Reason};
 use portlane_datapath::{
     packet::table,
-    stage::parse::{ACK, RST, SYN},
+    stage::parse::{ACK, FIN, RST, SYN},
     testing::{
         cases::At,
         checksum,
@@ -102,6 +102,31 @@ fn a_container_holds_no_more_conversations_than_its_share_and_gets_it_back() {
 }
 
 #[test]
+fn a_container_that_has_served_more_connections_than_its_share_still_calls_out() {
+    for version in Version::BOTH {
+        let tables = memory();
+        tables.share.set(2);
+        let hears =
+            |from, flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(from, 8080, flags)));
+        let says =
+            |to, flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(80, to, flags)));
+        for client in 1..=10 {
+            hears(client, SYN);
+            says(client, SYN | ACK);
+            hears(client, ACK);
+            assert_eq!(tables.holds(WEB.endpoint), 1, "{version:?}: client {client} is served");
+            hears(client, FIN | ACK);
+            // Half of the answers are cut off.
+            says(client, if client % 2 == 0 { FIN | ACK } else { RST | ACK });
+            assert_eq!(hears(client, ACK).0, into(WEB), "{version:?}: the last segment of client {client}");
+        }
+        assert_eq!(tables.holds(WEB.endpoint), 0, "{version:?}");
+        let (verdict, _) = from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, SYN)));
+        assert_eq!(verdict.action(), verdict::UPLINK, "{version:?}: {verdict:?}");
+    }
+}
+
+#[test]
 fn what_somebody_outside_opens_stays_apart_until_both_sides_mean_it() {
     let version = Version::Four;
     let confirmed = |tables: &Memory| tables.flows4(table::MAIN).len();
@@ -114,11 +139,15 @@ fn what_somebody_outside_opens_stays_apart_until_both_sides_mean_it() {
     assert_eq!((confirmed(&tables), tables.flows()), (0, 2));
     says(&tables, Body::Tcp(80, 5, SYN | ACK));
     assert_eq!(confirmed(&tables), 0);
-    says(&tables, Body::Tcp(80, 5, RST));
-    assert_eq!(confirmed(&tables), 0, "a refusal is no conversation");
     assert_eq!(hears(&tables, Body::Tcp(5, 8080, ACK)), into(WEB));
     assert_eq!((confirmed(&tables), tables.flows()), (2, 2), "the acknowledgement of the SYN ACK");
     assert_eq!(tables.holds(WEB.endpoint), 1);
+    let tables = memory();
+    hears(&tables, Body::Tcp(5, 8080, SYN));
+    says(&tables, Body::Tcp(80, 5, RST));
+    hears(&tables, Body::Tcp(5, 8080, ACK));
+    says(&tables, Body::Tcp(80, 5, RST));
+    assert_eq!((confirmed(&tables), tables.flows()), (0, 2), "a refusal is no conversation");
     let tables = memory();
     hears(&tables, Body::Tcp(5, 8080, SYN));
     says(&tables, Body::Tcp(80, 5, ACK));
