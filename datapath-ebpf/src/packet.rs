@@ -83,11 +83,12 @@ pub mod table {
 
 /// What became of an entry that was to be added.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Added {
     /// It is there.
     Entered,
     /// Its key has an entry.
+    #[default]
     Taken,
     /// The table has no room.
     Full,

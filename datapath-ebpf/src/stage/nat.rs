@@ -89,6 +89,8 @@ pub struct Scratch<A> {
     pub reply_key: FlowKey<A>,
     /// The flow to be.
     pub opening: Opening<A>,
+    /// What came of the port tried last.
+    reserved: Added,
 }
 
 impl<A: Address> Opening<A> {
@@ -230,17 +232,17 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
 /// Stores the replies' entry under another port, unless none of the bounded number of tries meets a free one.
 #[inline(never)]
 fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> Added {
-    let mut reserved = Added::Taken;
-    if scratch.opening.keeps_port == 0 {
-        let start = draw(&scratch.key, tables.secret());
-        tables.repeat(PORT_TRIES, |n| {
-            scratch.reply_key.dport = nth_port(scratch.opening.sport, start, n + 1);
-            reserved = reserve::<F, T>(tables, scratch);
-            // No port helps where the table is full.
-            reserved != Added::Taken
-        });
+    if scratch.opening.keeps_port != 0 {
+        return Added::Taken;
     }
-    reserved
+    let start = draw(&scratch.key, tables.secret());
+    tables.repeat(PORT_TRIES, |n| {
+        scratch.reply_key.dport = nth_port(scratch.opening.sport, start, n + 1);
+        scratch.reserved = reserve::<F, T>(tables, scratch);
+        // No port helps where the table is full.
+        scratch.reserved != Added::Taken
+    });
+    scratch.reserved
 }
 
 /// Turns the replies' entry into the opener's and stores it; the number of a [`decision`].
