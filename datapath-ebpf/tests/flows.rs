@@ -174,52 +174,6 @@ fn a_closed_or_reset_connection_is_forgotten_within_minutes() {
 }
 
 #[test]
-fn a_connection_that_is_over_takes_nothing_from_a_share_and_keeps_its_port_for_a_while() {
-    let endings: [&dyn Fn(&Connection); 3] = [
-        &|talk| {
-            talk.says(FIN | ACK);
-            talk.hears(FIN | ACK);
-        },
-        &|talk| {
-            talk.hears(FIN | ACK);
-            talk.says(FIN | ACK);
-        },
-        &|talk| drop(talk.says(RST)),
-    ];
-    for (version, (number, end)) in
-        Version::BOTH.into_iter().flat_map(|version| endings.iter().enumerate().map(move |end| (version, end)))
-    {
-        let talk = Connection::open(version);
-        assert_eq!(talk.tables.holds(WEB.endpoint), 1);
-        end(&talk);
-        assert_eq!(talk.tables.holds(WEB.endpoint), 0, "{version:?}, ending {number}");
-        // What was still on its way arrives, and does not bring it back.
-        assert_eq!(talk.hears(ACK).action(), verdict::ENDPOINT, "{version:?}, ending {number}");
-        assert_eq!(port(&talk.says(ACK).1), 5, "{version:?}, ending {number}");
-        let other = sent(version, PEER, version.outside(), Body::Tcp(5, 6, SYN));
-        assert_ne!(port(&from_container(&talk.tables, PEER, &other).1), 5, "{version:?}, ending {number}");
-        talk.tables.pass(flow::TCP_TRANSITORY_SECONDS);
-        assert_eq!(talk.hears(ACK), Verdict::PASS, "{version:?}, ending {number}");
-    }
-}
-
-#[test]
-fn a_connection_that_begins_anew_counts_again() {
-    for version in Version::BOTH {
-        let talk = Connection::open(version);
-        talk.says(FIN | ACK);
-        talk.hears(FIN | ACK);
-        assert_eq!(talk.tables.holds(WEB.endpoint), 0);
-        talk.says(SYN);
-        talk.hears(SYN | ACK);
-        talk.says(ACK);
-        assert_eq!((talk.tables.holds(WEB.endpoint), talk.tables.flows()), (1, 2), "{version:?}");
-        talk.tables.pass(flow::TCP_SECONDS - 1);
-        assert_eq!(talk.hears(ACK).action(), verdict::ENDPOINT, "{version:?}: it is established");
-    }
-}
-
-#[test]
 fn a_reset_that_was_not_believed_does_not_end_a_connection() {
     for version in Version::BOTH {
         let talk = Connection::open(version);

@@ -1,9 +1,9 @@
-//! What a NAT promises about ports, shares, handshakes and errors, through the host build of the packet path.
+//! What a NAT promises about ports, handshakes and errors, through the host build of the packet path.
 
 use portlane_common::{endpoint::veth, flow, reason::Reason};
 use portlane_datapath::{
     packet::table,
-    stage::parse::{ACK, FIN, RST, SYN},
+    stage::parse::{ACK, RST, SYN},
     testing::{
         cases::At,
         checksum,
@@ -76,53 +76,6 @@ fn published_reserved_and_taken_ports_are_no_masquerade_ports() {
             assert_eq!(port(&bytes) == wanted, kept, "{version:?} {wanted}: {}", port(&bytes));
             assert!(checksum::right(&bytes));
         }
-    }
-}
-
-#[test]
-fn a_container_holds_no_more_conversations_than_its_share_and_gets_it_back() {
-    let version = Version::Four;
-    let tables = memory();
-    tables.share.set(3);
-    let hello = |by, to| from_container(&tables, by, &sent(version, by, version.outside(), Body::Udp(30_001, to))).0;
-    for to in 1..=3 {
-        assert_eq!(hello(WEB, to).action(), verdict::UPLINK);
-    }
-    assert_eq!(hello(WEB, 4), Verdict::drop(Reason::FlowShare));
-    assert_eq!(hello(PEER, 4).action(), verdict::UPLINK, "the others have theirs");
-    assert_eq!(hello(WEB, 3).action(), verdict::UPLINK, "what it has goes on");
-    tables.pass(flow::UDP_UNANSWERED_SECONDS);
-    // What is over gives back when it is met again, or swept away: here nobody does but the packet.
-    assert_eq!(hello(WEB, 1).action(), verdict::UPLINK);
-    assert_eq!(tables.holds(WEB.endpoint), 3);
-    // A refused one takes nothing.
-    *tables.sockets.borrow_mut() = (0..=u16::MAX).map(|port| (17, port)).collect();
-    assert_eq!(hello(PEER, 5), Verdict::drop(Reason::PortsExhausted));
-    assert_eq!(tables.holds(PEER.endpoint), 1);
-}
-
-#[test]
-fn a_container_that_has_served_more_connections_than_its_share_still_calls_out() {
-    for version in Version::BOTH {
-        let tables = memory();
-        tables.share.set(2);
-        let hears =
-            |from, flags| from_uplink(&tables, &arriving(version, version.host(), Body::Tcp(from, 8080, flags)));
-        let says =
-            |to, flags| from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(80, to, flags)));
-        for client in 1..=10 {
-            hears(client, SYN);
-            says(client, SYN | ACK);
-            hears(client, ACK);
-            assert_eq!(tables.holds(WEB.endpoint), 1, "{version:?}: client {client} is served");
-            hears(client, FIN | ACK);
-            // Half of the answers are cut off.
-            says(client, if client % 2 == 0 { FIN | ACK } else { RST | ACK });
-            assert_eq!(hears(client, ACK).0, into(WEB), "{version:?}: the last segment of client {client}");
-        }
-        assert_eq!(tables.holds(WEB.endpoint), 0, "{version:?}");
-        let (verdict, _) = from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Tcp(5, 6, SYN)));
-        assert_eq!(verdict.action(), verdict::UPLINK, "{version:?}: {verdict:?}");
     }
 }
 

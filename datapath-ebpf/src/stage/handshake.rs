@@ -1,5 +1,5 @@
-//! Conversations that someone outside opens: until both sides have shown that they mean it, they live in a table of
-//! their own, where a flood pushes out its like and never an established conversation.
+//! Conversations that someone outside opens: until both sides have shown that they mean it, they live in a table where a
+//! flood pushes out its like, and what is over, but never an established conversation.
 //!
 //! Shown it is by the container where only its stack can tell: a TCP segment other than SYN ACK, an SCTP chunk other
 //! than INIT ACK. By the opener with the acknowledgement that only the SYN ACK's receiver knows, and over UDP by
