@@ -7,8 +7,8 @@ pub const SCHEMA: u32 = 4;
 
 /// Flow entries a family's table holds, unless set otherwise; a conversation takes two.
 pub const MAX_FLOWS: u32 = 131_072;
-/// Flow entries in a family's table of conversations that someone outside has opened and not confirmed yet. A full one
-/// forgets the longest unused.
+/// Flow entries in a family's table of conversations that someone outside has opened and not confirmed yet, or that are
+/// over. A full one forgets the longest unused.
 pub const MAX_NEW_FLOWS: u32 = 65_536;
 /// Conversations that a container may hold, unless set otherwise: a quarter of the table.
 pub const FLOW_SHARE: u32 = MAX_FLOWS / 2 / 4;
@@ -68,9 +68,9 @@ pub mod map {
     pub const FLOW4: &str = "pl_flow4";
     /// Flows, IPv6.
     pub const FLOW6: &str = "pl_flow6";
-    /// Conversations not confirmed yet, IPv4.
+    /// Conversations not confirmed yet, or over, IPv4.
     pub const NEW4: &str = "pl_new4";
-    /// Conversations not confirmed yet, IPv6.
+    /// Conversations not confirmed yet, or over, IPv6.
     pub const NEW6: &str = "pl_new6";
     /// What takes away conversations that are over.
     pub const SWEEP: &str = "pl_sweep";

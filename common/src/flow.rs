@@ -158,7 +158,13 @@ pub mod state {
     /// Whether a TCP or SCTP conversation is over: reset, or closed by both sides.
     #[inline(always)]
     pub const fn is_closed(state: u8) -> bool {
-        state & RESET != 0 || state & (FIN_OPENER | FIN_REPLY) == (FIN_OPENER | FIN_REPLY)
+        state & RESET != 0 || is_shut(state)
+    }
+
+    /// Whether both sides have closed it.
+    #[inline(always)]
+    pub const fn is_shut(state: u8) -> bool {
+        state & (FIN_OPENER | FIN_REPLY) == (FIN_OPENER | FIN_REPLY)
     }
 }
 
@@ -188,6 +194,8 @@ pub const TCP_SECONDS: u32 = 7440;
 pub const TCP_TRANSITORY_SECONDS: u32 = 240;
 /// ICMP echo (RFC 5508 REQ-2).
 pub const ICMP_SECONDS: u32 = 60;
+/// A connection reset from outside is over if nobody talks for so long. (The reset may have been forged.)
+pub const RESET_SECONDS: u32 = 5;
 /// How often what is over is taken away. (It stops to count at once.)
 pub const SWEEP_SECONDS: u32 = 3;
 

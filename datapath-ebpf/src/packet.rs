@@ -74,10 +74,24 @@ pub mod route {
 pub mod table {
     /// `pl_flow4` and `pl_flow6`: nothing is ever forgotten before its time.
     pub const MAIN: u32 = 0;
-    /// `pl_new4` and `pl_new6`: what someone outside has opened and not confirmed; the longest unused makes room.
+    /// `pl_new4` and `pl_new6`: what someone outside has opened and not confirmed, and what is over; the longest unused
+    /// makes room.
     pub const NEW: u32 = 1;
     /// No table: nothing is found there.
     pub const NONE: u32 = 2;
+}
+
+/// What became of an entry that was to be added.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Added {
+    /// It is there.
+    Entered,
+    /// Its key has an entry.
+    #[default]
+    Taken,
+    /// The table has no room.
+    Full,
 }
 
 /// Tables that do not depend on the address family.
@@ -122,8 +136,8 @@ pub trait Tables<F: Family>: Shared {
     fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> Verdict) -> Verdict;
     /// The entry for a tuple in one of the [`table`]s.
     fn flow(&self, table: u32, key: &FlowKey<F::Addr>) -> Option<&Flow<F::Addr>>;
-    /// Adds an entry; false if the key is taken or the table full.
-    fn add_flow(&self, table: u32, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> bool;
+    /// Adds an entry.
+    fn add_flow(&self, table: u32, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> Added;
     /// Removes an entry; whether it was there.
     fn remove_flow(&self, table: u32, key: &FlowKey<F::Addr>) -> bool;
     /// Sees to it that what is over in [`table::MAIN`] is taken away.

@@ -178,6 +178,7 @@ fn a_reset_that_was_not_believed_does_not_end_a_connection() {
     for version in Version::BOTH {
         let talk = Connection::open(version);
         talk.hears(RST);
+        assert_eq!(talk.tables.holds(WEB.endpoint), 1, "{version:?}: no flood pushes it out");
         talk.tables.pass(2);
         assert_eq!(talk.says(ACK).0.reason(), 0);
         talk.tables.pass(flow::TCP_SECONDS - 1);
@@ -275,6 +276,11 @@ fn a_full_table_and_exhausted_ports_are_reasons() {
     tables.room.set(1);
     assert_eq!(from_container(&tables, WEB, &hello(1025)).0, Verdict::drop(Reason::FlowsExhausted));
     assert_eq!(tables.flows(), 0);
+    tables.room.set(2);
+    assert_eq!(from_container(&tables, WEB, &hello(1025)).0.action(), verdict::UPLINK);
+    // Nothing fits any more, by whatever port.
+    assert_eq!(from_container(&tables, WEB, &hello(1026)).0, Verdict::drop(Reason::FlowsExhausted));
+    assert_eq!((tables.flows(), tables.holds(WEB.endpoint)), (2, 1));
     let tables = memory();
     // Every port has a socket of the host's.
     *tables.sockets.borrow_mut() = (0..=u16::MAX).map(|port| (17, port)).collect();

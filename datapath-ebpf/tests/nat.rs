@@ -1,4 +1,4 @@
-//! What a NAT promises about ports, shares, handshakes and errors, through the host build of the packet path.
+//! What a NAT promises about ports, handshakes and errors, through the host build of the packet path.
 
 use portlane_common::{endpoint::veth, flow, reason::Reason};
 use portlane_datapath::{
@@ -80,28 +80,6 @@ fn published_reserved_and_taken_ports_are_no_masquerade_ports() {
 }
 
 #[test]
-fn a_container_holds_no_more_conversations_than_its_share_and_gets_it_back() {
-    let version = Version::Four;
-    let tables = memory();
-    tables.share.set(3);
-    let hello = |by, to| from_container(&tables, by, &sent(version, by, version.outside(), Body::Udp(30_001, to))).0;
-    for to in 1..=3 {
-        assert_eq!(hello(WEB, to).action(), verdict::UPLINK);
-    }
-    assert_eq!(hello(WEB, 4), Verdict::drop(Reason::FlowShare));
-    assert_eq!(hello(PEER, 4).action(), verdict::UPLINK, "the others have theirs");
-    assert_eq!(hello(WEB, 3).action(), verdict::UPLINK, "what it has goes on");
-    tables.pass(flow::UDP_UNANSWERED_SECONDS);
-    // What is over gives back when it is met again, or swept away: here nobody does but the packet.
-    assert_eq!(hello(WEB, 1).action(), verdict::UPLINK);
-    assert_eq!(tables.holds(WEB.endpoint), 3);
-    // A refused one takes nothing.
-    *tables.sockets.borrow_mut() = (0..=u16::MAX).map(|port| (17, port)).collect();
-    assert_eq!(hello(PEER, 5), Verdict::drop(Reason::PortsExhausted));
-    assert_eq!(tables.holds(PEER.endpoint), 1);
-}
-
-#[test]
 fn what_somebody_outside_opens_stays_apart_until_both_sides_mean_it() {
     let version = Version::Four;
     let confirmed = |tables: &Memory| tables.flows4(table::MAIN).len();
@@ -114,11 +92,15 @@ fn what_somebody_outside_opens_stays_apart_until_both_sides_mean_it() {
     assert_eq!((confirmed(&tables), tables.flows()), (0, 2));
     says(&tables, Body::Tcp(80, 5, SYN | ACK));
     assert_eq!(confirmed(&tables), 0);
-    says(&tables, Body::Tcp(80, 5, RST));
-    assert_eq!(confirmed(&tables), 0, "a refusal is no conversation");
     assert_eq!(hears(&tables, Body::Tcp(5, 8080, ACK)), into(WEB));
     assert_eq!((confirmed(&tables), tables.flows()), (2, 2), "the acknowledgement of the SYN ACK");
     assert_eq!(tables.holds(WEB.endpoint), 1);
+    let tables = memory();
+    hears(&tables, Body::Tcp(5, 8080, SYN));
+    says(&tables, Body::Tcp(80, 5, RST));
+    hears(&tables, Body::Tcp(5, 8080, ACK));
+    says(&tables, Body::Tcp(80, 5, RST));
+    assert_eq!((confirmed(&tables), tables.flows()), (0, 2), "a refusal is no conversation");
     let tables = memory();
     hears(&tables, Body::Tcp(5, 8080, SYN));
     says(&tables, Body::Tcp(80, 5, ACK));

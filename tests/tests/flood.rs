@@ -54,6 +54,33 @@ fn a_container_cannot_use_up_the_flows_of_others() -> Result<()> {
     })
 }
 
+#[test]
+fn a_container_that_has_served_more_connections_than_its_share_still_calls_out() -> Result<()> {
+    test_with(SHARED, |net| {
+        let _server = net.outside().serve("tcp [::]:9000 udp [::]:9000")?;
+        let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+        both(|family| {
+            let served = |ending| {
+                net.outside().script("clients.py", &[&family.host().to_string(), "8080", "200", ending]).map(drop)
+            };
+            let before = net.counted("flow-share")?;
+            served("close")?;
+            for proto in PROTOS {
+                web.inside().ask(proto, at(family.outside(), 9000)).with_context(|| format!("closed, {proto}"))?;
+            }
+            let refused = net.counted("flow-share")? - before;
+            ensure!(refused == 0, "{refused} packets were refused");
+            // A reset may be forged, and is believed when nobody has talked for a while.
+            served("reset")?;
+            for proto in PROTOS {
+                until(|| Ok(web.inside().ask(proto, at(family.outside(), 9000)).is_ok()))
+                    .with_context(|| format!("reset, {proto}"))?;
+            }
+            Ok(())
+        })
+    })
+}
+
 fn flood(proto: &str) -> Result<()> {
     test_with(SMALL, |net| {
         let web = net.container("web", "-p 8080:80 -p 8080:80/udp", "tcp [::]:80 udp [::]:80")?;

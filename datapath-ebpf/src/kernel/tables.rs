@@ -32,13 +32,16 @@ use super::{
 use crate::{
     header::UDP,
     hook::socket::Origins,
-    packet::{Packet, Route, Shared, Tables, table},
+    packet::{Added, Packet, Route, Shared, Tables, table},
     stage::{
         fragment::{Fragment, part},
         nat::Scratch,
     },
     verdict::Verdict,
 };
+
+/// What the kernel answers to `BPF_NOEXIST` if the key is there.
+const EEXIST: i32 = -17;
 
 /// The maps, and the context that some helpers ask for.
 pub struct Maps {
@@ -210,14 +213,18 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
+            fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> Added {
                 let flags = u64::from(BPF_NOEXIST);
                 let added = if table == table::NEW {
                     maps::$new.insert(key, flow, flags)
                 } else {
                     maps::$flow.insert(key, flow, flags)
                 };
-                added.is_ok()
+                match added {
+                    Ok(()) => Added::Entered,
+                    Err(EEXIST) => Added::Taken,
+                    Err(_) => Added::Full,
+                }
             }
 
             #[inline(always)]

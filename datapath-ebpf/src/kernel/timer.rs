@@ -10,13 +10,16 @@ use aya_ebpf::helpers::generated;
 use portlane_common::{
     cone::ConeKey,
     family::{Family, V4, V6},
-    flow::{Flow, FlowKey, SWEEP_SECONDS, Sweep, ZONE_OUTSIDE, flag},
+    flow::{Flow, FlowKey, RESET_SECONDS, SWEEP_SECONDS, Sweep, ZONE_OUTSIDE, age, flag, state::is_closed},
 };
 
 use super::{maps, tables::Maps};
 use crate::{
     packet::table,
-    stage::flow::{forget, in_time, is_current},
+    stage::{
+        flow::{forget, in_time, is_current},
+        transfer::retire,
+    },
 };
 
 /// `CLOCK_BOOTTIME`.
@@ -119,7 +122,8 @@ macro_rules! sweepers {
             0
         }
 
-        /// Looks at an entry: takes an opener's away, with its mirror, if the conversation is over.
+        /// Looks at an entry: takes an opener's away, with its mirror, if the conversation's time is over, and moves it to
+        /// where the longest unused makes room if it was closed.
         unsafe extern "C" fn $look(
             _map: *mut c_void,
             key: *mut FlowKey<<$family as Family>::Addr>,
@@ -143,12 +147,14 @@ macro_rules! sweepers {
                 }
             }
             let tables = Maps { context: core::ptr::null_mut() };
+            // The entry's own key goes with it.
+            let key = *opener;
             if !is_current::<$family, _>(&tables, entry)
                 || !in_time::<$family, _>(&tables, opener.proto, entry.state, entry.seen)
             {
-                // The entry's own key goes with it.
-                let opener = *opener;
-                forget::<$family, _>(&tables, &opener, table::MAIN);
+                forget::<$family, _>(&tables, &key, table::MAIN);
+            } else if entry.owner != 0 && is_closed(entry.state) && age(clock(), entry.seen) >= RESET_SECONDS {
+                retire::<$family, _>(&tables, &key);
             }
             0
         }

@@ -1,7 +1,7 @@
 //! A packet whose flow is known: its state, its age, and everything that follows from the entry.
 
 use portlane_common::{
-    flow::{Flow, FlowKey, REFRESH_SECONDS, age, flag, hop, state},
+    flow::{Flow, FlowKey, REFRESH_SECONDS, ZONE_OUTSIDE, age, flag, hop, state},
     reason::Reason,
 };
 
@@ -10,6 +10,7 @@ use crate::{
     stage::{
         parse::{ACK, FIN, Parsed, RST, SYN, headers},
         rewrite, route as way,
+        transfer::retire,
     },
     verdict::Verdict,
 };
@@ -127,8 +128,9 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     if flow.publish != 0 {
         tables.count_publish(flow.publish, flow.flags & flag::INBOUND != 0, bytes);
     }
-    if stale || changed {
-        refresh::<F, T>(tables, key, next as u32 | table << 8 | u32::from(stale) << 9);
+    let notes = next as u32 | table << 8 | u32::from(stale) << 9;
+    if (stale || changed) && refresh::<F, T>(tables, key, notes) {
+        retire::<F, T>(tables, key);
     }
     verdict
 }
@@ -176,14 +178,23 @@ fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8
     next
 }
 
-/// Notes the state in both entries of a pair and, at most once a second, stamps them and looks again for the next hop, and for how much
-/// the way out carries.
-/// The state is the low byte of `next`; above it a bit for the table, and one for whether the stamp is due.
+/// Whether a conversation with a container, of whose packets this is one, is over for certain: both sides have said so,
+/// or a container has reset it, or closed it after a reset. One from outside may be forged, and somebody go on talking
+/// (RFC 7857 §2.2).
+#[inline(always)]
+fn is_settled<A>(key: &FlowKey<A>, flow: &Flow<A>, state: u8) -> bool {
+    flow.owner != 0 && (state::is_shut(state) || (key.zone != ZONE_OUTSIDE && state::is_closed(state)))
+}
+
+/// Notes the state in both entries of a pair and, at most once a second, stamps them and looks again for the next hop, and
+/// for how much the way out carries. The state is the low byte of `next`; above it a bit for the table, and one for whether
+/// the stamp is due. Whether the conversation has no place there any more.
 #[inline(never)]
-fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> u32 {
+fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> bool {
     let (state, table, due) = (next as u8, next >> 8 & 1, next >> 9 & 1 != 0);
     let moment = if due { [tables.clock(), tables.now()] } else { [0; 2] };
-    let Some(flow) = tables.stamp_flow(table, key, state, due, moment) else { return 0 };
+    let Some(flow) = tables.stamp_flow(table, key, state, due, moment) else { return false };
+    let settled = table == table::MAIN && is_settled(key, flow, state);
     tables.stamp_flow(table, &key.mirror(flow), state, due, moment);
     if flow.hop == hop::UPLINK
         && (due || !way::is_cached(flow))
@@ -199,7 +210,7 @@ fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) 
             tables.cache_next_hop(table, key, mtu, [0; 6], [0; 6]);
         }
     }
-    0
+    settled
 }
 
 /// Takes a conversation away: both entries, and its part of a share. Whoever removes the opener's entry gives it back.

@@ -1,5 +1,5 @@
-//! Conversations that someone outside opens: until both sides have shown that they mean it, they live in a table of
-//! their own, where a flood pushes out its like and never an established conversation.
+//! Conversations that someone outside opens: until both sides have shown that they mean it, they live in a table where a
+//! flood pushes out its like, and what is over, but never an established conversation.
 //!
 //! Shown it is by the container where only its stack can tell: a TCP segment other than SYN ACK, an SCTP chunk other
 //! than INIT ACK. By the opener with the acknowledgement that only the SYN ACK's receiver knows, and over UDP by
@@ -9,7 +9,10 @@ use portlane_common::flow::{Flow, FlowKey, flag, state};
 
 use crate::{
     packet::{Net, Packet, Tables, table},
-    stage::parse::{ACK, Parsed, RST, SYN, kind, tcp_numbers},
+    stage::{
+        parse::{ACK, Parsed, RST, SYN, kind, tcp_numbers},
+        transfer::promote,
+    },
 };
 
 /// What a packet shows of a handshake, as plain numbers.
@@ -51,6 +54,10 @@ impl Sign {
 pub fn advance<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>, sign: Sign) -> bool {
     let reply = flow.flags & flag::REPLY != 0;
     let answered = flow.state & state::ANSWERED != 0;
+    if state::is_closed(flow.state) {
+        // The last acknowledgements of one that is over, or a reset: the next SYN begins anew.
+        return false;
+    }
     let meant = if sign.kind() == kind::UDP {
         !reply && answered
     } else if sign.tcp() & RST != 0 {
@@ -75,29 +82,4 @@ fn expect<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, expected: u3
     tables.expect_of_flow(&key.mirror(flow), expected);
     tables.expect_of_flow(key, expected);
     0
-}
-
-/// Moves a conversation to the main table. Without room there, or beyond the container's share, it stays where it is.
-#[inline(never)]
-fn promote<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>) -> bool {
-    let Some(flow) = tables.flow(table::NEW, key) else { return false };
-    let pair_key = key.mirror(flow);
-    let Some(mirror) = tables.flow(table::NEW, &pair_key) else { return false };
-    let owner = flow.owner;
-    if !tables.hold(owner) {
-        return false;
-    }
-    if !tables.add_flow(table::MAIN, &pair_key, mirror) {
-        tables.release(owner);
-        return false;
-    }
-    if !tables.add_flow(table::MAIN, key, flow) {
-        tables.remove_flow(table::MAIN, &pair_key);
-        tables.release(owner);
-        return false;
-    }
-    tables.watch();
-    tables.remove_flow(table::NEW, &pair_key);
-    tables.remove_flow(table::NEW, key);
-    true
 }

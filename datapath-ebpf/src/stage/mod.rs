@@ -14,3 +14,4 @@ pub mod policy;
 pub mod publish;
 pub mod rewrite;
 pub mod route;
+pub mod transfer;

@@ -12,7 +12,7 @@ use portlane_common::{
 
 use crate::{
     header::{UDP, difference},
-    packet::{Net, Tables, table},
+    packet::{Added, Net, Tables, table},
     stage::{
         cone,
         flow::{forget, goes_on, is_live},
@@ -89,6 +89,8 @@ pub struct Scratch<A> {
     pub reply_key: FlowKey<A>,
     /// The flow to be.
     pub opening: Opening<A>,
+    /// What came of the port tried last.
+    reserved: Added,
 }
 
 impl<A: Address> Opening<A> {
@@ -171,9 +173,15 @@ pub fn begin<F: Net, T: Tables<F>>(
     if !tables.hold(holder) {
         return decision::drop(Reason::FlowShare);
     }
-    let reserved = reserve_wanted::<F, T>(tables, scratch) || reserve_other::<F, T>(tables, scratch);
-    let decision =
-        if reserved { store_opener::<F, T>(tables, scratch) } else { decision::drop(Reason::PortsExhausted) };
+    let reserved = match reserve_wanted::<F, T>(tables, scratch) {
+        Added::Taken => reserve_other::<F, T>(tables, scratch),
+        settled => settled,
+    };
+    let decision = match reserved {
+        Added::Entered => store_opener::<F, T>(tables, scratch),
+        Added::Taken => decision::drop(Reason::PortsExhausted),
+        Added::Full => decision::drop(Reason::FlowsExhausted),
+    };
     if decision != decision::OPEN {
         tables.release(holder);
     }
@@ -191,9 +199,9 @@ fn make_way<F: Net, T: Tables<F>>(tables: &T, scratch: &Scratch<F::Addr>) -> u32
     0
 }
 
-/// Builds the replies' entry and stores it under the port that is wanted; false if that one is taken.
+/// Builds the replies' entry and stores it under the port that is wanted.
 #[inline(never)]
-fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
+fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> Added {
     let Scratch { flow, key, reply_key, opening, .. } = scratch;
     reply_key.set([&opening.dst, &opening.src], [opening.dport, opening.sport], opening.reply_zone, key.proto);
     // Field by field, as there.
@@ -221,17 +229,20 @@ fn reserve_wanted<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Add
     reserve::<F, T>(tables, scratch)
 }
 
-/// Stores the replies' entry under another port; false if none of the bounded number of tries met a free one.
+/// Stores the replies' entry under another port, unless none of the bounded number of tries meets a free one.
 #[inline(never)]
-fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
+fn reserve_other<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> Added {
     if scratch.opening.keeps_port != 0 {
-        return false;
+        return Added::Taken;
     }
     let start = draw(&scratch.key, tables.secret());
     tables.repeat(PORT_TRIES, |n| {
         scratch.reply_key.dport = nth_port(scratch.opening.sport, start, n + 1);
-        reserve::<F, T>(tables, scratch)
-    })
+        scratch.reserved = reserve::<F, T>(tables, scratch);
+        // No port helps where the table is full.
+        scratch.reserved != Added::Taken
+    });
+    scratch.reserved
 }
 
 /// Turns the replies' entry into the opener's and stores it; the number of a [`decision`].
@@ -252,7 +263,7 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
     flow.flags = opening.flags;
     flow.mtu = opening.mtu;
     settle(key, flow);
-    if !tables.add_flow(opening.table, key, flow) {
+    if tables.add_flow(opening.table, key, flow) != Added::Entered {
         tables.remove_flow(opening.table, reply_key);
         return decision::drop(Reason::FlowsExhausted);
     }
@@ -265,17 +276,18 @@ fn store_opener<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>
 /// Takes a tuple for a flow's replies, unless a live flow, a published port or a socket of the host has it, or the
 /// administrator keeps the port for himself.
 #[inline(never)]
-fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> bool {
+fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> Added {
     let Scratch { flow, reply_key: key, opening, .. } = scratch;
     settle(key, flow);
     // What keeps its own address and port takes nobody else's: the host's own conversation, or one without masquerade.
     let its_own = key.dst == flow.dst && key.dport == flow.dport;
     if key.zone == ZONE_OUTSIDE && !its_own && opening.keeps_port == 0 && is_taken::<F, T>(tables, key) {
-        return false;
+        return Added::Taken;
     }
-    !is_held::<F, T>(tables, key, table::MAIN)
-        && !is_held::<F, T>(tables, key, table::NEW)
-        && tables.add_flow(opening.table, key, flow)
+    if is_held::<F, T>(tables, key, table::MAIN) || is_held::<F, T>(tables, key, table::NEW) {
+        return Added::Taken;
+    }
+    tables.add_flow(opening.table, key, flow)
 }
 
 /// Whether the administrator, the host, a published port or a full-cone socket has what replies would come to.

@@ -24,7 +24,7 @@ use super::{
     world::{MTU, World},
 };
 use crate::{
-    packet::{Packet, Route, Shared, Tables, table},
+    packet::{Added, Packet, Route, Shared, Tables, table},
     stage::{
         fragment::{Fragment, part},
         nat::Scratch,
@@ -253,13 +253,16 @@ macro_rules! family {
                 self.$flows.get(table as usize)?.borrow().get(key).map(|place| self.$shelf.at(*place))
             }
 
-            fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> bool {
+            fn add_flow(&self, table: u32, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> Added {
                 let mut flows = self.$flows[table as usize].borrow_mut();
-                let fits = !flows.contains_key(key) && (table == table::NEW || flows.len() < self.room.get());
-                if fits {
-                    flows.insert(*key, self.$shelf.put(*flow));
+                if flows.contains_key(key) {
+                    return Added::Taken;
                 }
-                fits
+                if table == table::MAIN && flows.len() >= self.room.get() {
+                    return Added::Full;
+                }
+                flows.insert(*key, self.$shelf.put(*flow));
+                Added::Entered
             }
 
             fn remove_flow(&self, table: u32, key: &FlowKey<$addr>) -> bool {

@@ -74,7 +74,7 @@ impl Shape {
         info.kind == self.kind as u32 && info.key_size == self.key && info.value_size == self.value
     }
 
-    /// The shape with as many flow entries as asked for: half as many of those that are not confirmed yet.
+    /// The shape with as many flow entries as asked for: half as many of those that are not confirmed yet, or over.
     #[must_use]
     pub fn sized(self, flows: u32) -> Self {
         let entries = match self.name {
