@@ -9,9 +9,7 @@ use super::{Engine, Result, gone::Gone, scope::Scope};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::{Snapshot, netns},
-    model::{
-        Attachment, HostFacts, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp,
-    },
+    model::{Attachment, HostFacts, Owned, State, Step, UplinkFact, desired, desired_links, plan, state::Xdp},
     progress,
 };
 
