@@ -44,6 +44,8 @@ pub trait Address: Pod + Eq + Ord + Hash + fmt::Debug + Default {
     fn is_loopback(&self) -> bool;
     /// Valid on one link only: 169.254.0.0/16, fe80::/10.
     fn is_link_local(&self) -> bool;
+    /// Whether both begin alike, as addresses of one network mostly do: the first 16 bits, of IPv6's 64.
+    fn is_akin(&self, other: &Self) -> bool;
 }
 
 /// IPv4.
@@ -143,6 +145,12 @@ impl Address for Addr4 {
     fn is_link_local(&self) -> bool {
         self.octets[0] == 169 && self.octets[1] == 254
     }
+
+    #[inline(always)]
+    fn is_akin(&self, other: &Self) -> bool {
+        let [ours, theirs]: [[u16; 2]; 2] = bytemuck::cast([*self, *other]);
+        ours[0] == theirs[0]
+    }
 }
 
 impl Address for Addr6 {
@@ -175,6 +183,12 @@ impl Address for Addr6 {
     #[inline(always)]
     fn is_link_local(&self) -> bool {
         self.octets[0] == 0xfe && self.octets[1] & 0xc0 == 0x80
+    }
+
+    #[inline(always)]
+    fn is_akin(&self, other: &Self) -> bool {
+        let [ours, theirs]: [[u32; 4]; 2] = bytemuck::cast([*self, *other]);
+        ours[0] == theirs[0] && ours[1] == theirs[1]
     }
 }
 

@@ -7,7 +7,7 @@
 //!  eth0 ── veth ── from_container: parse ▸ guard ▸ flow ▸ rewrite ▸ route ───────────────────► uplink, peer's eth0
 //!          veth ◄─ to_container:   parse ▸ policy ◄── what the host's stack sends, or the bridge floods
 //!  eth0 ◄───────── from_uplink:    parse ▸ flow ▸ rewrite ▸ route ◄───────────────────────── uplink (XDP or tc)
-//!                  to_uplink:      parse ▸ flow ▸ rewrite ───────────────────────────────► uplink (host's own)
+//!                  to_uplink:      parse ▸ flow ─────────────────────────────────────────► uplink (host's own)
 //! ```
 //!
 //! What needs more than its flow's entry is left to a program of its own, by a tail call: that has the stack to itself,

@@ -15,8 +15,8 @@ use portlane_datapath::{
         frame::{Body, Frame},
         run::carry_on,
         tables::Memory,
-        talk::{INTERFACES, arriving, meets_bytes, memory, sent},
-        world::{INNER, Member, OTHER, PEER, QUIET, STORE, Version, WEB},
+        talk::{INTERFACES, arriving, from_container, meets_bytes, memory, sent},
+        world::{self, INNER, Member, OTHER, PEER, QUIET, STORE, Version, WEB},
     },
     verdict::{self, Verdict},
 };
@@ -143,6 +143,26 @@ fn a_bridge_floods_only_within_its_network_and_not_without_icc() {
         assert_eq!(into(&tables, OTHER, INTERFACES.veth(WEB), flood(WEB)), wanted);
         assert_eq!(into(&tables, WEB, INTERFACES.uplink, flood(WEB)), wanted);
     }
+}
+
+#[test]
+fn a_neighbour_on_a_wide_network_is_reached_like_one_with_the_next_address() {
+    let mut tables = memory();
+    let rows = &mut tables.world;
+    let (peer4, peer6) = (
+        rows.endpoint4[&world::four(PEER.address(Version::Four))],
+        rows.endpoint6[&world::six(PEER.address(Version::Six))],
+    );
+    let far = |version: Version| version.address(200, 7);
+    rows.endpoint4.insert(world::four(far(Version::Four)), peer4);
+    rows.endpoint6.insert(world::six(far(Version::Six)), peer6);
+    for version in Version::BOTH {
+        for dst in [PEER.address(version), far(version)] {
+            let (verdict, _) = from_container(&tables, WEB, &sent(version, WEB, dst, Body::Udp(5, 6)));
+            assert_eq!(verdict, Verdict::to(verdict::ENDPOINT, INTERFACES.veth(PEER)), "{version:?} to {dst}");
+        }
+    }
+    assert_eq!(tables.traffic(PEER.endpoint).rx_packets, 4);
 }
 
 #[test]
@@ -328,7 +348,7 @@ fn the_kernel_is_asked_for_the_next_hop_once_a_second_and_both_entries_are_stamp
         // Both entries of the pair were stamped.
         let reply: FlowKey<_> = FlowKey {
             src: portlane_datapath::testing::world::four(Version::Four.outside()),
-            dst: portlane_datapath::testing::world::four(Version::Four.host()),
+            dst: world::four(Version::Four.host()),
             sport: 80,
             dport: 5000,
             zone: 0,

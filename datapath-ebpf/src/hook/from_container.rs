@@ -1,14 +1,14 @@
 //! Everything a container sends: tc ingress of its host-side veth.
 
 use portlane_common::{
-    endpoint::{Veth, veth as veth_flag},
+    endpoint::{Endpoint, Veth, veth as veth_flag},
     family::{Address, Family, V4, V6},
     reason::Reason,
 };
 
 use crate::{
     header::{ARP, ETHERNET, Ethernet, VLAN, VLAN_IN_VLAN},
-    packet::{Net, Packet, Tables, table},
+    packet::{Net, Packet, Shared, Tables, table},
     stage::{
         flow, guard,
         parse::{self, Parsed, kind},
@@ -52,18 +52,19 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     if parsed.dst.is_multicast() || (F::AF == V6::AF && discovers::<F, T>(tables, veth, &parsed)) {
         return Verdict::PASS;
     }
+    // Neighbours' packets have no flow, and most packets to what looks like a neighbour are to one.
+    let akin = parsed.dst.is_akin(veth.addr::<F>());
+    if akin && let Some(peer) = neighbour::<F, T>(tables, veth, &parsed.dst) {
+        return deliver(packet, tables, peer);
+    }
     let key = parsed.key(packet.ifindex());
     if parsed.is_quick()
         && let Some(flow) = flow::find::<F, T>(tables, &parsed, &key)
     {
         return flow::follow::<F, P, T, false>(packet, tables, &parsed.rest(), &key, flow, table::MAIN);
     }
-    if let Some(peer) = tables.endpoint(&parsed.dst)
-        && peer.network == veth.network
-        && veth.flags & veth_flag::ICC_OFF == 0
-    {
-        tables.count_endpoint(peer.id, true, packet.length());
-        return Verdict::to(verdict::ENDPOINT, peer.ifindex);
+    if !akin && let Some(peer) = neighbour::<F, T>(tables, veth, &parsed.dst) {
+        return deliver(packet, tables, peer);
     }
     match parsed.kind {
         kind::FRAGMENT if parsed.dst.is_link_local() && F::AF == V6::AF => Verdict::PASS,
@@ -71,6 +72,18 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
         kind::ERROR => Verdict::next::<F>(next::ICMP_ERROR),
         _ => Verdict::next::<F>(next::CONTAINER_NEW),
     }
+}
+
+/// The endpoint with this address, if the container may talk to it as it likes.
+#[inline(always)]
+fn neighbour<'a, F: Net, T: Tables<F>>(tables: &'a T, veth: &Veth, addr: &F::Addr) -> Option<&'a Endpoint> {
+    tables.endpoint(addr).filter(|peer| peer.network == veth.network && veth.flags & veth_flag::ICC_OFF == 0)
+}
+
+#[inline(always)]
+fn deliver<P: Packet, T: Shared>(packet: &P, tables: &T, peer: &Endpoint) -> Verdict {
+    tables.count_endpoint(peer.id, true, packet.length());
+    Verdict::to(verdict::ENDPOINT, peer.ifindex)
 }
 
 /// Whether the packet asks for a neighbour, or answers one, on the container's own network.

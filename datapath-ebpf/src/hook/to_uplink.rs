@@ -1,4 +1,8 @@
 //! What the host itself sends by an uplink: it must never share a tuple with a container's flow.
+//!
+//! What containers send passes here too, on its way out. So this writes to no packet: before the first instruction of a
+//! program that does, the kernel sees to it that a packet whose bytes somebody else has too, as TCP has of all that it
+//! sends, may be written to.
 
 use portlane_common::{
     family::{Family, V4, V6},
@@ -7,7 +11,7 @@ use portlane_common::{
 
 use crate::{
     header::{ETHERNET, Ethernet},
-    packet::{Net, Packet, Tables, table},
+    packet::{Net, Packet, Tables},
     stage::{
         flow,
         parse::{self, kind},
@@ -40,13 +44,8 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     if !parsed.trackable() {
         return Verdict::PASS;
     }
-    if parsed.is_quick()
-        && let Some(flow) = flow::find::<F, T>(tables, &parsed, &key)
-    {
-        return flow::follow::<F, P, T, false>(packet, tables, &parsed.rest(), &key, flow, table::MAIN);
-    }
-    // Only what opens a conversation can meet a tuple that is taken.
-    if matches!(parsed.kind, kind::TCP) && !parsed.is_syn() {
+    // Only what opens a conversation can meet a tuple that is taken, and few have a flow.
+    if parsed.kind == kind::TCP && !parsed.is_syn() && flow::find::<F, T>(tables, &parsed, &key).is_none() {
         Verdict::PASS
     } else {
         Verdict::next::<F>(next::HOST_NEW)

@@ -111,14 +111,15 @@ impl Packet for Skb {
             return true;
         }
         let optional = if optional { MARK_MANGLED_0 } else { 0 };
-        let offset = offset as u32;
+        let both = fold(u32::from(pseudo) + u32::from(ports));
+        // What changes the sum at all also tells who computes it. (0xffff is zero as well.) IPv4's addresses alone are had
+        // for one call anyhow.
+        if pseudo != 0 && both != 0xffff && (ports != 0 || six) {
+            return self.checksum_at_once(offset, pseudo, both, optional, six);
+        }
         // Two steps, because a checksum left to the hardware covers only the pseudo header so far.
         if pseudo != 0 {
-            // SAFETY: the program's own context; the kernel checks the offset.
-            let failed = unsafe {
-                generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(pseudo), PSEUDO_HEADER | optional)
-            };
-            if failed != 0 {
+            if !self.replace(offset, pseudo, PSEUDO_HEADER | optional) {
                 return false;
             }
             if six {
@@ -127,14 +128,43 @@ impl Packet for Skb {
                 self.uncovered(pseudo);
             }
         }
-        // SAFETY: as above.
-        ports == 0 || unsafe { generated::bpf_l4_csum_replace(self.skb, offset, 0, u64::from(ports), optional) } == 0
+        ports == 0 || self.replace(offset, ports, optional)
     }
 
     #[inline(always)]
     fn uncovered(&mut self, delta: u16) {
         // SAFETY: the program's own context. Without such a sum (CHECKSUM_COMPLETE) the kernel does nothing.
         unsafe { generated::bpf_csum_update(self.skb, u32::from(delta)) };
+    }
+}
+
+impl Skb {
+    /// Asks the kernel to adapt an L4 checksum; false if it cannot.
+    #[inline(always)]
+    fn replace(&mut self, offset: usize, delta: u16, flags: u64) -> bool {
+        // SAFETY: the program's own context; the kernel checks the offset.
+        unsafe { generated::bpf_l4_csum_replace(self.skb, offset as u32, 0, u64::from(delta), flags) == 0 }
+    }
+
+    /// Both differences by one call, for the price of two.
+    ///
+    /// The kernel is told that none is of the pseudo header: a checksum that is left to the hardware then stays as it was,
+    /// which shows that it is, and any other is done.
+    #[inline(always)]
+    fn checksum_at_once(&mut self, offset: usize, pseudo: u16, both: u16, optional: u64, six: bool) -> bool {
+        let Some(before) = self.read::<u16>(offset) else { return false };
+        if !self.replace(offset, both, optional) {
+            return false;
+        }
+        let Some(after) = self.read::<u16>(offset) else { return false };
+        if after == before {
+            return self.write(offset, fold(u32::from(before) + u32::from(pseudo)));
+        }
+        if !six {
+            // The IP header's checksum makes up for the addresses already: this one takes them out of the NIC's sum.
+            self.uncovered(!pseudo);
+        }
+        true
     }
 }
 
