@@ -347,7 +347,7 @@ fn the_kernel_is_asked_for_the_next_hop_once_a_second_and_both_entries_are_stamp
         assert_eq!(container(&tables, WEB, more).0.action(), verdict::UPLINK, "{version:?}");
         // Both entries of the pair were stamped.
         let reply: FlowKey<_> = FlowKey {
-            src: portlane_datapath::testing::world::four(Version::Four.outside()),
+            src: world::four(Version::Four.outside()),
             dst: world::four(Version::Four.host()),
             sport: 80,
             dport: 5000,
