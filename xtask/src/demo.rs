@@ -203,7 +203,8 @@ impl Demo {
         self.show(&["port", "web"])?;
         self.show(&["ps"])?;
         self.show(&["stats"])?;
-        for map in ["pl_publish4", "pl_flow4"] {
+        // Conversations that are over leave pl_flow4 for pl_new4.
+        for map in ["pl_publish4", "pl_new4"] {
             println!("$ bpftool map dump pinned {MAPS}/{map}");
             let dump = finish(tool("bpftool").args(["map", "dump", "pinned", &format!("{MAPS}/{map}")]), true)?;
             ensure!(dump.contains("\"addr\"") || dump.contains("\"src\""), "{map} is empty or has no field names");
