@@ -141,10 +141,8 @@ fn an_uplink_that_gets_jumbo_frames_later_carries_no_packet_with_a_containers_ow
 
 /// The server's answer is lost when it is too large, and the next one is not.
 fn answer_too_large(way: &Way<'_>, family: Family) -> Result<()> {
-    let target = way.at(family, 9002);
     let mut server = way.server.dialog("end.py", &["udp", "listen", "9002"])?;
-    let client = ["udp", "connect", &target.ip().to_string(), &target.port().to_string()];
-    let mut client = way.client.dialog("end.py", &client)?;
+    let mut client = way.client.calls("udp", way.at(family, 9002))?;
     client.expect("say word", "said")?;
     server.expect("hear", "word")?;
     let answer = "x".repeat(ORDINARY.into());

@@ -270,9 +270,7 @@ fn two_containers_keep_the_same_source_port_towards_different_servers() -> Resul
 
 /// One end that a test speaks for, connected to an address and port.
 fn connect(place: &Place<'_>, proto: &str, family: Family, address: IpAddr, port: u16) -> Result<Dialog> {
-    place
-        .dialog("end.py", &[proto, "connect", &address.to_string(), &port.to_string()])
-        .with_context(|| format!("{proto} {family}"))
+    place.calls(proto, at(address, port)).with_context(|| format!("{proto} {family}"))
 }
 
 /// Words both ways, twice.

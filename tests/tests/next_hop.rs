@@ -12,10 +12,8 @@ fn a_conversation_goes_on_when_the_next_hop_gets_another_mac() -> Result<()> {
     let mut cards = 0;
     either_way("9000/tcp", |net, way| {
         both(|family| {
-            let target = way.at(family, 9000);
             let mut server = way.server.dialog("end.py", &["tcp", "listen", "9000"])?;
-            let to = ["tcp", "connect", &target.ip().to_string(), &target.port().to_string()];
-            let mut client = way.client.dialog("end.py", &to)?;
+            let mut client = way.client.calls("tcp", way.at(family, 9000))?;
             client.expect("say before", "said")?;
             server.expect("hear", "before")?;
             cards += 1;
@@ -44,9 +42,7 @@ fn a_conversation_is_told_when_the_uplink_carries_less_than_before() -> Result<(
             net.host().set_mtu("up0", 1500)?;
             net.outside().set_mtu("eth0", 1500)?;
             let mut server = net.outside().dialog("end.py", &["udp", "listen", "9000"])?;
-            let target = at(family.outside(), 9000);
-            let to = ["udp", "connect", &target.ip().to_string(), &target.port().to_string()];
-            let mut client = client.inside().dialog("end.py", &to)?;
+            let mut client = client.inside().calls("udp", at(family.outside(), 9000))?;
             let word = "x".repeat(1400);
             client.expect(&format!("say {word}"), "said")?;
             server.expect("hear", &word)?;

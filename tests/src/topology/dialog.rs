@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
@@ -33,6 +34,14 @@ impl Place<'_> {
         let first = dialog.hear()?;
         ensure!(first == "ready", "`{}` does not start: {first}", dialog.name);
         Ok(dialog)
+    }
+
+    /// One end of a conversation, which calls `target`.
+    ///
+    /// # Errors
+    /// Nobody answers over TCP.
+    pub fn calls(&self, proto: &str, target: SocketAddr) -> Result<Dialog> {
+        self.dialog("end.py", &[proto, "connect", &target.ip().to_string(), &target.port().to_string()])
     }
 }
 

@@ -43,14 +43,9 @@ impl HostAddresses {
 }
 
 impl Engine {
-    /// Brings host and maps to `state`; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
-    pub(super) async fn apply(
-        &self,
-        state: &State,
-        owned: &Owned,
-        datapath: Option<&Datapath>,
-        mut scope: Scope<'_>,
-    ) -> Result<Vec<String>> {
+    /// Brings host and maps to the scope's state; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
+    pub(super) async fn apply(&self, datapath: Option<&Datapath>, mut scope: Scope<'_>) -> Result<Vec<String>> {
+        let state = scope.next();
         let mut taken = Vec::new();
         let progress = progress::step("looking at the host");
         let (mut seen, first) = scope.first_round(&self.host).await?;
@@ -63,7 +58,7 @@ impl Engine {
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, state, &seen, &scope)?, owned);
+        let second = plan::without_waiting(second_round(datapath, &seen, &scope)?, scope.owned());
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;
@@ -100,7 +95,7 @@ impl Engine {
         if datapath.is_none() && needs_programs(state) {
             steps.push("load the programs and fill their tables".to_owned());
         } else {
-            let second = second_round(datapath.as_ref(), state, &seen, &scope)?;
+            let second = second_round(datapath.as_ref(), &seen, &scope)?;
             steps.extend(second.iter().map(Step::to_string));
         }
         Ok(steps)
@@ -208,10 +203,10 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
 }
 
 /// Without a datapath there are no tables: only what is left over of interfaces remains.
-fn second_round(datapath: Option<&Datapath>, state: &State, seen: &Snapshot, scope: &Scope<'_>) -> Result<Vec<Step>> {
+fn second_round(datapath: Option<&Datapath>, seen: &Snapshot, scope: &Scope<'_>) -> Result<Vec<Step>> {
     let (desired, observed) = scope.second_round(datapath, seen)?;
     let mut steps = plan::tables(&desired, &observed, scope.owned());
-    if !needs_programs(state) {
+    if !needs_programs(scope.next()) {
         // Loaded for what is gone, or never came about: nothing need be served, but what is left over still goes.
         steps.retain(|step| !matches!(step, Step::Config(_) | Step::Put(_) | Step::Attach(_) | Step::Connect(_)));
     }

@@ -293,7 +293,7 @@ impl Engine {
         self.store.begin(&state, &state)?;
         let datapath = self.datapath_for(&state)?;
         let owned = Owned::by([&state]);
-        let steps = self.apply(&state, &owned, datapath.as_ref(), Scope::everything(&state, &owned)).await?;
+        let steps = self.apply(datapath.as_ref(), Scope::everything(&state, &owned)).await?;
         self.store.commit(&state, &state)?;
         Ok(steps)
     }
@@ -337,10 +337,10 @@ impl Engine {
     async fn prepare(&mut self, next: &State) -> Result<()> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        self.store.begin(&self.state, next)?;
         let owned = Owned::by([&self.state, next]);
         let scope = Scope::change(&self.state, next, &owned, datapath.as_ref())?;
-        match self.apply(next, &owned, datapath.as_ref(), scope).await {
+        self.store.begin(&self.state, next)?;
+        match self.apply(datapath.as_ref(), scope).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.undo(next, error).await),
         }
@@ -357,8 +357,7 @@ impl Engine {
         let undone = async {
             let datapath = self.datapath_for(&self.state)?;
             let owned = Owned::by([&self.state, next]);
-            let scope = Scope::everything(&self.state, &owned);
-            self.apply(&self.state, &owned, datapath.as_ref(), scope).await?;
+            self.apply(datapath.as_ref(), Scope::everything(&self.state, &owned)).await?;
             Ok(self.store.commit(&self.state, &self.state)?)
         };
         match undone.await {
@@ -377,7 +376,7 @@ impl Engine {
         let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
-        self.apply(&next, &owned, datapath.as_ref(), Scope::everything(&next, &owned)).await?;
+        self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
         self.commit(next)?;
         files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id))
     }

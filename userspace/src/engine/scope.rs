@@ -5,7 +5,7 @@
 //! sees that their interfaces, namespaces and pins are there by name, and believes the rest. Where there is reason not to, it
 //! looks at everything.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Result;
 use crate::{
@@ -88,14 +88,15 @@ impl<'a> Scope<'a> {
         let (links, facts) = (seen.links(), seen.facts(self.owned));
         let desired = self.desired(&facts);
         let Some(datapath) = datapath else { return Ok((desired, Observed { links, ..Observed::default() })) };
+        let nobody = BTreeSet::new();
         let (tables, others) = match &self.part {
-            None => (datapath.tables()?, Cow::Owned(BTreeSet::new())),
+            None => (datapath.tables()?, &nobody),
             Some((part, before)) => {
                 let believed = desired_part(&part.before, before, &facts);
-                (datapath.tables_but(believed.tables)?, Cow::Borrowed(&part.others.veths))
+                (datapath.tables_but(believed.tables)?, &part.others.veths)
             }
         };
-        Ok((desired, Observed { links, tables, attach: datapath.attachments(&facts.ifindex, &others)? }))
+        Ok((desired, Observed { links, tables, attach: datapath.attachments(&facts.ifindex, others)? }))
     }
 
     fn desired(&self, facts: &HostFacts) -> Desired {
@@ -103,6 +104,11 @@ impl<'a> Scope<'a> {
             None => desired(self.next, facts),
             Some((part, _)) => desired_part(&part.next, self.next, facts),
         }
+    }
+
+    /// The state that is led to.
+    pub(super) const fn next(&self) -> &'a State {
+        self.next
     }
 
     /// What is portlane's of what is looked at.

@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::{
     Plan, crowd, engines, memory,
     record::{Figure, Run, Section, Unit, What},
+    topology::said,
 };
 use crate::run::{done, tool};
 
@@ -268,11 +269,9 @@ fn empty_namespace() -> Result<Duration> {
 /// Entries of the table of published ports.
 fn published_entries() -> Result<usize> {
     let map = Path::new(PINS).join("maps/pl_publish4");
-    let output = tool("bpftool").args(["-j", "map", "dump", "pinned"]).arg(map).output();
-    let output = output.context("cannot start bpftool")?;
-    ensure!(output.status.success(), "bpftool cannot read a map: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let dump = said(tool("bpftool").args(["-j", "map", "dump", "pinned"]).arg(map))?;
     let entries: Vec<serde_json::Value> =
-        serde_json::from_slice(&output.stdout).context("bpftool prints something else than a map")?;
+        serde_json::from_str(&dump).context("bpftool prints something else than a map")?;
     Ok(entries.len())
 }
 

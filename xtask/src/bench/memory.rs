@@ -5,12 +5,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::{
     control::PINS,
     record::{Figure, Run, Section, Unit, What},
+    topology::said,
 };
 use crate::run::tool;
 
@@ -75,11 +76,8 @@ fn maps() -> Result<BTreeMap<String, Map>> {
     let mut maps = BTreeMap::new();
     for entry in entries {
         let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
-        let output = tool("bpftool").args(["-j", "map", "show", "pinned"]).arg(&path).output();
-        let output = output.context("cannot start bpftool")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "bpftool does not know {}", path.display());
-        let map = serde_json::from_str(&said).with_context(|| format!("what bpftool says of {}", path.display()))?;
+        let shown = said(tool("bpftool").args(["-j", "map", "show", "pinned"]).arg(&path))?;
+        let map = serde_json::from_str(&shown).with_context(|| format!("what bpftool says of {}", path.display()))?;
         maps.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), map);
     }
     Ok(maps)

@@ -16,10 +16,10 @@ use portlane_common::{
     span::Span,
 };
 
-use super::{add, named, ports, state_with};
+use super::{add, named, ports, state_with, uplink};
 use crate::model::{
     container::{ContainerRequest, LinkRequest, add_container},
-    desired::{Attachment, Desired, HostFacts, UplinkFact, desired},
+    desired::{Attachment, Desired, HostFacts, desired},
     network::{NetworkRequest, add_network},
     publish::HostView,
     spec,
@@ -30,18 +30,9 @@ use crate::model::{
 fn facts(state: &State) -> HostFacts {
     let veths = state.endpoints().map(|(_, endpoint)| endpoint.veth.clone());
     let names = state.networks.values().map(|n| n.bridge.clone()).chain(veths);
-    let uplink = UplinkFact {
-        hardware: false,
-        ethernet: true,
-        name: "eth0".into(),
-        ifindex: 2,
-        mtu: 1500,
-        addr4: "192.0.2.1".parse().ok(),
-        addr6: "2001:db8::1".parse().ok(),
-    };
     let address = |text: &str| (text.parse().unwrap(), 2);
     HostFacts {
-        uplinks: vec![uplink],
+        uplinks: vec![uplink()],
         addresses: ["192.0.2.1", "169.254.3.3", "127.0.0.1", "2001:db8::1", "fe80::1", "::1"].map(address).into(),
         ifindex: names.zip(10..).collect(),
         reserved: Vec::new(),

@@ -16,6 +16,7 @@ use super::{
     attach::{Foreign, NetnsIdentity},
     connect::ConnectRequest,
     container::{ContainerRequest, add_container},
+    desired::UplinkFact,
     error::ModelError,
     network::{NetworkRequest, add_network},
     publish::HostView,
@@ -33,6 +34,19 @@ fn state_with(networks: &[&str]) -> State {
             .unwrap();
     }
     state
+}
+
+/// A host's uplink, of index 2.
+fn uplink() -> UplinkFact {
+    UplinkFact {
+        hardware: false,
+        ethernet: true,
+        name: "eth0".into(),
+        ifindex: 2,
+        mtu: 1500,
+        addr4: "192.0.2.1".parse().ok(),
+        addr6: "2001:db8::1".parse().ok(),
+    }
 }
 
 /// A place on a network, of which nothing is said.

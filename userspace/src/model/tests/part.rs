@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{add, named, ports, state_with, to};
+use super::{add, named, ports, state_with, to, uplink};
 use crate::model::{
     connect::{connect, disconnect},
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
-    desired::{Desired, HostFacts, UplinkFact, desired, desired_part},
+    desired::{Desired, HostFacts, desired, desired_part},
     error::ModelError,
     network::{NetworkRequest, add_network},
     part::Part,
@@ -56,20 +56,16 @@ fn busy() -> State {
 
 /// A host with an uplink and all interfaces of both states.
 fn facts(states: [&State; 2]) -> HostFacts {
-    let uplink = UplinkFact {
-        hardware: false,
-        ethernet: true,
-        name: "eth0".into(),
-        ifindex: 2,
-        mtu: 1500,
-        addr4: "192.0.2.1".parse().ok(),
-        addr6: None,
-    };
     let veths = states.iter().flat_map(|state| state.endpoints()).map(|(_, endpoint)| endpoint.veth.clone());
     let bridges = states.iter().flat_map(|state| state.networks.values()).map(|network| network.bridge.clone());
     let names: BTreeSet<String> = veths.chain(bridges).collect();
     let addresses = vec![("192.0.2.1".parse().unwrap(), 2)];
-    HostFacts { uplinks: vec![uplink], addresses, ifindex: names.into_iter().zip(10..).collect(), reserved: Vec::new() }
+    HostFacts {
+        uplinks: vec![uplink()],
+        addresses,
+        ifindex: names.into_iter().zip(10..).collect(),
+        reserved: Vec::new(),
+    }
 }
 
 /// What is seen once the first steps are done, of what is named.

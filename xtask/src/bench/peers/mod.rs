@@ -15,6 +15,7 @@ mod bare;
 mod bridge;
 mod docker;
 mod netavark;
+mod nft;
 mod nft_map;
 mod portlane;
 mod proxy;

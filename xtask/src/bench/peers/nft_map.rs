@@ -2,26 +2,17 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{
-    Peer, Topology, bridge,
-    published::{Port, by_netfilter, ports, rules as each},
+    Peer, nft,
+    published::{Port, rules as each},
 };
-use crate::bench::{
-    paths::Family,
-    topology::{BRIDGE, Place, SUBNETS, fed},
-};
+use crate::bench::topology::{BRIDGE, SUBNETS};
 
 pub fn peer(count: usize) -> Result<Peer> {
-    let net = Topology::bridged(&format!("nft-{count}"))?;
     // Its author knows that containers on one bridge need no netfilter.
-    bridge::call_iptables(&net, false)?;
-    net.sysctl(Place::Host, &format!("net/ipv4/conf/{BRIDGE}/route_localnet"), "1")?;
-    let ports = Family::BOTH.map(|family| ports(count, family, true));
-    fed(net.command(Place::Host, "nft").args(["-f", "-"]), &rules(&ports))
-        .with_context(|| format!("the map of {count} ports"))?;
-    Ok(Peer { carries: by_netfilter, ..Peer::new("nft map", Some(count), net) })
+    nft::peer("nft map", "nft", count, false, rules)
 }
 
 fn rules(ports: &[Vec<Port>; 2]) -> String {
