@@ -129,7 +129,8 @@ impl Engine {
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
                 self.host.connect(&link.veth).await?;
-                self.host.announce(link).await?;
+                self.host.correct_neighbours(link).await?;
+                self.host.wait_for_endpoint(link).await?;
             }
             Step::Lead(route) => self.host.lead(route).await?,
             Step::DeleteVeth(name) | Step::DeleteBridge(name) => self.host.delete_link(name).await?,

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::future::try_join_all;
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     link::{InfoData, InfoKind, InfoVeth, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::RouteMessage,
 };
 use nix::{errno::Errno, net::if_::if_nametoindex};
@@ -63,20 +64,35 @@ impl Host {
         self.send(up, IfThere::Change).await.attempt(|| format!("set {veth} up"))
     }
 
-    /// Tells the network whose addresses the container has now: somebody may remember another MAC for one of them (ARP
-    /// announcement, RFC 5227 §2.3; unsolicited neighbour advertisement, RFC 4861 §7.2.6).
-    ///
-    /// The kernel says so whenever a MAC is set, also to what it is.
+    /// Waits until the container's end carries packets: the kernel takes note in the background that the cable is plugged in,
+    /// and drops what is sent until then.
     ///
     /// # Errors
-    /// There is no such namespace or interface, or the kernel refuses.
-    pub async fn announce(&self, link: &EndpointLink) -> Result<(), LinuxError> {
-        let attempt = || format!("announce {}", link.addr4.0);
-        let inside = Self::open_within(&link.netns)?;
-        // The kernel takes note in the background that the cable is plugged in, and drops what is sent until then.
-        inside.wait_until_running(&link.interface).await?;
-        let again = LinkUnspec::new_with_name(&link.interface).address(link.mac.to_vec()).build();
-        inside.send(RouteNetlinkMessage::NewLink(again), IfThere::Change).await.attempt(attempt)
+    /// There is no such namespace, or the kernel refuses to show the interface.
+    pub async fn wait_for_endpoint(&self, link: &EndpointLink) -> Result<(), LinuxError> {
+        Self::open_within(&link.netns)?.wait_until_running(&link.interface).await
+    }
+
+    /// Where the host remembers another MAC for an address of the container, it has this one from now on.
+    ///
+    /// Nobody else need be told (ARP announcement, RFC 5227 §2.3; unsolicited neighbour advertisement, RFC 4861 §7.2.6): the
+    /// programs deliver between containers by address, whatever MAC a frame is sent to. An announcement would have the
+    /// bridge wake every container of the network.
+    ///
+    /// # Errors
+    /// There is no such bridge, or the kernel refuses.
+    pub async fn correct_neighbours(&self, link: &EndpointLink) -> Result<(), LinuxError> {
+        let attempt = || format!("tell the host the MAC of {}", link.addr4.0);
+        let bridge = if_nametoindex(link.bridge.as_str()).attempt(attempt)?;
+        let addresses = [Some(IpAddr::V4(link.addr4.0)), link.addr6.map(|(addr6, _)| addr6.into())];
+        for message in addresses.into_iter().flatten().map(|address| neighbour(bridge, address, link.mac)) {
+            match self.send(RouteNetlinkMessage::NewNeighbour(message), IfThere::Overwrite).await {
+                // It has not spoken to the address.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                result => result.attempt(attempt)?,
+            }
+        }
+        Ok(())
     }
 
     /// Has the default routes of a container lead by other interfaces. What leads nowhere any more goes with its interface.
@@ -160,10 +176,8 @@ fn prepare(link: &EndpointLink) -> Result<(u32, Socket), LinuxError> {
         ("accept_dad", "0"),
         // EUI-64, so that the link-local address follows from the MAC.
         ("addr_gen_mode", "0"),
-        ("ndisc_notify", "1"),
     ];
     sysctl::set_those_present(&format!("net/ipv6/conf/{inside}"), &conf)?;
-    sysctl::set_if_present(&format!("net/ipv4/conf/{inside}/arp_notify"), "1")?;
     let attempt = || format!("find {inside} in {}", link.netns);
     Ok((if_nametoindex(inside.as_str()).attempt(attempt)?, netlink::socket().attempt(attempt)?))
 }
@@ -187,4 +201,19 @@ fn default_route4(interface: u32, router: Ipv4Addr) -> RouteMessage {
 
 fn default_route6(interface: u32, router: Ipv6Addr) -> RouteMessage {
     RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).gateway(router).build()
+}
+
+/// What was true of the address once and is to be asked for again when it matters (`NUD_STALE`).
+fn neighbour(interface: u32, address: IpAddr, mac: [u8; 6]) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    let (family, destination) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    message.header.family = family;
+    message.header.ifindex = interface;
+    message.header.state = NeighbourState::Stale;
+    message.attributes =
+        vec![NeighbourAttribute::Destination(destination), NeighbourAttribute::LinkLayerAddress(mac.to_vec())];
+    message
 }

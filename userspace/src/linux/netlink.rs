@@ -48,6 +48,8 @@ pub(super) enum IfThere {
     Replace,
     /// Nothing is added: there must be one, which is changed.
     Change,
+    /// The same of a neighbour, whose MAC would otherwise stay.
+    Overwrite,
 }
 
 impl Host {
@@ -142,6 +144,7 @@ impl Host {
                 IfThere::Refuse => NLM_F_CREATE | NLM_F_EXCL,
                 IfThere::Replace => NLM_F_CREATE | NLM_F_REPLACE,
                 IfThere::Change => 0,
+                IfThere::Overwrite => NLM_F_REPLACE,
             };
         let answers = self.handle.clone().request(request);
         async move {
