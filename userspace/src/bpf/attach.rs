@@ -32,17 +32,24 @@ use crate::{
 };
 
 impl Datapath {
+    /// What is pinned of attachments, which [`Self::attachments`] and [`Pinned::has_all_of`] look through: of many containers
+    /// that is a long list.
+    pub fn pinned(&self) -> Result<Pinned> {
+        pins::names(&self.pins.links()).map(Pinned)
+    }
+
     /// Attachments in force: of these programs, to interfaces that exist, whose indices by name these are. Removes pins of
     /// interfaces that are gone. Those to `others` are not looked at.
     pub fn attachments(
         &self,
+        Pinned(pinned): &Pinned,
         interfaces: &BTreeMap<String, u32>,
         others: &BTreeSet<String>,
     ) -> Result<BTreeSet<Attachment>> {
         let (mut found, mut known) = (BTreeSet::new(), Known::of(&self.pins, Some(interfaces)));
-        for name in pins::names(&self.pins.links())? {
-            let Some(attachment) = pins::attachment(&name) else {
-                qdisc::forget(&self.pins, &name, |interface| interfaces.get(interface).copied())?;
+        for name in pinned {
+            let Some(attachment) = pins::attachment(name) else {
+                qdisc::forget(&self.pins, name, |interface| interfaces.get(interface).copied())?;
                 continue;
             };
             if others.contains(&attachment.interface) {
@@ -56,15 +63,6 @@ impl Datapath {
             }
         }
         Ok(found)
-    }
-
-    /// Whether there is a pin for each program on each of these veths, wherever it leads.
-    pub fn has_pins_on(&self, veths: &BTreeSet<String>) -> Result<bool> {
-        let names = pins::names(&self.pins.links())?;
-        let pinned = |interface: &String, hook| {
-            names.contains(&pins::link_name(&Attachment { interface: interface.clone(), hook }))
-        };
-        Ok(veths.iter().all(|veth| VETH_HOOKS.into_iter().all(|hook| pinned(veth, hook))))
     }
 
     /// Attaches a program to an interface, behind whatever other programs are there. Does nothing if it is attached.
@@ -135,8 +133,11 @@ impl Datapath {
 
     /// Whether every socket program is attached.
     pub fn sockets_attached(&self) -> Result<bool> {
-        let links = pins::names(&self.pins.links())?;
-        Ok(program::SOCK_ADDR.iter().all(|name| links.contains(*name)))
+        let links = self.pins.links();
+        program::SOCK_ADDR.iter().try_fold(true, |all, name| {
+            let path = links.join(name);
+            Ok(all && path.try_exists().map_err(BpfError::pin("read", path))?)
+        })
     }
 
     /// Takes every program off everything.
@@ -156,6 +157,20 @@ impl Datapath {
         }
         let current = known.program(attachment.hook)?;
         Ok(if program == current { State::Attached } else { State::Outdated })
+    }
+}
+
+/// Names of the pins of attachments at one moment.
+#[derive(Debug)]
+pub struct Pinned(BTreeSet<String>);
+
+impl Pinned {
+    /// Whether there is a pin for each program on each of these veths, wherever it leads.
+    pub fn has_all_of(&self, veths: &BTreeSet<String>) -> bool {
+        let pinned = |interface: &String, hook| {
+            self.0.contains(&pins::link_name(&Attachment { interface: interface.clone(), hook }))
+        };
+        veths.iter().all(|veth| VETH_HOOKS.into_iter().all(|hook| pinned(veth, hook)))
     }
 }
 

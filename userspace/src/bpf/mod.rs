@@ -24,7 +24,7 @@ mod table;
 mod tables;
 mod uninstall;
 
-pub use attach::mounted_cgroup;
+pub use attach::{Pinned, mounted_cgroup};
 pub use error::BpfError;
 pub use features::{Feature, Note, features, lacking, notes};
 pub use fill::MapFill;

@@ -1,6 +1,6 @@
 //! A container's life: made, started, ended.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Engine, EngineError, Result, Settings, files, view::Surroundings};
 use crate::{
@@ -196,7 +196,7 @@ pub(super) fn forget_dead(state: &mut State) -> Result<()> {
             if container.auto_remove || container.status == Status::Creating {
                 continue;
             }
-            container.status = Status::Exited { code: None };
+            Arc::make_mut(&mut container).status = Status::Exited { code: None };
         }
         state.containers.insert(id, container);
     }

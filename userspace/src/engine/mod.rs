@@ -273,7 +273,7 @@ impl Engine {
         for container in &gone {
             files::remove(&self.settings.root, &container.id)?;
         }
-        Ok(gone.into_iter().map(|container| container.name).collect())
+        Ok(gone.into_iter().map(|container| container.name.clone()).collect())
     }
 
     /// What would be done to the host for it to be what it must be.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::Result;
 use crate::{
-    bpf::Datapath,
+    bpf::{Datapath, Pinned},
     linux::{self, Host, Snapshot, netns},
     model::{
         Desired, HostFacts, Observed, ObservedLinks, Owned, Part, State, Step, desired, desired_links, desired_part,
@@ -25,12 +25,14 @@ pub(super) struct Scope<'a> {
     owned: &'a Owned,
     /// What the change is about, and the state before it, which is in force; none if everything is looked at.
     part: Option<(Part, &'a State)>,
+    /// What was pinned when the change began, if that was looked at: its first steps pin nothing.
+    pinned: Option<Pinned>,
 }
 
 impl<'a> Scope<'a> {
     /// All of it.
     pub(super) const fn everything(next: &'a State, owned: &'a Owned) -> Self {
-        Self { next, owned, part: None }
+        Self { next, owned, part: None, pinned: None }
     }
 
     /// For a change from `before`, which a command that came to its end has put in force.
@@ -45,17 +47,17 @@ impl<'a> Scope<'a> {
             return Ok(Self::everything(next, owned));
         };
         let part = Part::between(before, next);
-        let there = |part: &Part| -> Result<bool> {
-            let others = &part.others;
-            Ok(linux::interfaces_by_name()?.is_superset(&others.veths)
-                && netns::names()?.is_superset(&others.netns)
-                && datapath.has_pins_on(&others.veths)?)
+        let pinned = datapath.pinned()?;
+        let there = |Part { others, .. }: &Part| -> Result<bool> {
+            Ok(pinned.has_all_of(&others.veths)
+                && linux::are_interfaces(&others.veths)?
+                && netns::names()?.is_superset(&others.netns))
         };
         let part = match part {
             Some(part) if there(&part)? => Some((part, before)),
             _ => None,
         };
-        Ok(Self { next, owned, part })
+        Ok(Self { next, owned, part, pinned: Some(pinned) })
     }
 
     /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
@@ -96,7 +98,11 @@ impl<'a> Scope<'a> {
                 (datapath.tables_but(believed.tables)?, &part.others.veths)
             }
         };
-        Ok((desired, Observed { links, tables, attach: datapath.attachments(&facts.ifindex, others)? }))
+        let attach = match &self.pinned {
+            Some(pinned) => datapath.attachments(pinned, &facts.ifindex, others)?,
+            None => datapath.attachments(&datapath.pinned()?, &facts.ifindex, others)?,
+        };
+        Ok((desired, Observed { links, tables, attach }))
     }
 
     fn desired(&self, facts: &HostFacts) -> Desired {

@@ -28,7 +28,7 @@ mod without;
 pub use diag::can_end as can_end_sockets;
 pub use lock::Lock;
 pub use netlink::Host;
-pub use observe::{Snapshot, interfaces_by_name};
+pub use observe::{Snapshot, are_interfaces};
 pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};
 pub use sockets::{Listener, Listeners};
 pub use without::{Fallback, Without};

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::{fd::AsFd as _, unix::net::UnixDatagram},
 };
 
 use futures_util::TryStreamExt;
@@ -17,11 +18,8 @@ use netlink_packet_route::{
 
 use portlane_common::span::Span;
 
-use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets};
+use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets, syscall};
 use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
-
-/// A line for each interface of the reader's network namespace (proc_pid_net(5)), and two of headings without a colon.
-const INTERFACES: &str = "/proc/net/dev";
 
 /// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
@@ -54,13 +52,14 @@ struct Address {
     flags: AddressFlags,
 }
 
-/// Names of the interfaces of the host's network namespace, at the price of one short file.
+/// Whether there is an interface of each of these names in the host's network namespace, at the price of one short system
+/// call each.
 ///
 /// # Errors
-/// It cannot be read.
-pub fn interfaces_by_name() -> Result<BTreeSet<String>, LinuxError> {
-    let text = fs::read_to_string(INTERFACES).attempt(|| format!("read {INTERFACES}"))?;
-    Ok(text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect())
+/// The kernel gives no socket.
+pub fn are_interfaces(names: &BTreeSet<String>) -> Result<bool, LinuxError> {
+    let asker = UnixDatagram::unbound().attempt(|| "open a socket".to_owned())?;
+    Ok(names.iter().all(|name| syscall::is_interface(asker.as_fd(), name)))
 }
 
 impl Host {

@@ -63,6 +63,19 @@ pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(cookie)
 }
 
+/// Whether an interface of this name is in the network namespace of a socket (netdevice(7), `SIOCGIFINDEX`).
+pub(super) fn is_interface(socket: BorrowedFd<'_>, name: &str) -> bool {
+    // SAFETY: all bytes zero is a valid value: an empty name and a number.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte is left for the end of the name.
+    let Some(room) = request.ifr_name.get_mut(..name.len()).filter(|room| room.len() < libc::IFNAMSIZ) else {
+        return false;
+    };
+    room.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from.cast_signed());
+    // SAFETY: the structure is the one that this request reads and writes, and outlives the call.
+    unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFINDEX as libc::Ioctl, &raw mut request) == 0 }
+}
+
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

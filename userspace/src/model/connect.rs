@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use portlane_common::config::MAX_ENDPOINTS;
@@ -68,7 +69,7 @@ pub fn connect(state: &mut State, name: &str, request: &ConnectRequest, view: &H
     place(&mut next, &mut container, request, view)?;
     check_routes(&next, &container, view.inside)?;
     let id = container.id.clone();
-    next.containers.insert(id.clone(), container);
+    next.containers.insert(id.clone(), Arc::new(container));
     follow_gateway(&mut next, &id, numbers(before));
     if exceeds_policies(&next) {
         return Err(ModelError::PoliciesFull);
@@ -105,7 +106,8 @@ fn follow_gateway(state: &mut State, id: &str, before: [Option<u32>; 2]) {
         return;
     }
     let mut generation = state.next_generation;
-    for publish in state.containers.get_mut(id).into_iter().flat_map(|container| &mut container.publishes) {
+    let container = state.containers.get_mut(id).map(Arc::make_mut);
+    for publish in container.into_iter().flat_map(|container| &mut container.publishes) {
         publish.generation = generation;
         generation = following(generation, 1);
     }

@@ -1,6 +1,6 @@
 //! Making containers and taking them away.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ pub fn add_container(state: &mut State, request: ContainerRequest, view: &HostVi
     };
     container.publishes = publish::entries(&next, &container, &request.publishes, view)?;
     next.next_generation = publish::following(next.next_generation, container.publishes.len());
-    next.containers.insert(request.id.clone(), container);
+    next.containers.insert(request.id.clone(), Arc::new(container));
     if exceeds_policies(&next) {
         return Err(ModelError::PoliciesFull);
     }
@@ -107,7 +107,7 @@ pub fn add_container(state: &mut State, request: ContainerRequest, view: &HostVi
 ///
 /// # Errors
 /// [`ModelError::NoSuchContainer`], [`ModelError::AmbiguousContainer`].
-pub fn remove_container(state: &mut State, name: &str) -> Result<Container, ModelError> {
+pub fn remove_container(state: &mut State, name: &str) -> Result<Arc<Container>, ModelError> {
     let id = state.container(name)?.id.clone();
     state.containers.remove(&id).ok_or(ModelError::NoSuchContainer { name: id })
 }

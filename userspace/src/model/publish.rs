@@ -84,13 +84,10 @@ pub fn publish(
     let added = entries(state, container, requests, view)?;
     let id = container.id.clone();
     state.next_generation = following(state.next_generation, added.len());
-    if let Some(container) = state.containers.get_mut(&id) {
-        container.publishes.extend(added.iter().cloned());
-    }
+    let before = state.containers.clone();
+    state.container_mut(&id)?.publishes.extend(added.iter().cloned());
     if super::desired::exceeds_policies(state) {
-        if let Some(container) = state.containers.get_mut(&id) {
-            container.publishes.truncate(container.publishes.len() - added.len());
-        }
+        state.containers = before;
         return Err(ModelError::PoliciesFull);
     }
     Ok(added)

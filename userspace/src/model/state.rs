@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -46,8 +47,8 @@ pub struct State {
     pub pools: Vec<Pool>,
     /// By name.
     pub networks: BTreeMap<String, Network>,
-    /// By full identifier.
-    pub containers: BTreeMap<String, Container>,
+    /// By full identifier. A state that a change leads to shares those that it leaves alone with the one before it.
+    pub containers: BTreeMap<String, Arc<Container>>,
     /// Generation of the next publish entry; never 0.
     pub next_generation: u32,
     /// Which uplinks have an XDP program.
@@ -293,7 +294,8 @@ impl State {
     /// As there.
     pub fn container_mut(&mut self, name: &str) -> Result<&mut Container, ModelError> {
         let id = self.container(name)?.id.clone();
-        self.containers.get_mut(&id).ok_or_else(|| ModelError::NoSuchContainer { name: name.to_owned() })
+        let container = self.containers.get_mut(&id).map(Arc::make_mut);
+        container.ok_or_else(|| ModelError::NoSuchContainer { name: name.to_owned() })
     }
 
     /// The network with this name; `bridge` and `default` are the default network.
@@ -306,7 +308,7 @@ impl State {
 
     /// Containers that hold an address and their ports.
     pub fn live(&self) -> impl Iterator<Item = &Container> {
-        self.containers.values().filter(|container| container.is_live())
+        self.containers.values().map(Arc::as_ref).filter(|container| container.is_live())
     }
 
     /// Every place that a container has on a bridge network.

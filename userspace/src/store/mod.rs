@@ -290,7 +290,7 @@ mod tests {
         let root = Root::new("change");
         let container = |name: &str| Container { name: name.to_owned(), ..parsed(CONTAINER) };
         let state = |names: &[(&str, &str)]| State {
-            containers: names.iter().map(|(id, name)| ((*id).to_owned(), container(name))).collect(),
+            containers: names.iter().map(|(id, name)| ((*id).to_owned(), container(name).into())).collect(),
             ..State::default()
         };
         let before = state(&[("aa", "stays"), ("bb", "changes"), ("cc", "goes")]);

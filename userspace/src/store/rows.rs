@@ -1,7 +1,7 @@
 //! A state as rows: one for each container, and one for the rest. Of many containers, a change writes those that it
 //! changes, and what a change leads to is stored as its difference from what is in force.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use redb::{ReadableDatabase, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ struct Change {
     /// The other, without its containers.
     rest: State,
     /// Its containers that are new or otherwise; none where one is gone.
-    containers: BTreeMap<String, Option<Container>>,
+    containers: BTreeMap<String, Option<Arc<Container>>>,
 }
 
 impl Change {
