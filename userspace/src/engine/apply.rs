@@ -32,6 +32,13 @@ pub struct HostAddresses {
     lent: Vec<String>,
 }
 
+/// The host, once the interfaces and namespaces of a state are there.
+pub(super) struct Linked {
+    seen: Snapshot,
+    /// The steps that led there.
+    taken: Vec<String>,
+}
+
 impl HostAddresses {
     /// Of the host that these are the facts of.
     pub fn of(facts: HostFacts, owned: &Owned) -> Self {
@@ -45,22 +52,40 @@ impl HostAddresses {
 impl Engine {
     /// Brings host and maps to the scope's state; returns the steps that were taken. `datapath` is [`Self::datapath_for`] it.
     pub(super) async fn apply(&self, datapath: Option<&Datapath>, mut scope: Scope<'_>) -> Result<Vec<String>> {
-        let state = scope.next();
+        let linked = self.apply_links(&mut scope).await?;
+        self.apply_tables(datapath, &scope, linked).await
+    }
+
+    /// The first half of [`Self::apply`]: interfaces and namespaces.
+    pub(super) async fn apply_links(&self, scope: &mut Scope<'_>) -> Result<Linked> {
         let mut taken = Vec::new();
         let progress = progress::step("looking at the host");
         let (mut seen, first) = scope.first_round(&self.host).await?;
         for step in &first {
             progress.goes_on(step.to_string());
-            self.perform(step, datapath, state.xdp).await?;
+            self.perform(step, None, scope.next().xdp).await?;
             taken.push(step.to_string());
         }
-        self.look_again(&mut seen, &first, &scope).await?;
+        self.look_again(&mut seen, &first, scope).await?;
+        Ok(Linked { seen, taken })
+    }
+
+    /// The second half: maps and programs, and what may speak only then.
+    pub(super) async fn apply_tables(
+        &self,
+        datapath: Option<&Datapath>,
+        scope: &Scope<'_>,
+        Linked { seen, mut taken }: Linked,
+    ) -> Result<Vec<String>> {
+        let state = scope.next();
+        let before = taken.len();
+        let progress = progress::step("looking at the tables");
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, &seen, &scope)?, scope.owned());
+        let second = plan::without_waiting(second_round(datapath, &seen, scope)?, scope.owned());
         for (done, step) in second.iter().enumerate() {
-            progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
+            progress.goes_on(format!("step {} of {}: {step}", before + done + 1, before + second.len()));
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }

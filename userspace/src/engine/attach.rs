@@ -28,7 +28,7 @@ impl Engine {
         request.namespace = Some(namespace);
         let inside = Host::open_within(netns)?.inside(&[].into()).await?;
         let (next, id) = self.with_container(request, inside).await?;
-        self.prepare_container(&next, &id).await?;
+        self.prepare_container(&next, &id, || Ok(())).await?;
         self.commit(next)?;
         Ok((id, name))
     }

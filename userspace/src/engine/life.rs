@@ -41,26 +41,24 @@ impl Engine {
             request.name = format!("c-{}", &request.id[..8]);
         }
         let (next, id) = self.with_container(request, Inside::default()).await?;
-        self.prepare_container(&next, &id).await?;
-        let spec = |container: &Container, etc_dir| ContainerSpec {
-            netns: (!container.netns.is_empty()).then(|| container.netns.clone()),
-            hostname: container.hostname.clone(),
-            etc_dir,
-            command,
-            args,
-            stdio: if detached {
-                Stdio::Detached { log: files::log(&self.settings.root, &container.id) }
-            } else {
-                Stdio::Foreground
-            },
-        };
-        let container = next.container(&id)?;
+        let container = Arc::clone(&next.containers[&id]);
         let name = container.name.clone();
-        let started = files::write(&self.settings.root, &next, container)
-            .and_then(|etc_dir| Ok(spawn(&spec(container, etc_dir))?));
-        let starting = match started {
+        let (root, state) = (self.settings.root.clone(), next.clone());
+        let start = move || {
+            let stdio =
+                if detached { Stdio::Detached { log: files::log(&root, &container.id) } } else { Stdio::Foreground };
+            let netns = (!container.netns.is_empty()).then(|| container.netns.clone());
+            let etc_dir = files::write(&root, &state, &container)?;
+            let hostname = container.hostname.clone();
+            Ok(spawn(&ContainerSpec { netns, hostname, etc_dir, command, args, stdio })?)
+        };
+        let starting = match self.prepare_container(&next, &id, start).await {
             Ok(starting) => starting,
-            Err(error) => return Err(self.abandon(&next, &id, error).await),
+            Err(error) => {
+                // Best effort: the error that is reported is the first one.
+                drop(files::remove(&self.settings.root, &id));
+                return Err(error);
+            }
         };
         let mut next = next;
         next.container_mut(&id)?.status = Status::Running { pid: starting.pid(), start_time: starting.start_time() };
@@ -101,22 +99,20 @@ impl Engine {
         Ok((next, id))
     }
 
-    /// [`Self::prepare`], and waits until the container's bridges carry packets.
-    pub(super) async fn prepare_container(&mut self, next: &State, id: &str) -> Result<()> {
-        self.prepare(next).await?;
+    /// [`Self::prepare_while`], and waits until the container's bridges carry packets.
+    pub(super) async fn prepare_container<T: Send + 'static>(
+        &mut self,
+        next: &State,
+        id: &str,
+        beside: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let done = self.prepare_while(next, beside).await?;
         for endpoint in &next.container(id)?.endpoints {
             if let Some(network) = next.networks.get(&endpoint.network) {
                 self.host.wait_until_running(&network.bridge).await?;
             }
         }
-        Ok(())
-    }
-
-    async fn abandon(&mut self, next: &State, id: &str, error: EngineError) -> EngineError {
-        let error = self.undo(next, error).await;
-        // Best effort: the error that is reported is the first one.
-        drop(files::remove(&self.settings.root, id));
-        error
+        Ok(done)
     }
 
     /// Takes note that a container's process has ended: the container lets go of its address and ports, and goes away

@@ -335,13 +335,30 @@ impl Engine {
 
     /// Brings host and maps to `next`, or back.
     async fn prepare(&mut self, next: &State) -> Result<()> {
+        self.prepare_while(next, || Ok(())).await
+    }
+
+    /// [`Self::prepare`], and what can be done beside it once interfaces and namespaces are there: whoever attaches a program
+    /// waits for the kernel (an RCU grace period), not for the processor.
+    async fn prepare_while<T: Send + 'static>(
+        &mut self,
+        next: &State,
+        beside: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
         let owned = Owned::by([&self.state, next]);
-        let scope = Scope::change(&self.state, next, &owned, datapath.as_ref())?;
+        let mut scope = Scope::change(&self.state, next, &owned, datapath.as_ref())?;
         self.store.begin(&self.state, next)?;
-        match self.apply(datapath.as_ref(), scope).await {
-            Ok(_) => Ok(()),
+        let both = async {
+            let linked = self.apply_links(&mut scope).await?;
+            let beside = tokio::task::spawn_blocking(beside);
+            let applied = self.apply_tables(datapath.as_ref(), &scope, linked).await;
+            let done = beside.await.map_err(|error| EngineError::Panicked(error.to_string()))?;
+            applied.and(done)
+        };
+        match both.await {
+            Ok(done) => Ok(done),
             Err(error) => Err(self.undo(next, error).await),
         }
     }

@@ -5,12 +5,13 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::OnceLock,
 };
 
 use portlane_common::span::Span;
 
 pub use super::diag::Connected;
-use super::{Attempt, LinuxError, diag, pids, sysctl};
+use super::{Attempt, LinuxError, diag, pids, sysctl::Folder};
 use crate::model::Proto;
 
 /// A socket that takes what is sent to a port: TCP that listens, UDP that has no peer.
@@ -107,7 +108,7 @@ impl FromIterator<Listener> for Listeners {
 /// # Errors
 /// The setting cannot be read.
 pub fn ephemeral_range() -> Result<Span, LinuxError> {
-    let text = sysctl::get("net/ipv4/ip_local_port_range")?;
+    let text = own_setting("ip_local_port_range")?;
     let mut ports = text.split_whitespace().map(str::parse);
     match (ports.next(), ports.next()) {
         (Some(Ok(first)), Some(Ok(last))) => Ok(Span { first, last }),
@@ -123,7 +124,20 @@ pub fn ephemeral_range() -> Result<Span, LinuxError> {
 /// # Errors
 /// The setting cannot be read.
 pub fn reserved_ports() -> Result<Vec<Span>, LinuxError> {
-    Ok(parse_spans(&sysctl::get("net/ipv4/ip_local_reserved_ports")?))
+    Ok(parse_spans(&own_setting("ip_local_reserved_ports")?))
+}
+
+/// An IPv4 setting of the network namespace that portlane runs in, whose folder is looked for once.
+fn own_setting(name: &str) -> Result<String, LinuxError> {
+    static IPV4: OnceLock<Folder> = OnceLock::new();
+    let folder = match IPV4.get() {
+        Some(folder) => folder,
+        None => IPV4.get_or_init({
+            let folder = Folder::open("net/ipv4")?;
+            || folder
+        }),
+    };
+    folder.get(name)
 }
 
 fn parse_spans(text: &str) -> Vec<Span> {

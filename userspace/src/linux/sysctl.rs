@@ -14,14 +14,45 @@ use nix::{
 
 use super::{Attempt, LinuxError};
 
-/// Reads a setting, without the newline.
+/// A folder of settings: those of the network namespace in which it was opened, wherever they are read or written.
 ///
-/// # Errors
-/// There is no such setting, or it cannot be read.
-pub fn get(name: &str) -> Result<String, LinuxError> {
-    let path = path(name);
-    let value = fs::read_to_string(&path).attempt(|| format!("read {}", path.display()))?;
-    Ok(value.trim_end().to_owned())
+/// Its path is walked once: the more network namespaces there are, the longer the kernel looks for this one's `net/ipv4` and
+/// `net/ipv6`.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Folder {
+    /// # Errors
+    /// There is no such folder.
+    pub fn open(name: &str) -> Result<Self, LinuxError> {
+        let path = path(name);
+        let file = fs::File::open(&path).attempt(|| format!("open {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// Reads a setting, without the newline.
+    ///
+    /// # Errors
+    /// There is no such setting, or it cannot be read.
+    pub fn get(&self, name: &str) -> Result<String, LinuxError> {
+        let mut value = String::new();
+        let open = || openat(&self.file, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let read = open().map_err(io::Error::from).and_then(|file| fs::File::from(file).read_to_string(&mut value));
+        read.attempt(|| format!("read {}", self.path.join(name).display()))?;
+        Ok(value.trim_end().to_owned())
+    }
+
+    /// [`set_if_present`] of a setting in here.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_if_present(&self, name: &str, value: &str) -> Result<(), LinuxError> {
+        let set = set_at(&self.file, Path::new(name), value);
+        unless_missing(set.attempt(|| format!("set {} to {value}", self.path.join(name).display())))
+    }
 }
 
 /// Writes a setting, unless it has that value already: where `/proc/sys` is read-only, that is all that can be hoped for.
@@ -41,21 +72,15 @@ pub fn set_if_present(name: &str, value: &str) -> Result<(), LinuxError> {
     unless_missing(set(name, value))
 }
 
-/// [`set_if_present`] of several settings in one folder, whose path is walked once: the more network namespaces there
-/// are, the longer the kernel looks for this one's `net/ipv4` and `net/ipv6`.
+/// [`set_if_present`] of several settings in one folder.
 ///
 /// # Errors
 /// As there.
 pub fn set_those_present(folder: &str, settings: &[(&str, &str)]) -> Result<(), LinuxError> {
-    let path = path(folder);
-    let folder = match fs::File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        folder => folder.attempt(|| format!("open {}", path.display()))?,
-    };
-    settings.iter().try_for_each(|(name, value)| {
-        let set = set_at(&folder, Path::new(name), value);
-        unless_missing(set.attempt(|| format!("set {} to {value}", path.join(name).display())))
-    })
+    match Folder::open(folder) {
+        Ok(folder) => settings.iter().try_for_each(|(name, value)| folder.set_if_present(name, value)),
+        missing => unless_missing(missing.map(drop)),
+    }
 }
 
 fn set_at(folder: impl AsFd, path: &Path, value: &str) -> io::Result<()> {
