@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod choices;
 pub mod frame;
 pub mod fuzz;
+pub mod judge;
 pub mod odd_cases;
 pub mod place;
 pub mod plausible;
