@@ -118,7 +118,7 @@ impl Table {
         let error = self.said(back.bytes(), 1000);
         let seen = Frame { ttl: back.ttl, ..answer.clone() }.bytes();
         let (macs, src, ttl) = ((OUTSIDE_MAC, UPLINK_MAC), version.host(), error.ttl - 1);
-        let out = IcmpError { macs, src, ttl, quoted: seen, ..error.clone() };
+        let out = IcmpError { macs, src, ttl, quoted: seen, ..error };
         let last = IcmpError { ttl: 1, ..error.clone() }.frame();
         let steps = vec![
             self.leaves(self.of(WEB), &asked, verdict::UPLINK, &left),
