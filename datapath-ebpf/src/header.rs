@@ -151,7 +151,7 @@ pub trait Header: Family {
     fn quoted<P: Packet>(packet: &P, offset: usize) -> Option<Quoted<Self::Addr>>;
     /// Replaces the addresses in a quoted header, which changes their sum by `delta`.
     fn set_quoted<P: Packet>(packet: &mut P, offset: usize, src: Self::Addr, dst: Self::Addr, delta: u16) -> bool;
-    /// Counts one hop; the caller has seen that the TTL is above 1.
+    /// Counts one hop, if one is left to be counted.
     fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool;
 }
 
@@ -172,6 +172,12 @@ pub const fn difference(old: u32, new: u32) -> u16 {
 #[inline(always)]
 pub const fn update(checksum: u16, delta: u16) -> u16 {
     !fold((!checksum) as u32 + delta as u32)
+}
+
+/// 1 if a hop is left to be counted, else 0: without a branch, of which the verifier would follow both ways to their ends.
+#[inline(always)]
+const fn hop(ttl: u8) -> u8 {
+    (1u32.wrapping_sub(ttl as u32) >> 31) as u8
 }
 
 impl Header for V4 {
@@ -245,8 +251,9 @@ impl Header for V4 {
     fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool {
         let Some(checksum) = packet.read::<u16>(ETHERNET + 10) else { return false };
         // The TTL is the upper byte of a word: one less changes the sum by minus 0x0100 in network order.
-        let delta = !u16::from_ne_bytes([1, 0]);
-        packet.write(ETHERNET + 10, update(checksum, delta)) && packet.write(ETHERNET + 8, ttl - 1)
+        let hop = hop(ttl);
+        let delta = !u16::from_ne_bytes([1, 0]) & 0u16.wrapping_sub(u16::from(hop));
+        packet.write(ETHERNET + 10, update(checksum, delta)) && packet.write(ETHERNET + 8, ttl.wrapping_sub(hop))
     }
 }
 
@@ -327,7 +334,8 @@ impl Header for V6 {
     #[inline(always)]
     fn count_hop<P: Packet>(packet: &mut P, ttl: u8) -> bool {
         // The hop limit is the lower byte of a word, and IPv6 has no checksum of its own header.
-        packet.uncovered(!u16::from_ne_bytes([0, 1]));
-        packet.write(ETHERNET + 7, ttl - 1)
+        let hop = hop(ttl);
+        packet.uncovered(!u16::from_ne_bytes([0, 1]) & 0u16.wrapping_sub(u16::from(hop)));
+        packet.write(ETHERNET + 7, ttl.wrapping_sub(hop))
     }
 }

@@ -202,9 +202,9 @@ fn what_is_refused_refreshes_no_flow() {
     let tables = memory();
     from_container(&tables, WEB, &sent(version, WEB, version.outside(), Body::Udp(30_001, 53)));
     tables.pass(flow::UDP_UNANSWERED_SECONDS - 1);
-    // Too short of life to reach the container, and too large to leave.
-    let spent = Frame { ttl: 1, ..arriving(version, version.host(), Body::Udp(53, 30_001)) };
-    assert_eq!(from_uplink(&tables, &spent).0, Verdict::drop(Reason::TtlExpired));
+    // Too short of life to leave, and too large.
+    let spent = Frame { ttl: 1, ..sent(version, WEB, version.outside(), Body::Udp(30_001, 53)) };
+    assert_eq!(from_container(&tables, WEB, &spent).0, Verdict::stack(Reason::StackTtl));
     let large = Frame { payload: vec![0; 3000], ..sent(version, WEB, version.outside(), Body::Udp(30_001, 53)) };
     assert_eq!(from_container(&tables, WEB, &large).0, Verdict::stack(Reason::StackTooBig));
     tables.pass(1);

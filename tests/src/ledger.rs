@@ -19,7 +19,7 @@ use portlane_datapath::{
 };
 
 /// Numbers of publish entries that are looked at.
-const PUBLISHES: u32 = 10;
+const PUBLISHES: u32 = 14;
 
 /// Flow entries of a family: confirmed ones, new ones. Clocks are left out.
 type Flows<A> = [BTreeMap<FlowKey<A>, Flow<A>>; 2];

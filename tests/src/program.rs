@@ -27,10 +27,13 @@ use portlane::{
     model::Tables,
 };
 use portlane_common::{
-    config::{Config, FLOW_SHARE},
+    config::{Config, FLOW_SHARE, program as next},
+    endpoint::Share,
     reason::Hook,
 };
-use portlane_datapath::testing::world::{Interfaces, MEMBERS, OUTSIDE_MAC, UPLINK_MAC, Version, World, bridge_mac};
+use portlane_datapath::testing::world::{
+    Interfaces, MEMBERS, Member, OUTSIDE_MAC, UPLINK_MAC, Version, World, bridge_mac,
+};
 
 /// What a tc program returned, in the words of `linux/pkt_cls.h`.
 pub mod tc {
@@ -164,6 +167,54 @@ impl Programs {
         self.forget(&layout::NEW6)
     }
 
+    /// Forgets which conversations containers hold, as [`Self::forget_flows`] does behind the programs' back.
+    ///
+    /// # Errors
+    /// The map cannot be changed.
+    pub fn forget_shares(&self) -> Result<()> {
+        let shares = self.datapath.table(&layout::SHARE)?;
+        MEMBERS.iter().try_for_each(|member| Ok(shares.put(&member.endpoint, &Share::default())?))
+    }
+
+    /// Has every container hold no more conversations than this.
+    ///
+    /// # Errors
+    /// The map cannot be changed.
+    pub fn set_share(&self, flow_share: u32) -> Result<()> {
+        Ok(self.datapath.put_config(&Config { flow_share, ..config(&World::new(&self.interfaces)) })?)
+    }
+
+    /// Keeps every port for the administrator.
+    ///
+    /// # Errors
+    /// The map cannot be changed.
+    pub fn reserve_every_port(&self) -> Result<()> {
+        let words = 0..u32::from(u16::MAX).div_ceil(u64::BITS);
+        let reserved = Tables { reserved: words.map(|word| (word, u64::MAX)).collect(), ..Tables::default() };
+        let (puts, _) = reserved.difference(&Tables::default());
+        puts.iter().try_for_each(|row| Ok(self.datapath.put(row)?))
+    }
+
+    /// Has the host forward nothing from a container's network.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn stop_forwarding(&self, member: Member) -> Result<()> {
+        forward(member.network, false)
+    }
+
+    /// Takes away every tc program that carries on where a first one leaves off.
+    ///
+    /// # Errors
+    /// The map cannot be changed.
+    pub fn unload_the_rest(&self) -> Result<()> {
+        let next = bpf_syscall::Map::open(&self.folder.join("maps/pl_next"), 1)?;
+        for place in 0..next::NEXT.len() as u32 {
+            next.delete(&place.to_ne_bytes())?;
+        }
+        Ok(())
+    }
+
     fn forget<K: Pod + Ord, V: Pod>(&self, layout: &Layout<K, V>) -> Result<()> {
         let table = self.datapath.table(layout)?;
         for key in table.read_all()?.keys() {
@@ -264,9 +315,7 @@ fn make_interfaces() -> Result<Interfaces> {
         for version in Version::BOTH {
             address(&format!("br{network}"), version.address(network, 1))?;
         }
-        for family in ["ipv4", "ipv6"] {
-            shell(&format!("echo 1 > /proc/sys/net/{family}/conf/br{network}/forwarding"))?;
-        }
+        forward(network, true)?;
     }
     for member in MEMBERS {
         let (veth, peer) = (format!("v{}", member.endpoint), format!("p{}", member.endpoint));
@@ -283,6 +332,13 @@ fn make_interfaces() -> Result<Interfaces> {
         *veth = index(&format!("v{number}"))?;
     }
     Ok(interfaces)
+}
+
+/// Whether the host forwards what comes from a network.
+fn forward(network: u8, on: bool) -> Result<()> {
+    ["ipv4", "ipv6"].iter().try_for_each(|family| {
+        shell(&format!("echo {} > /proc/sys/net/{family}/conf/br{network}/forwarding", u8::from(on)))
+    })
 }
 
 fn address(interface: &str, address: IpAddr) -> Result<()> {

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Container, Family, PROTOS, Place, Topology, at, both, each, test, test_with};
+use portlane_tests::topology::{Container, Family, PROTOS, Place, Topology, at, both, each, test, test_with, until};
 
 /// What containers serve here.
 const SERVER: &str = "tcp [::]:80 udp [::]:80 tcp [::]:81";
@@ -275,4 +275,20 @@ fn spoofed(container: &Container<'_>, family: Family) -> IpAddr {
         IpAddr::V4(own) => Ipv4Addr::from_bits(own.to_bits() ^ 0x7700).into(),
         IpAddr::V6(own) => Ipv6Addr::from_bits(own.to_bits() ^ 0x7700).into(),
     }
+}
+
+#[test]
+fn a_container_sends_nothing_into_a_vlan() -> Result<()> {
+    test(|net| {
+        let (one, other) = (net.container("one", "", "")?, net.container("other", "", "")?);
+        let tags = ["8100", "88a8", "88a8.8100", "8100.8100"];
+        let (before, heard) = (net.counted("tagged")?, other.inside().received("eth0")?.1);
+        one.inside().script("tags.py", &[&["eth0"], &tags[..]].concat())?;
+        // Of IPv4, IPv6 and ARP each.
+        let sent = 3 * tags.len() as u64;
+        until(|| Ok(net.counted("tagged")? - before == sent)).context("not all were refused")?;
+        let heard = other.inside().received("eth0")?.1 - heard;
+        ensure!(heard < sent, "the other container heard {heard} frames");
+        Ok(())
+    })
 }

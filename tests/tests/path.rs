@@ -51,6 +51,21 @@ fn the_host_is_the_first_router_that_tracepath_in_a_container_lists() -> Result<
 }
 
 #[test]
+fn tracepath_from_outside_finds_a_published_port_at_the_host() -> Result<()> {
+    test(|net| {
+        let far = net.far(NARROW)?;
+        // The ports that tracepath asks for, one after the other, where nobody listens.
+        net.container("web", "-p 44444-44507:44444-44507/udp", "")?;
+        both(|family| {
+            let said = tracepath(&far.place(), family.host())?;
+            ensure!(reached(&said, family.host()) && !said.contains("no reply"), "{said}");
+            ensure!(said.contains("hops 2"), "the container is not a hop of its own: {said}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn an_echo_request_that_is_too_large_for_a_cable_on_the_way_is_answered_by_the_router() -> Result<()> {
     test(|net| {
         let _far = net.far(NARROW)?;

@@ -8,16 +8,23 @@
 use std::{collections::BTreeMap, io::Write};
 
 use anyhow::{Context, Result, ensure};
-use portlane::linux::bpf_run::{Run, Sum};
+use portlane::{
+    bpf::LoadSettings,
+    linux::bpf_run::{Run, Sum},
+};
 use portlane_common::reason::{Hook, Reason};
 use portlane_datapath::{
+    stage::parse::SYN,
     testing::{
         cases::{At, Step, cases},
-        world::Version,
+        frame::Body,
+        sequence::SECRET,
+        talk::sent,
+        world::{Version, WEB},
     },
     verdict,
 };
-use portlane_tests::program::{Programs, tc, test, xdp};
+use portlane_tests::program::{Programs, tc, test_with, xdp};
 
 /// What XDP leaves before a packet for tc: a mark, and the veth's number.
 const HANDOVER: usize = 8;
@@ -85,7 +92,7 @@ fn through_xdp(programs: &Programs, step: &Step, ifindex: u32) -> Result<bool> {
 }
 
 fn table(name: &str, version: Version, by: By) -> Result<()> {
-    test(name, |programs| {
+    test_with(name, LoadSettings { port_secret: Some(SECRET), ..LoadSettings::default() }, |programs| {
         let mut packets = 0;
         for case in cases(version, programs.interfaces) {
             programs.forget_flows()?;
@@ -131,4 +138,56 @@ fn the_table_over_ipv4_through_xdp() -> Result<()> {
 #[test]
 fn the_table_over_ipv6_through_xdp() -> Result<()> {
     table("xdp6", Version::Six, By::Xdp)
+}
+
+/// A world with almost no room: for so many conversations, of which a container may have so many.
+const FLOWS: u32 = 8;
+const SHARE: u32 = 2;
+
+/// What the first packet of so many conversations counts, whose last is refused.
+fn last_is_refused(programs: &Programs, version: Version, conversations: u16, reason: Reason) -> Result<()> {
+    let out = programs.interfaces.veth(WEB);
+    for server in 1..=conversations {
+        let ask = sent(version, WEB, version.outside(), Body::Tcp(30_001, server, SYN)).bytes();
+        let before = programs.counted()?;
+        let run = programs.tc(Hook::FromContainer, &ask, out, out, Sum::None)?;
+        let mut wanted = before;
+        let last = server == conversations;
+        if last {
+            *wanted.entry((Hook::FromContainer.name(), reason.name())).or_default() += 1;
+        }
+        let explain = || format!("{version:?}, conversation {server} of {conversations}");
+        ensure!(run.returned == if last { tc::SHOT } else { tc::REDIRECT }, "{}: {}", explain(), run.returned);
+        ensure!(programs.counted()? == wanted, "{}: counted is not {wanted:?}", explain());
+        ensure!(!last || run.bytes == ask, "{}: it is refused, and changed", explain());
+    }
+    programs.forget_flows()?;
+    programs.forget_shares()
+}
+
+#[test]
+fn what_there_is_no_room_no_port_and_no_way_for_is_refused_under_its_own_reason() -> Result<()> {
+    test_with("noroom", LoadSettings { flows: FLOWS, ..LoadSettings::default() }, |programs| {
+        for version in Version::BOTH {
+            // Two entries each.
+            last_is_refused(programs, version, FLOWS as u16 / 2 + 1, Reason::FlowsExhausted)?;
+        }
+        programs.set_share(SHARE)?;
+        for version in Version::BOTH {
+            last_is_refused(programs, version, SHARE as u16 + 1, Reason::FlowShare)?;
+        }
+        programs.reserve_every_port()?;
+        for version in Version::BOTH {
+            last_is_refused(programs, version, 1, Reason::PortsExhausted)?;
+        }
+        programs.stop_forwarding(WEB)?;
+        for version in Version::BOTH {
+            last_is_refused(programs, version, 1, Reason::NoRoute)?;
+        }
+        programs.unload_the_rest()?;
+        for version in Version::BOTH {
+            last_is_refused(programs, version, 1, Reason::NotLoaded)?;
+        }
+        Ok(())
+    })
 }

@@ -149,7 +149,8 @@ fn finish(context: &XdpContext, packet: &Frame, verdict: Verdict) -> u32 {
     // SAFETY: the program's own context; what is not handed over carries nothing.
     unsafe { generated::bpf_xdp_adjust_meta(packet.frame, size_of::<Handover>() as i32) };
     let verdict = if kept { Verdict::drop(Reason::Malformed) } else { verdict };
-    if verdict.reason() != 0 {
+    // What it passes on meets tc, which comes to the same end, and counts it.
+    if verdict.action() == verdict::DROP {
         tables::count_reason(Hook::FromUplinkXdp, verdict.reason(), packet.length());
         debug!(context, "from_uplink_xdp: action {} for reason {}", verdict.action(), verdict.reason());
     }

@@ -107,12 +107,8 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
             Verdict::drop(Reason::Malformed)
         };
     }
-    if flow.flags & flag::ROUTED != 0 && parsed.ttl <= 1 {
-        return if flow.hop == hop::UPLINK {
-            Verdict::stack(Reason::StackTtl)
-        } else {
-            Verdict::drop(Reason::TtlExpired)
-        };
+    if ends_here(flow, parsed.ttl) {
+        return Verdict::stack(Reason::StackTtl);
     }
     let stale = is_stale::<F, T>(tables, flow);
     let next = next_state(flow.state, flow.flags, parsed, stale);
@@ -133,6 +129,18 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
         retire::<F, T>(tables, key);
     }
     verdict
+}
+
+/// Whether a packet may go no further than the host, which would be one hop too many. What is for one of the host's own
+/// addresses has arrived, and the container that it is translated to is the end that it has there (RFC 1812 §4.2.2.9).
+///
+/// One branch alone: of more, the verifier would follow each to the end of the program. (Nothing is routed to the host itself.)
+#[inline(always)]
+pub fn ends_here<A>(flow: &Flow<A>, ttl: u8) -> bool {
+    let set = |bits: u8, bit: u8| bits as u32 >> bit.trailing_zeros() & 1;
+    let last = (ttl as u32).wrapping_sub(2) >> 31;
+    let leaves = set(flow.hop, hop::UPLINK) | (1 ^ set(flow.flags, flag::NAT));
+    last & set(flow.flags, flag::ROUTED) & leaves != 0
 }
 
 /// Whether the way out cannot carry the packet: by what it could when it was last asked and, as the stack would otherwise

@@ -61,7 +61,8 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     let key = FlowKey { src, dst, sport, dport, zone, proto, pad: 0, pad2: 0 };
     let flow = tables.flow(flow::table_of::<F, T>(tables, &key), &key)?;
     let routed = flow.flags & flag::ROUTED != 0;
-    if routed && parsed.ttl <= 1 {
+    // Nobody is told of an error about an error (RFC 1812 §4.3.2.7).
+    if flow::ends_here(flow, parsed.ttl) {
         return Some(Verdict::drop(Reason::TtlExpired));
     }
     // The speaker may be the far end itself, or any router on the way; a container speaks for nobody else, though it may

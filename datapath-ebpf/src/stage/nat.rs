@@ -376,7 +376,7 @@ pub fn draw_for_socket<A: Address>(key: &FlowKey<A>, secret: u32) -> u32 {
 
 /// A number that only who knows the secret can foretell (RFC 6056 §3.3.3).
 #[inline(always)]
-fn draw<A: Address>(key: &FlowKey<A>, secret: u32) -> u32 {
+pub(crate) fn draw<A: Address>(key: &FlowKey<A>, secret: u32) -> u32 {
     let ports = u32::from(key.sport) << 16 | u32::from(key.dport);
     let mut mixed = secret;
     for word in [key.src.sum(), key.dst.sum(), ports, key.zone] {

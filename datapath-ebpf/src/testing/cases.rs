@@ -75,11 +75,15 @@ pub fn cases(version: Version, interfaces: Interfaces) -> Vec<Case> {
     table.pieces();
     table.associations();
     table.round_trips();
+    table.connections();
+    table.taken_ports();
+    table.strangers();
     table.cases
 }
 
 /// What opens a conversation, with the client's port (or identifier) and the server's.
-const OPENERS: [fn(u16, u16) -> Body; 3] = [|s, d| Body::Tcp(s, d, SYN), Body::Udp, |s, _| Body::EchoRequest(s)];
+pub(super) const OPENERS: [fn(u16, u16) -> Body; 3] =
+    [|s, d| Body::Tcp(s, d, SYN), Body::Udp, |s, _| Body::EchoRequest(s)];
 
 impl Table {
     pub(super) fn frame(&self, macs: (Mac, Mac), src: std::net::IpAddr, dst: std::net::IpAddr, body: Body) -> Frame {
@@ -327,20 +331,12 @@ impl Table {
     fn refusals(&mut self) {
         let outside = self.version.outside();
         let sent = |body| self.sent(WEB, outside, body);
-        let mut expiring = sent(Body::Udp(1, 2));
-        expiring.ttl = 1;
-        let mut expired = self.arriving(self.version.host(), Body::Tcp(9, 8080, SYN));
-        expired.ttl = 1;
         let mut large = sent(Body::Udp(3, 4));
         large.payload = vec![7; MTU as usize];
         let short = Step { input: sent(Body::Tcp(5, 6, SYN)).bytes(), ..self.passed(self.of(WEB), &large) };
         // The kernel runs no program over less than an IP header.
         let l4 = if self.version == Version::Four { 34 } else { 54 };
-        let cut = |length: usize| {
-            let input = short.input[..length].to_vec();
-            let reason = Some(Reason::Malformed);
-            Step { at: short.at, output: input.clone(), input, action: verdict::DROP, ifindex: 0, reason }
-        };
+        let cut = |length: usize| self.refused_bytes(short.at, short.input[..length].to_vec(), Reason::Malformed);
         let divisible = Frame { divisible: true, ..large.clone() };
         let too_large =
             Step { reason: Some(Reason::StackTooBig), input: divisible.bytes(), ..self.passed(self.of(WEB), &large) };
@@ -357,11 +353,6 @@ impl Table {
             (
                 "an answer to no echo is refused",
                 vec![self.refused(self.of(WEB), &sent(Body::EchoReply(7)), Reason::NoFlow)],
-            ),
-            ("a packet at the end of its life is the stack's to answer", vec![stack(&expiring, Reason::StackTtl)]),
-            (
-                "one that ends at the container is refused",
-                vec![self.refused(self.uplink(), &expired, Reason::TtlExpired)],
             ),
             ("a packet larger than the way out is the stack's to answer", vec![stack(&large, Reason::StackTooBig)]),
             (
@@ -401,11 +392,18 @@ impl Table {
     }
 
     pub(super) fn passed(&self, at: At, frame: &Frame) -> Step {
-        let input = frame.bytes();
+        self.passed_bytes(at, frame.bytes())
+    }
+
+    pub(super) fn passed_bytes(&self, at: At, input: Vec<u8>) -> Step {
         Step { at, output: input.clone(), input, action: verdict::PASS, ifindex: 0, reason: None }
     }
 
     pub(super) fn refused(&self, at: At, frame: &Frame, reason: Reason) -> Step {
-        Step { action: verdict::DROP, reason: Some(reason), ..self.passed(at, frame) }
+        self.refused_bytes(at, frame.bytes(), reason)
+    }
+
+    pub(super) fn refused_bytes(&self, at: At, input: Vec<u8>, reason: Reason) -> Step {
+        Step { action: verdict::DROP, reason: Some(reason), ..self.passed_bytes(at, input) }
     }
 }

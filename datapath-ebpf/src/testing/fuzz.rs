@@ -266,6 +266,7 @@ fn to_the_stack(tables: &Memory, verdict: Verdict, bytes: &[u8]) -> bool {
     };
     let four = to.len() == 4;
     let ends = match verdict.reason() {
+        reason if reason == Reason::StackRoute as u32 => true,
         reason if reason == Reason::StackTtl as u32 => bytes[if four { 22 } else { 21 }] <= 1,
         reason if reason == Reason::StackTooBig as u32 => !four || bytes[20] & 0x40 != 0,
         _ => false,

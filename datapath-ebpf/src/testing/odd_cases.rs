@@ -7,7 +7,7 @@ use portlane_common::reason::Reason;
 use super::{
     cases::{At, Step, Table},
     frame::{Body, Frame},
-    quote::{IcmpError, fragments},
+    quote::{IcmpError, behind_options, fragments},
     world::{Member, OUTSIDE_MAC, PEER, QUIET, STORE, UPLINK_MAC, Version, WEB},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// SCTP's first chunks.
-const INIT: u8 = 1;
+pub(super) const INIT: u8 = 1;
 const COOKIE_ECHO: u8 = 10;
 /// Bytes of a quoted L4 header that are always told.
 const LEAST: usize = 8;
@@ -36,23 +36,20 @@ impl Table {
     }
 
     /// An error about `quoted` (as it is seen out there) arrives, and reaches the container about `original`.
-    fn told(&self, told: (u8, u8), by: IpAddr, quoted: &Frame, original: &Frame, to: Member, bytes: usize) -> Step {
-        let mut error = IcmpError {
-            macs: (UPLINK_MAC, OUTSIDE_MAC),
-            src: by,
-            dst: self.version.host(),
-            ttl: 60,
-            icmp: told,
-            mtu: 1400,
-            quoted: quoted.bytes(),
-            bytes,
-        };
+    fn told(&self, told: (u8, u8), by: IpAddr, quoted: Vec<u8>, original: Vec<u8>, to: Member, bytes: usize) -> Step {
+        let mut error = self.by_router(told, by, quoted, bytes);
         let input = error.frame();
         error.macs = (to.mac(), to.gateway());
         error.dst = to.address(self.version);
         error.ttl -= 1;
-        error.quoted = original.bytes();
+        error.quoted = original;
         self.step(self.uplink(), input, verdict::ENDPOINT, self.interfaces.veth(to), error.frame())
+    }
+
+    /// An error that arrives from outside.
+    fn by_router(&self, icmp: (u8, u8), src: IpAddr, quoted: Vec<u8>, bytes: usize) -> IcmpError {
+        let (macs, dst) = ((UPLINK_MAC, OUTSIDE_MAC), self.version.host());
+        IcmpError { macs, src, dst, ttl: 60, icmp, mtu: 1400, quoted, bytes }
     }
 
     pub(super) fn errors(&mut self) {
@@ -74,48 +71,106 @@ impl Table {
                 (IcmpError::too_big(outside), self.router()),
                 (IcmpError::unreachable(outside), outside),
             ] {
-                steps.push(self.told(told, by, &left, &original, WEB, whole));
+                steps.push(self.told(told, by, left.bytes(), original.bytes(), WEB, whole));
             }
             if !matches!(body, Body::Sctp(..)) {
                 steps.push(self.told(
                     IcmpError::expired(outside),
                     self.router(),
-                    &left,
-                    &original,
+                    left.bytes(),
+                    original.bytes(),
                     WEB,
                     self.ip_header() + LEAST,
                 ));
             }
             self.case("what routers and the far side say of a container's packet reaches it, as if of its own", steps);
         }
-        self.error_of_container();
+        self.errors_about_odd_packets();
+        self.errors_of_container();
         self.errors_about_nothing();
     }
 
-    fn error_of_container(&mut self) {
-        let version = self.version;
-        let asked = self.arriving(version.host(), Body::Udp(33_333, 8080));
-        let inside = asked.clone().to(WEB.address(version), 80).one_hop().with_macs(WEB.mac(), WEB.gateway());
-        let mut error = IcmpError {
-            macs: (WEB.gateway(), WEB.mac()),
-            src: WEB.address(version),
-            dst: version.outside(),
-            ttl: 64,
-            icmp: IcmpError::unreachable(version.host()),
-            mtu: 0,
-            quoted: inside.bytes(),
-            bytes: 1000,
-        };
-        let input = error.frame();
-        // The kernel fills the MAC addresses in: no next hop is known yet.
-        error.src = version.host();
-        error.ttl -= 1;
-        error.quoted = Frame { ttl: inside.ttl, ..asked.clone() }.bytes();
+    /// What a container says of packets to its published ports, and of an answer to its own.
+    fn errors_of_container(&mut self) {
+        let (version, outside) = (self.version, self.version.outside());
+        for (body, port, bytes) in [
+            (Body::Tcp(33_333, 8080, SYN), 80, self.ip_header() + LEAST),
+            (Body::Udp(33_333, 8080), 80, 1000),
+            (Body::Udp(33_333, 8080), 80, self.ip_header() + LEAST),
+            (Body::Sctp(33_333, 3869, INIT), 3868, self.ip_header() + LEAST),
+        ] {
+            let asked = self.arriving(version.host(), body);
+            let inside = asked.clone().to(WEB.address(version), port).one_hop().with_macs(WEB.mac(), WEB.gateway());
+            let error = self.said(inside.bytes(), bytes);
+            let seen = Frame { ttl: inside.ttl, ..asked.clone() };
+            // The kernel fills the MAC addresses in: no next hop is known yet.
+            let left = IcmpError { src: version.host(), ttl: error.ttl - 1, quoted: seen.bytes(), ..error.clone() };
+            let steps = vec![
+                self.delivered(self.uplink(), &asked, WEB, &inside),
+                self.step(self.of(WEB), error.frame(), verdict::NEIGHBOUR, self.interfaces.uplink, left.frame()),
+            ];
+            self.case("what a container says of a packet to its published port comes from the host's address", steps);
+        }
+        let asked = self.sent(WEB, outside, Body::EchoRequest(77));
+        let left = asked.clone().from(version.host(), 77).one_hop().with_macs(OUTSIDE_MAC, UPLINK_MAC);
+        let answer = left.answer();
+        let back = answer.clone().to(WEB.address(version), 77).one_hop().with_macs(WEB.mac(), WEB.gateway());
+        let error = self.said(back.bytes(), 1000);
+        let seen = Frame { ttl: back.ttl, ..answer.clone() }.bytes();
+        let (macs, src, ttl) = ((OUTSIDE_MAC, UPLINK_MAC), version.host(), error.ttl - 1);
+        let out = IcmpError { macs, src, ttl, quoted: seen, ..error };
+        let last = IcmpError { ttl: 1, ..error.clone() }.frame();
         let steps = vec![
-            self.delivered(self.uplink(), &asked, WEB, &inside),
-            self.step(self.of(WEB), input, verdict::NEIGHBOUR, self.interfaces.uplink, error.frame()),
+            self.leaves(self.of(WEB), &asked, verdict::UPLINK, &left),
+            self.delivered(self.uplink(), &answer, WEB, &back),
+            self.step(self.of(WEB), error.frame(), verdict::UPLINK, self.interfaces.uplink, out.frame()),
+            self.refused_bytes(self.of(WEB), last, Reason::TtlExpired),
         ];
-        self.case("what a container says of a packet to its published port comes from the host's address", steps);
+        self.case("and so does what it says of an echo, unless that has no hop left", steps);
+    }
+
+    /// [`WEB`] says of a packet that it got that nobody there wants it.
+    fn said(&self, quoted: Vec<u8>, bytes: usize) -> IcmpError {
+        let (macs, src, dst) = ((WEB.gateway(), WEB.mac()), WEB.address(self.version), self.version.outside());
+        IcmpError { macs, src, dst, ttl: 64, icmp: IcmpError::unreachable(dst), mtu: 0, quoted, bytes }
+    }
+
+    /// Errors about packets whose L4 header does not follow the IP header at once, or is in the first of several pieces.
+    fn errors_about_odd_packets(&mut self) {
+        let version = self.version;
+        let mut asked = self.sent(WEB, version.outside(), Body::Udp(30_001, 9000));
+        (asked.divisible, asked.payload) = (true, (0..100).collect());
+        let seen = |asked: &Frame| asked.clone().from(version.host(), 30_001).one_hop();
+        let left = seen(&asked).with_macs(OUTSIDE_MAC, UPLINK_MAC);
+        let original = Frame { ttl: left.ttl, ..asked.clone() };
+        let pair = |made: &dyn Fn(&Frame) -> Vec<u8>| (made(&left), made(&original));
+        let first = pair(&|frame| fragments(&frame.bytes(), 64, 9).swap_remove(0));
+        let behind = if version == Version::Four {
+            pair(&|frame| Frame { options: 5, ..frame.clone() }.bytes())
+        } else {
+            pair(&|frame| behind_options(&frame.bytes()))
+        };
+        let whole = pair(&|frame| frame.bytes());
+        let opened = self.leaves(self.of(WEB), &asked, verdict::UPLINK, &left);
+        let tell = |(quoted, original): (Vec<u8>, Vec<u8>), bytes| {
+            self.told(IcmpError::expired(version.outside()), self.router(), quoted, original, WEB, bytes)
+        };
+        // Options and extension headers, as far as eight bytes behind them.
+        let room = if version == Version::Four { 20 + 20 + LEAST } else { 40 + 8 + LEAST };
+        let last = self.told_at_last(&whole);
+        let steps = vec![opened, tell(first, 1000), tell(behind.clone(), room), tell(behind, 1000), last];
+        self.case("an error may quote a first fragment, IPv4 options and IPv6 extension headers", steps);
+    }
+
+    /// The same about a whole packet, with its last hop.
+    fn told_at_last(&self, (quoted, original): &(Vec<u8>, Vec<u8>)) -> Step {
+        let told = IcmpError::expired(self.version.outside());
+        let mut error = self.by_router(told, self.router(), quoted.clone(), 1000);
+        error.ttl = 1;
+        let input = error.frame();
+        (error.macs, error.dst) = ((WEB.mac(), WEB.gateway()), WEB.address(self.version));
+        error.quoted = original.clone();
+        self.step(self.uplink(), input, verdict::ENDPOINT, self.interfaces.veth(WEB), error.frame())
     }
 
     fn errors_about_nothing(&mut self) {
@@ -135,14 +190,10 @@ impl Table {
         let to_host = error(outside, version.outside(), host).frame();
         let direct = error(outside, version.outside(), WEB.address(version)).frame();
         let from_web = error((WEB.gateway(), WEB.mac()), WEB.address(version), version.outside()).frame();
-        let refused = |at, input: Vec<u8>, reason| Step {
-            reason: Some(reason),
-            ..self.step(at, input.clone(), verdict::DROP, 0, input)
-        };
         let steps = vec![
-            self.step(self.uplink(), to_host.clone(), verdict::PASS, 0, to_host),
-            refused(self.uplink(), direct, Reason::DirectAccess),
-            refused(self.of(WEB), from_web, Reason::QuotedUnknown),
+            self.passed_bytes(self.uplink(), to_host),
+            self.refused_bytes(self.uplink(), direct, Reason::DirectAccess),
+            self.refused_bytes(self.of(WEB), from_web, Reason::QuotedUnknown),
         ];
         self.case("an error about no known packet is the host's, or refused", steps);
     }
@@ -156,10 +207,7 @@ impl Table {
         let (came, went) = (fragments(&asked.bytes(), 40, 7), fragments(&inside.bytes(), 40, 7));
         let veth = self.interfaces.veth(WEB);
         let into = |n: usize| self.step(self.uplink(), came[n].clone(), verdict::ENDPOINT, veth, went[n].clone());
-        let refused = |n: usize, reason| Step {
-            reason: Some(reason),
-            ..self.step(self.uplink(), came[n].clone(), verdict::DROP, 0, came[n].clone())
-        };
+        let refused = |n: usize, reason| self.refused_bytes(self.uplink(), came[n].clone(), reason);
         let steps =
             vec![into(0), into(1), refused(1, Reason::FragmentOverlap), refused(0, Reason::FragmentOverlap), into(2)];
         let overtaken = vec![refused(2, Reason::FragmentHeld), into(0), into(1), into(2)];
@@ -177,8 +225,7 @@ impl Table {
         self.case("a container's fragments leave as the host's", steps);
         let hosts = self.arriving(host, Body::Udp(33_333, 22));
         let pieces = fragments(&Frame { divisible: true, payload: vec![5; 64], ..hosts }.bytes(), 32, 3);
-        let steps = pieces.iter().map(|piece| self.step(self.uplink(), piece.clone(), verdict::PASS, 0, piece.clone()));
-        let steps = steps.collect();
+        let steps = pieces.into_iter().map(|piece| self.passed_bytes(self.uplink(), piece)).collect();
         self.case("fragments for the host itself are the host's", steps);
     }
 
@@ -208,14 +255,20 @@ impl Table {
 
     pub(super) fn round_trips(&mut self) {
         let version = self.version;
-        for called in [version.host(), version.second(), version.address(1, 1), version.address(2, 1)] {
+        let gateways = (1..=3).map(|network| version.address(network, 1));
+        for called in [version.host(), version.second()].into_iter().chain(gateways) {
             for (caller, target, body, port) in [
                 (WEB, WEB, Body::Tcp(30_004, 8080, SYN), 80),
+                (PEER, WEB, Body::Tcp(30_004, 8080, SYN), 80),
                 (PEER, WEB, Body::Udp(30_004, 8080), 80),
                 (WEB, WEB, Body::Udp(30_004, 45_001), 10_001),
                 (PEER, WEB, Body::Sctp(30_004, 3869, INIT), 3868),
+                (WEB, WEB, Body::Sctp(30_004, 3869, INIT), 3868),
                 // Without icc a published port is reachable all the same, as under Docker.
                 (QUIET, STORE, Body::Tcp(30_004, 7070, SYN), 70),
+                (QUIET, STORE, Body::Udp(30_004, 7070), 70),
+                (QUIET, STORE, Body::Sctp(30_004, 7070, INIT), 70),
+                (STORE, STORE, Body::Tcp(30_004, 7070, SYN), 70),
             ] {
                 let asked = self.sent(caller, called, body);
                 let published = match body {

@@ -184,8 +184,9 @@ impl Model {
         if action != verdict::DROP && !checksum::kept(bytes, &outcome.bytes) {
             return Err("a checksum was right, and is not any more".to_owned());
         }
-        let to_container = |head: Head| is_inside(head.dst);
-        if place == Place::Outside && action == verdict::PASS && Head::read(bytes).is_some_and(to_container) {
+        // With no hop left, the host answers it and sends it nowhere.
+        let forwarded = |head: Head| is_inside(head.dst) && head.ttl > 1;
+        if place == Place::Outside && action == verdict::PASS && Head::read(bytes).is_some_and(forwarded) {
             return Err("it is left to the host to forward it to a container".to_owned());
         }
         let Some(head) = Head::read(bytes) else {

@@ -44,6 +44,8 @@ impl Default for Published {
             Row { ports: (40_000, 55_999), ..one(3, UDP, None, 0, WEB, 5000) },
             one(5, TCP, None, 9090, PEER, 91),
             one(6, TCP, None, 7070, STORE, 70),
+            one(12, UDP, None, 7070, STORE, 70),
+            one(13, SCTP, None, 7070, STORE, 70),
             Row { guarded: true, ..one(8, UDP, None, 9191, PEER, 81) },
             Row { guarded: true, ..one(9, TCP, None, 9191, PEER, 81) },
             one(10, UDP, None, LEFT, WEB, 5353),

@@ -74,6 +74,16 @@ impl IcmpError {
     }
 }
 
+/// An IPv6 frame with an extension header of eight bytes, of options for its destination, before what it carries.
+pub fn behind_options(frame: &[u8]) -> Vec<u8> {
+    let (head, body) = frame.split_at(ETHERNET + 40);
+    // One option, that fills the header up (RFC 8200 §4.2).
+    let mut bytes = [head, &[head[20], 0, 1, 4, 0, 0, 0, 0], body].concat();
+    bytes[20] = 60;
+    bytes[18..20].copy_from_slice(&((8 + body.len()) as u16).to_be_bytes());
+    bytes
+}
+
 /// Cuts a frame into fragments whose payload is `size` bytes, a multiple of eight; the last may be shorter.
 pub fn fragments(frame: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
     let four = frame[12..14] == [0x08, 0x00];

@@ -1,4 +1,4 @@
-//! A small host: one uplink, four networks, six containers, eleven published ports, two of them for some senders only, and
+//! A small host: one uplink, four networks, six containers, thirteen published ports, two of them for some senders only, and
 //! two left to the host at the gateways of all networks but the first.
 //!
 //! ```text
@@ -34,6 +34,8 @@ pub const OUTSIDE_MAC: Mac = [2, 0, 0, 0, 1, 2];
 pub const MTU: u32 = 1500;
 /// Published on every address of the host, but for the gateways of all networks but the first.
 pub const LEFT: u16 = 53;
+/// UDP ports that are published for [`WEB`].
+pub const RANGE: Span = Span { first: 40_000, last: 55_999 };
 /// TCP.
 const TCP: u8 = 6;
 /// UDP.
@@ -212,7 +214,7 @@ impl World {
         let one = |port| Span { first: port, last: port };
         world.publish(1, TCP, None, one(8080), WEB, 80);
         world.publish(2, UDP, None, one(8080), WEB, 80);
-        world.publish(3, UDP, None, Span { first: 40_000, last: 55_999 }, WEB, 5000);
+        world.publish(3, UDP, None, RANGE, WEB, 5000);
         world.publish(4, TCP, Some(1), one(9090), WEB, 90);
         world.publish(5, TCP, None, one(9090), PEER, 91);
         world.publish(6, TCP, None, one(7070), STORE, 70);
@@ -224,6 +226,8 @@ impl World {
             world.generation.insert(id, id + 10);
             world.lead(id, PEER);
         }
+        world.publish(12, UDP, None, one(7070), STORE, 70);
+        world.publish(13, SCTP, None, one(7070), STORE, 70);
         for (id, proto) in [(10, UDP), (11, TCP)] {
             world.publish(id, proto, None, one(LEFT), WEB, 5353);
             (2..=4).for_each(|network| world.leave_to_host(network, proto));
@@ -337,7 +341,7 @@ impl World {
         *self.generation.entry(id).or_default() += 100;
     }
 
-    /// Everything that is not the host's own leaves by the uplink, to a machine outside.
+    /// What is known beyond the host is on the uplink's link, or on a bridge.
     pub fn route(&self, four: bool, dst: IpAddr) -> Route {
         let version = if four { Version::Four } else { Version::Six };
         let ifindex = self.uplink.keys().next().copied().unwrap_or_default();
@@ -348,7 +352,12 @@ impl World {
         if (3..=254).any(|host| dst == version.address(0, host)) {
             return Route { status: route::FOUND, ifindex, ..Route::default() };
         }
-        Route { status: route::REFUSED, ..Route::default() }
+        // To neighbours on a bridge that no container has the address of.
+        let on_bridge = |veth: &&Veth| (2..=254).any(|host| dst == version.address(veth.network as u8, host));
+        if let Some(veth) = self.veth.values().find(on_bridge) {
+            return Route { status: route::FOUND, ifindex: veth.bridge, ..Route::default() };
+        }
+        Route { status: route::STACK, ..Route::default() }
     }
 }
 
