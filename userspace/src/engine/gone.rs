@@ -65,11 +65,14 @@ impl Gone {
     /// Ends the host's own sockets that talk to what is gone. Over TCP, who called a published port keeps its connection
     /// while the container is there.
     pub(super) fn end_sockets(&self, datapath: &Datapath) -> Result<()> {
-        if self.addresses.is_empty() && self.services.is_empty() {
-            return Ok(());
-        }
         let led = if self.services.is_empty() { BTreeSet::new() } else { datapath.led_sockets()? };
-        let ended = sockets::end(|socket| {
+        // The kernel looks through every bucket of its table of TCP connections, milliseconds long.
+        let protos: &[Proto] = match (self.addresses.is_empty(), led.is_empty()) {
+            (false, _) => &[Proto::Tcp, Proto::Udp],
+            (true, false) => &[Proto::Udp],
+            (true, true) => return Ok(()),
+        };
+        let ended = sockets::end(protos, |socket| {
             let (address, port) = (socket.peer.ip(), socket.peer.port());
             let served = |(proto, at, span): &(Proto, IpAddr, Span)| {
                 (*proto, *at) == (socket.proto, address) && span.contains(port)

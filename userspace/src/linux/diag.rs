@@ -61,16 +61,15 @@ pub(super) fn listeners() -> io::Result<Vec<Listener>> {
     Ok(found)
 }
 
-/// Ends the TCP and UDP sockets with a peer that `is_meant` names. Their processes are told ECONNABORTED; over UDP, if they
+/// Ends the sockets of these protocols, TCP or UDP, with a peer that `is_meant` names. Their processes are told ECONNABORTED; over UDP, if they
 /// send before they hear of it, EDESTADDRREQ.
 ///
 /// # Errors
 /// The kernel has no sock_diag, or cannot end sockets (`CONFIG_INET_DIAG_DESTROY`).
-pub(super) fn end(is_meant: impl Fn(Connected) -> bool) -> io::Result<()> {
+pub(super) fn end(protos: &[Proto], is_meant: impl Fn(Connected) -> bool) -> io::Result<()> {
     let socket = open()?;
     let states = StateFlags::ESTABLISHED | StateFlags::SYN_SENT | StateFlags::FIN_WAIT1 | StateFlags::CLOSE_WAIT;
-    for (proto, family) in [Proto::Tcp, Proto::Udp].into_iter().flat_map(|proto| FAMILIES.map(|family| (proto, family)))
-    {
+    for (proto, family) in protos.iter().flat_map(|proto| FAMILIES.map(|family| (*proto, family))) {
         let mut meant = Vec::new();
         dump(&socket, request(proto, family, states.clone()), |header| {
             let id = &header.socket_id;

@@ -84,13 +84,13 @@ impl Listeners {
     }
 }
 
-/// Ends the TCP and UDP sockets with a peer that `is_meant` names. Their processes are told ECONNABORTED; over UDP, if they
+/// Ends the sockets of these protocols, TCP or UDP, with a peer that `is_meant` names. Their processes are told ECONNABORTED; over UDP, if they
 /// send before they hear of it, EDESTADDRREQ.
 ///
 /// # Errors
 /// The kernel has no sock_diag, or cannot end sockets (`CONFIG_INET_DIAG_DESTROY`).
-pub fn end(is_meant: impl Fn(Connected) -> bool) -> Result<(), LinuxError> {
-    diag::end(is_meant).attempt(|| "end the sockets of a container that is gone".to_owned())
+pub fn end(protos: &[Proto], is_meant: impl Fn(Connected) -> bool) -> Result<(), LinuxError> {
+    diag::end(protos, is_meant).attempt(|| "end the sockets of a container that is gone".to_owned())
 }
 
 impl FromIterator<Listener> for Listeners {
