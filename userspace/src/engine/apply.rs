@@ -58,7 +58,8 @@ impl Engine {
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, &seen, &scope)?, scope.owned());
+        let mut second = self.tuning(&scope, &seen).await?;
+        second.extend(plan::without_waiting(second_round(datapath, &seen, &scope)?, scope.owned()));
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", first.len() + done + 1, first.len() + second.len()));
             self.perform(step, datapath, state.xdp).await?;
@@ -98,6 +99,7 @@ impl Engine {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
             steps.extend(second.iter().map(Step::to_string));
         }
+        steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
         Ok(steps)
     }
 
@@ -132,6 +134,7 @@ impl Engine {
                 self.host.announce(link).await?;
             }
             Step::Lead(route) => self.host.lead(route).await?,
+            Step::Tune(tuned) => self.host.tune(tuned).await?,
             Step::DeleteVeth(name) | Step::DeleteBridge(name) => self.host.delete_link(name).await?,
             Step::DeleteNetns(name) => {
                 crate::linux::process::kill_netns(name)?;
@@ -196,6 +199,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         | Step::Endpoint(_)
         | Step::Connect(_)
         | Step::Lead(_)
+        | Step::Tune(_)
         | Step::DeleteVeth(_)
         | Step::DeleteNetns(_)
         | Step::DeleteBridge(_) => Ok(()),
