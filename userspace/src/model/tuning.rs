@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    desired::{EndpointLink, HostFacts, UplinkFact, desired_links},
+    desired::{Bridge, EndpointLink, HostFacts, UplinkFact, desired_links},
     lead::DefaultRoute,
     state::{Network, State},
 };
@@ -115,7 +115,9 @@ pub fn tuning(state: &State, facts: &HostFacts, ways_out: &BTreeSet<u32>) -> Tun
         let network = state.networks.values().find(|network| network.bridge == bridge);
         network.filter(|network| network.links != LinkSettings::default())
     };
-    let bridges = links.bridges.iter().filter_map(|bridge| {
+    // A bridge carries what its ports do: nothing in particular before it has any.
+    let has_ports = |bridge: &&Bridge| links.endpoints.iter().any(|link| link.bridge == bridge.name);
+    let bridges = links.bridges.iter().filter(has_ports).filter_map(|bridge| {
         let network = of(&bridge.name)?;
         let outer = End { trains: trains(network, facts, ways_out), ..End::default() };
         Some(Tuned { interface: bridge.name.clone(), inside: None, outer, inner: End::default() })
