@@ -101,7 +101,16 @@ mod tests {
         assert_eq!(
             changed(&before, &state),
             [
-                "bip", "default-gateway", "default-gateway-v6", "fixed-cidr", "icc", "ip", "ipv6", "mtu", "big-tcp", "gro",
+                "bip",
+                "default-gateway",
+                "default-gateway-v6",
+                "fixed-cidr",
+                "icc",
+                "ip",
+                "ipv6",
+                "mtu",
+                "big-tcp",
+                "gro",
                 "link-mtu"
             ]
         );

@@ -13,12 +13,12 @@ use crate::model::{
     connect::{ConnectRequest, connect, disconnect},
     container::{ContainerRequest, LinkRequest, add_container, remove_container},
     desired::{Attachment, EndpointLink, HostFacts, UplinkFact, desired, desired_links},
-    tuning::Trains,
     network::{NetworkRequest, add_network, remove_network},
     plan::{self, Observed, Owned, Step},
     publish::{HostView, publish, unpublish},
     spec,
     state::{State, Status},
+    tuning::Trains,
 };
 
 /// A host, its kernel's maps, and the indices that its interfaces were given.

@@ -21,8 +21,11 @@ fn with(links: LinkSettings) -> State {
 
 /// A kernel with BIG TCP, and uplinks of index 2 and so on that carry trains of these lengths.
 fn facts(uplinks: &[Trains]) -> HostFacts {
-    let of = |(trains, ifindex): (&Trains, u32)| {
-        UplinkFact { name: format!("eth{ifindex}"), ifindex, trains: *trains, ..uplink() }
+    let of = |(trains, ifindex): (&Trains, u32)| UplinkFact {
+        name: format!("eth{ifindex}"),
+        ifindex,
+        trains: *trains,
+        ..uplink()
     };
     HostFacts { uplinks: uplinks.iter().zip(2..).map(of).collect(), trains: Trains::BIG, ..HostFacts::default() }
 }
