@@ -176,6 +176,12 @@ pub fn headers<F: Net, A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
 /// the rest (a new head for the packet, which its sender still holds).
 #[inline(always)]
 pub fn ip<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
+    ip_alone::<F, P>(packet).map(|ip| F::behind_jumbogram(packet, ip))
+}
+
+/// The same of what is no train, as ICMP errors and fragments are not.
+#[inline(always)]
+pub fn ip_alone<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
     packet.pull((ETHERNET + F::HEADER_LEN) as u32);
     let ip = F::read(packet)?;
     let behind = match ip.proto {
@@ -184,7 +190,7 @@ pub fn ip<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
         _ => OTHERS,
     };
     packet.pull((ip.l4 + behind) as u32);
-    Some(F::behind_jumbogram(packet, ip))
+    Some(ip)
 }
 
 /// Where a TCP packet's sequence number and its acknowledgement are: four bytes each, network order.
