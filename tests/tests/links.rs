@@ -175,15 +175,15 @@ fn with_network(option: &str, check: impl FnOnce(&Topology) -> Result<()>) -> Re
 
 /// Has both ends of the uplink carry trains of so many bytes; the families that this kernel has them for.
 fn both_ends_carry(net: &Topology, bytes: u64) -> Result<Vec<Family>> {
-    net.outside().script("links.py", &["set", "eth0", &bytes.to_string()])?;
-    let said = net.host().script("links.py", &["set", "up0", &bytes.to_string()])?;
+    net.outside().script("carries.py", &["set", "eth0", &bytes.to_string()])?;
+    let said = net.host().script("carries.py", &["set", "up0", &bytes.to_string()])?;
     let has = |family: &Family| said.split_whitespace().any(|word| word == words(*family)[0]);
     Ok([Family::V4, Family::V6].into_iter().filter(has).collect())
 }
 
 /// Sees what comes in by somebody's `eth0`.
 fn watch(place: &Place<'_>) -> Result<Dialog> {
-    place.dialog("links.py", &["watch", "eth0"])
+    place.dialog("carries.py", &["watch", "eth0"])
 }
 
 /// Bytes of the longest IP packet that came in since the last time.
@@ -191,7 +191,7 @@ fn longest(watcher: &mut Dialog, family: Family) -> Result<u64> {
     Ok(watcher.say(words(family)[0])?.parse()?)
 }
 
-/// A family as `links.py` calls it, and as `status` does.
+/// A family as `carries.py` calls it, and as `status` does.
 fn words(family: Family) -> [&'static str; 2] {
     if family == Family::V4 { ["v4", "over IPv4"] } else { ["v6", "over IPv6"] }
 }

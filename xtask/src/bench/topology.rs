@@ -33,7 +33,7 @@ const INTERFACE: &str = "eth0";
 /// Bytes of the longest TCP trains that an uplink is made to carry: those of portlane's `big-tcp`.
 const LONG_TRAIN: &str = "196608";
 /// Has an interface carry them.
-const LINKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/src/scripts/links.py");
+const CARRIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/src/scripts/carries.py");
 /// What servers listen on, TCP and UDP.
 pub const SERVED: u16 = 80;
 
@@ -223,7 +223,7 @@ impl Topology {
         for (place, interface) in [(Place::Host, UPLINK), (Place::Outside, INTERFACE)] {
             // ip(8) can say so since iproute2 6.2 only.
             let mut command = self.command(place, "python3");
-            command.args([LINKS, "set", interface, LONG_TRAIN]);
+            command.args([CARRIES, "set", interface, LONG_TRAIN]);
             let families = said(&mut command)?;
             ensure!(families.trim() == "v4 v6", "this kernel has long trains for `{}` only", families.trim());
         }
