@@ -24,6 +24,8 @@ pub const HOP_BY_HOP: u8 = 0;
 /// Routing.
 pub const ROUTING: u8 = 43;
 const FRAGMENT6: u8 = 44;
+/// The largest length that an IP header's 16-bit field can say, in bytes.
+const MOST_IN_FIELD: u32 = 0xffff;
 /// Destination options.
 pub const DESTINATION: u8 = 60;
 /// Extension headers that are walked through in a quoted packet.
@@ -135,10 +137,31 @@ pub struct Quoted<A> {
     pub l4: usize,
 }
 
+/// A hop-by-hop header that holds nothing but how long a jumbogram is (RFC 2675 §2), as far as the kernel of one machine hands
+/// it on: Linux before 7.0 puts one in front of a TCP train that is too long for the field.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Jumbogram {
+    next_header: u8,
+    /// Behind the first eight bytes, in units of these.
+    length: u8,
+    option: [u8; 2],
+    /// Bytes behind the IPv6 header, upper half first; network order.
+    payload: [u16; 2],
+}
+
+/// Type of the jumbo payload option, and its length in bytes.
+const JUMBO_PAYLOAD: [u8; 2] = [0xc2, 4];
+
 /// How a family's header is read and changed.
 pub trait Header: Family {
     /// Reads and checks the IP header; `None` if it is cut short or contradicts itself.
     fn read<P: Packet>(packet: &P) -> Option<Ip<Self::Addr>>;
+    /// Sees through the header that a train longer than the IP header can say has on its way through the host; its segments
+    /// have none.
+    fn behind_jumbogram<P: Packet>(packet: &P, ip: Ip<Self::Addr>) -> Ip<Self::Addr>;
+    /// Bytes of the IP header that each segment of a train has, whose L4 header begins at `l4`.
+    fn on_wire(l4: usize) -> u32;
     /// Replaces the addresses, which changes their sum by `delta`.
     fn set_addresses<P: Packet>(packet: &mut P, src: Self::Addr, dst: Self::Addr, delta: u16) -> bool;
     /// Tells routers on the way, and the host's stack, to leave the packet whole (as IPv6's are anyhow).
@@ -180,14 +203,21 @@ const fn hop(ttl: u8) -> u8 {
     (1u32.wrapping_sub(ttl as u32) >> 31) as u8
 }
 
+/// Whether the packet is a train that is longer than its IP header can say: then the field is 0, and what the kernel says of
+/// the packet counts (BIG TCP: IPv6 from Linux 5.19 on, IPv4 from 6.3). `before` is what the field does not count.
+#[inline(always)]
+fn exceeds_field<P: Packet>(packet: &P, before: u32) -> bool {
+    packet.segment() != 0 && packet.length() > before + MOST_IN_FIELD
+}
+
 impl Header for V4 {
     #[inline(always)]
     fn read<P: Packet>(packet: &P) -> Option<Ip<Addr4>> {
         let ip = packet.read::<Ipv4>(ETHERNET)?;
         let header = ((ip.version_ihl & 0xf) as usize) * 4;
         let total = u16::from_be(ip.total_length) as u32;
-        // A train may be longer than the field can say (BIG TCP, Linux 6.3).
-        let end = if total == 0 && packet.segment() != 0 { packet.length() } else { ETHERNET as u32 + total };
+        let long = total == 0 && exceeds_field(packet, ETHERNET as u32);
+        let end = if long { packet.length() } else { ETHERNET as u32 + total };
         let contradicts = end < (ETHERNET + header) as u32 || end > packet.length();
         if ip.version_ihl >> 4 != 4 || header < Self::HEADER_LEN || contradicts {
             return None;
@@ -201,6 +231,16 @@ impl Header for V4 {
             l4: ETHERNET + header,
             end,
         })
+    }
+
+    #[inline(always)]
+    fn behind_jumbogram<P: Packet>(_packet: &P, ip: Ip<Addr4>) -> Ip<Addr4> {
+        ip
+    }
+
+    #[inline(always)]
+    fn on_wire(l4: usize) -> u32 {
+        (l4 - ETHERNET) as u32
     }
 
     #[inline(always)]
@@ -263,7 +303,8 @@ impl Header for V6 {
         let ip = packet.read::<Ipv6>(ETHERNET)?;
         let payload = u16::from_be(ip.payload_length) as u32;
         let header = (ETHERNET + Self::HEADER_LEN) as u32;
-        let end = if payload == 0 && packet.segment() != 0 { packet.length() } else { header + payload };
+        let long = payload == 0 && exceeds_field(packet, header);
+        let end = if long { packet.length() } else { header + payload };
         if u32::from_be(ip.version_class_label) >> 28 != 6 || end > packet.length() {
             return None;
         }
@@ -276,6 +317,27 @@ impl Header for V6 {
             l4: ETHERNET + Self::HEADER_LEN,
             end,
         })
+    }
+
+    #[inline(always)]
+    fn behind_jumbogram<P: Packet>(packet: &P, ip: Ip<Addr6>) -> Ip<Addr6> {
+        let payload = packet.length() - ip.l4 as u32;
+        if ip.proto == HOP_BY_HOP
+            && exceeds_field(packet, ip.l4 as u32)
+            && let Some(found) = packet.read::<Jumbogram>(ip.l4)
+            && found.next_header == TCP
+            && found.length == 0
+            && found.option == JUMBO_PAYLOAD
+            && found.payload == [(payload >> 16) as u16, payload as u16].map(u16::to_be)
+        {
+            return Ip { proto: TCP, l4: ip.l4 + size_of::<Jumbogram>(), ..ip };
+        }
+        ip
+    }
+
+    #[inline(always)]
+    fn on_wire(_l4: usize) -> u32 {
+        Self::HEADER_LEN as u32
     }
 
     #[inline(always)]

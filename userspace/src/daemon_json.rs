@@ -1,10 +1,12 @@
 //! `daemon.json`: Docker's file, read for the keys that are about networking; what is portlane's own is under
 //! `"portlane"`.
 
-use std::{fs, io, ops::RangeInclusive, path::Path};
+mod own;
+
+use std::{fs, io, path::Path};
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -12,7 +14,7 @@ use crate::{
     http::{Address, TlsFiles},
     model::{
         DefaultNetwork,
-        state::{FlowSettings, Pool, ResolverSettings, TimeoutSettings, Xdp},
+        state::{FlowSettings, Pool, ResolverSettings, Xdp},
     },
 };
 
@@ -160,28 +162,6 @@ impl Default for DaemonJson {
     }
 }
 
-/// Seconds that a timeout may have: less than two could not be told from the pace at which flows are looked at, more than
-/// a week are a mistake.
-const TIMEOUTS: RangeInclusive<u32> = 2..=7 * 24 * 3600;
-/// Conversations that a table may hold: about 300 bytes each, all taken from the kernel's memory at once.
-const TABLES: RangeInclusive<u32> = 64..=8_388_608;
-
-/// What is portlane's own.
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-struct Own {
-    xdp: Value,
-    flows: Value,
-    flow_share: Value,
-    timeouts: Map<String, Value>,
-}
-
-impl Default for Own {
-    fn default() -> Self {
-        Self { xdp: Value::Null, flows: Value::Null, flow_share: Value::Null, timeouts: Map::new() }
-    }
-}
-
 impl DaemonJson {
     /// Reads the file; without one, what Docker does without one.
     ///
@@ -292,37 +272,6 @@ impl DaemonJson {
         }
         None
     }
-
-    fn take_own(&mut self, value: Value) -> Result<(), String> {
-        let own: Own = typed(value, "an object with no other keys than `xdp`, `flows`, `flow-share` and `timeouts`")?;
-        if !own.xdp.is_null() {
-            self.xdp = typed(own.xdp, "`xdp`: \"auto\", \"native\" or \"off\"")?;
-        }
-        if !own.flows.is_null() {
-            self.flows.table = within(own.flows, "flows", &TABLES)?;
-            self.flows.share = self.flows.table / 4;
-        }
-        if !own.flow_share.is_null() {
-            self.flows.share = within(own.flow_share, "flow-share", &(1..=self.flows.table))?;
-        }
-        for (name, seconds) in own.timeouts {
-            let mut settings = serde_json::to_value(self.flows.timeouts).map_err(|error| error.to_string())?;
-            let known: Vec<_> = settings.as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
-            if !known.contains(&name) {
-                return Err(format!("has no timeout `{name}`: there are {}", known.join(", ")));
-            }
-            settings[&name] = within(seconds, &name, &TIMEOUTS)?.into();
-            self.flows.timeouts = typed::<TimeoutSettings>(settings, "timeouts")?;
-        }
-        Ok(())
-    }
-}
-
-fn within(value: Value, name: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
-    let number = value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number));
-    let wrong =
-        || format!("has {value} for `{name}`, which must be a number from {} to {}", range.start(), range.end());
-    number.ok_or_else(wrong)
 }
 
 fn typed<T: DeserializeOwned>(value: Value, wanted: &str) -> Result<T, String> {
@@ -341,6 +290,7 @@ fn line_of(text: &str, key: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LinkSettings;
 
     fn parse(text: &str) -> Result<DaemonJson, String> {
         DaemonJson::parse("daemon.json", text).map_err(|error| error.to_string())
@@ -416,6 +366,22 @@ mod tests {
         );
         assert!(wrong(r#"{"flows": 1000, "flow-share": 1001}"#).contains("`flow-share`"));
         assert!(wrong(r#"{"flows": "many"}"#).contains("from 64 to"));
+    }
+
+    #[test]
+    fn links_have_an_mtu_gro_and_big_tcp() {
+        let own = |own: &str| parse(&format!("{{\"portlane\": {own}}}"));
+        let read = own(r#"{"link-mtu": 65535, "gro": true, "big-tcp": true}"#).expect("it is right");
+        let links = LinkSettings { mtu: Some(65_535), gro: true, big_tcp: true };
+        assert_eq!(read.default_network.links, links);
+        assert_eq!(
+            own(r#"{"link-mtu": 65536}"#).expect_err("no link carries it"),
+            "daemon.json, line 1: `portlane` has 65536 for `link-mtu`, which must be a number from 68 to 65535"
+        );
+        assert_eq!(
+            own(r#"{"big-tcp": 1}"#).expect_err("it is wrong"),
+            "daemon.json, line 1: `portlane` is 1 and must be `big-tcp`: true or false"
+        );
     }
 
     #[test]

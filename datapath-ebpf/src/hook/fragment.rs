@@ -53,7 +53,7 @@ pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdi
 #[inline(never)]
 fn read<F: Net, P: Packet>(packet: &mut P, fragment: &mut Fragment<F::Addr>, zone: u32) -> bool {
     fragment.key.datagram.dst = F::Addr::ANY;
-    let Some(ip) = parse::ip::<F, P>(packet) else { return false };
+    let Some(ip) = parse::ip_alone::<F, P>(packet) else { return false };
     let Some(piece) = F::piece(packet, &ip) else { return false };
     let parsed = parse::beginning::<F, P>(packet, &ip);
     fragment.fill(&parsed, zone, &piece, ip.end.saturating_sub(piece.l4 as u32))

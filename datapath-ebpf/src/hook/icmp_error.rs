@@ -12,7 +12,7 @@ use crate::{
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let inside = tables.veth(packet.ifindex()).is_some();
-    let Some(ip) = parse::ip::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
+    let Some(ip) = parse::ip_alone::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
     let parsed = parse::l4::<F, P>(packet, &ip);
     let zone = if inside { packet.ifindex() } else { ZONE_OUTSIDE };
     match icmp::follow::<F, P, T>(packet, tables, &parsed, zone) {

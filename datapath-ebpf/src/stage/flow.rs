@@ -98,7 +98,7 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     flow: &Flow<F::Addr>,
     table: u32,
 ) -> Verdict {
-    if flow.mtu != 0 && is_too_large(packet, tables, parsed, flow) {
+    if flow.mtu != 0 && is_too_large::<F, P, T>(packet, tables, parsed, flow) {
         // The stack answers with the size that passes. What may be cut up it would send on as the container's: so this
         // may not, and the container, told of the size, cuts up its next ones itself.
         return if F::keep_whole(packet) {
@@ -146,16 +146,25 @@ pub fn ends_here<A>(flow: &Flow<A>, ttl: u8) -> bool {
 /// Whether the way out cannot carry the packet: by what it could when it was last asked and, as the stack would otherwise
 /// send it on as the container's, by what it can at this moment.
 #[inline(always)]
-fn is_too_large<A, P: Packet, T: Shared>(packet: &P, tables: &T, parsed: &Parsed<()>, flow: &Flow<A>) -> bool {
-    let size = size_on_wire(packet, parsed);
+fn is_too_large<F: Net, P: Packet, T: Shared>(
+    packet: &P,
+    tables: &T,
+    parsed: &Parsed<()>,
+    flow: &Flow<F::Addr>,
+) -> bool {
+    let size = size_on_wire::<F, P>(packet, parsed);
     size > flow.mtu as u32 && size > tables.mtu(flow.ifindex)
 }
 
 /// Bytes of the largest IP packet that will be on the wire: a train is cut into segments first.
 #[inline(always)]
-fn size_on_wire<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
+fn size_on_wire<F: Net, P: Packet>(packet: &P, parsed: &Parsed<()>) -> u32 {
     let segment = packet.segment();
-    if segment == 0 { parsed.end - crate::header::ETHERNET as u32 } else { segment + headers(packet, parsed) }
+    if segment == 0 {
+        parsed.end - crate::header::ETHERNET as u32
+    } else {
+        segment + headers::<F, (), P>(packet, parsed)
+    }
 }
 
 /// State after a packet in an entry's direction (RFC 9293 §3.3.2, as far as a NAT must know it).

@@ -159,14 +159,14 @@ impl<A: Copy> Parsed<A> {
     }
 }
 
-/// Bytes of the IP and L4 headers of a packet that flows can follow.
+/// Bytes of the IP and L4 headers of a packet that flows can follow; of a train, of each of its segments.
 #[inline(always)]
-pub fn headers<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
+pub fn headers<F: Net, A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
     let l4 = match packet.read::<Tcp>(parsed.l4) {
         Some(tcp) if parsed.kind == kind::TCP => ((tcp.offset >> 4) as u32) * 4,
         _ => size_of::<Udp>() as u32,
     };
-    (parsed.l4 - ETHERNET) as u32 + l4
+    F::on_wire(parsed.l4) + l4
 }
 
 /// Reads the IP header, and makes what the packet path reads behind it readable; `None` if it is cut short or contradicts
@@ -176,6 +176,12 @@ pub fn headers<A, P: Packet>(packet: &P, parsed: &Parsed<A>) -> u32 {
 /// the rest (a new head for the packet, which its sender still holds).
 #[inline(always)]
 pub fn ip<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
+    ip_alone::<F, P>(packet).map(|ip| F::behind_jumbogram(packet, ip))
+}
+
+/// The same of what is no train, as ICMP errors and fragments are not.
+#[inline(always)]
+pub fn ip_alone<F: Net, P: Packet>(packet: &mut P) -> Option<Ip<F::Addr>> {
     packet.pull((ETHERNET + F::HEADER_LEN) as u32);
     let ip = F::read(packet)?;
     let behind = match ip.proto {

@@ -100,7 +100,7 @@ fn read<F: Net>(packet: &Bytes, offset: usize) {
     for parsed in [parsed, parse::beginning::<F, _>(packet, &ip)] {
         assert!(parsed.l4 >= ip.l4 && parsed.end == ip.end);
         assert!(!parsed.is_quick() || parsed.trackable());
-        parse::headers(packet, &parsed);
+        parse::headers::<F, _, _>(packet, &parsed);
         parse::tcp_numbers(packet, &parsed);
         F::is_error(parsed.icmp);
     }

@@ -50,6 +50,9 @@ Options (Docker's long names of them are understood):
   icc=true|false          containers reach each other without a link [default: true]
   masquerade=true|false   what leaves the host takes the host's address [default: true]
   mtu=BYTES               [default: that of the interface that the host's default route leads out by]
+  link-mtu=BYTES          largest packet between its containers, up to 65535; what leaves has mtu's [default: mtu's]
+  gro=true|false          the host puts segments together that containers send one by one [default: false]
+  big-tcp=true|false      TCP trains of 192 KiB instead of 64, if the uplink has them too (gso_max_size) [default: false]
   host-binding=ADDRESS    host address of ports that are published without one [default: every one]
   host-ipv4=ADDRESS, host-ipv6=ADDRESS   what masqueraded packets leave with [default: the uplink's address]")]
 pub(super) struct Create {
@@ -84,6 +87,9 @@ enum Opt {
     Icc(bool),
     Masquerade(bool),
     Mtu(u32),
+    LinkMtu(u32),
+    Gro(bool),
+    BigTcp(bool),
     HostBinding(IpAddr),
     Host4(Ipv4Addr),
     Host6(Ipv6Addr),
@@ -96,15 +102,17 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 fn option(text: &str) -> Result<Opt, String> {
     let wrong = |wanted: &str| format!("`{text}` is no driver option: write {wanted}");
-    const KEYS: &str = "icc=, masquerade=, mtu=, host-binding=, host-ipv4= or host-ipv6=";
+    const KEYS: &str = "icc=, masquerade=, mtu=, link-mtu=, gro=, big-tcp=, host-binding=, host-ipv4= or host-ipv6=";
     let Some((key, value)) = text.split_once('=') else { return Err(wrong(&format!("{KEYS} and a value"))) };
     let truth = || value.parse().map_err(|_| wrong(&format!("{key}=true or {key}=false")));
+    let bytes = || value.parse().map_err(|_| wrong(&format!("a number of bytes after {key}=")));
     match key {
         "icc" | "com.docker.network.bridge.enable_icc" => truth().map(Opt::Icc),
         "masquerade" | "com.docker.network.bridge.enable_ip_masquerade" => truth().map(Opt::Masquerade),
-        "mtu" | "com.docker.network.driver.mtu" => {
-            value.parse().map(Opt::Mtu).map_err(|_| wrong("a number of bytes after mtu="))
-        }
+        "mtu" | "com.docker.network.driver.mtu" => bytes().map(Opt::Mtu),
+        "link-mtu" => bytes().map(Opt::LinkMtu),
+        "gro" => truth().map(Opt::Gro),
+        "big-tcp" => truth().map(Opt::BigTcp),
         "host-binding" | "com.docker.network.bridge.host_binding_ipv4" => {
             value.parse().map(Opt::HostBinding).map_err(|_| wrong("an address after host-binding="))
         }
@@ -149,6 +157,9 @@ impl Create {
                 Opt::Icc(icc) => request.icc = icc,
                 Opt::Masquerade(masquerade) => request.masquerade = masquerade,
                 Opt::Mtu(mtu) => request.mtu = Some(mtu),
+                Opt::LinkMtu(mtu) => request.links.mtu = Some(mtu),
+                Opt::Gro(gro) => request.links.gro = gro,
+                Opt::BigTcp(big) => request.links.big_tcp = big,
                 Opt::HostBinding(address) => request.host_binding = Some(address),
                 Opt::Host4(address) => request.host4 = Some(address),
                 Opt::Host6(address) => request.host6 = Some(address),

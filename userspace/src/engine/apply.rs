@@ -83,7 +83,8 @@ impl Engine {
         if let Some(datapath) = datapath {
             self.reset_counters(datapath, state)?;
         }
-        let second = plan::without_waiting(second_round(datapath, &seen, scope)?, scope.owned());
+        let mut second = self.tuning(scope, &seen).await?;
+        second.extend(plan::without_waiting(second_round(datapath, &seen, scope)?, scope.owned()));
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", before + done + 1, before + second.len()));
             self.perform(step, datapath, state.xdp).await?;
@@ -123,6 +124,7 @@ impl Engine {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
             steps.extend(second.iter().map(Step::to_string));
         }
+        steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
         Ok(steps)
     }
 
@@ -158,6 +160,7 @@ impl Engine {
                 self.host.wait_for_endpoint(link).await?;
             }
             Step::Lead(route) => self.host.lead(route).await?,
+            Step::Tune(tuned) => self.host.tune(tuned).await?,
             Step::DeleteVeth(name) | Step::DeleteBridge(name) => self.host.delete_link(name).await?,
             Step::DeleteNetns(name) => {
                 crate::linux::process::kill_netns(name)?;
@@ -222,6 +225,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         | Step::Endpoint(_)
         | Step::Connect(_)
         | Step::Lead(_)
+        | Step::Tune(_)
         | Step::DeleteVeth(_)
         | Step::DeleteNetns(_)
         | Step::DeleteBridge(_) => Ok(()),

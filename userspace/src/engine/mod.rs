@@ -14,6 +14,7 @@ mod gone;
 mod life;
 mod reload;
 mod scope;
+mod tuning;
 mod view;
 
 use std::{

@@ -112,6 +112,11 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// As much of the state that is led to as is looked at.
+    pub(super) fn part(&self) -> &State {
+        self.part.as_ref().map_or(self.next, |(part, _)| &part.next)
+    }
+
     /// The state that is led to.
     pub(super) const fn next(&self) -> &'a State {
         self.next

@@ -7,7 +7,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-    route::RouteMessage,
+    route::{RouteAttribute, RouteMessage, RouteMetric},
 };
 use nix::{errno::Errno, net::if_::if_nametoindex};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, sys::Socket};
@@ -19,7 +19,7 @@ use super::{
     netlink::{self, IfThere},
     netns, observe, sysctl,
 };
-use crate::model::{DefaultRoute, EndpointLink};
+use crate::model::{DefaultRoute, EndpointLink, Lead};
 
 /// Index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of the kernel).
 const LOOPBACK: u32 = 1;
@@ -103,8 +103,8 @@ impl Host {
         let attempt = || format!("have {route}");
         let index = |name: &String| if_nametoindex(name.as_str()).attempt(attempt);
         let (messages, socket) = netns::within(&route.netns, || {
-            let four = route.v4.as_ref().map(|(router, name)| Ok(default_route4(index(name)?, *router))).transpose()?;
-            let six = route.v6.as_ref().map(|(router, name)| Ok(default_route6(index(name)?, *router))).transpose()?;
+            let four = route.v4.as_ref().map(|lead| Ok(default_route4(index(&lead.interface)?, lead))).transpose()?;
+            let six = route.v6.as_ref().map(|lead| Ok(default_route6(index(&lead.interface)?, lead))).transpose()?;
             Ok::<_, LinuxError>(([four, six], netlink::socket().attempt(attempt)?))
         })??;
         let inside = Self::over(socket);
@@ -203,17 +203,23 @@ fn inner(link: &EndpointLink, eth0: u32) -> Vec<(RouteNetlinkMessage, IfThere)> 
     let mut requests = vec![up(LOOPBACK), addr(link.addr4.0.into(), link.addr4.1)];
     requests.extend(link.addr6.map(|(addr6, length)| addr(addr6.into(), length)));
     requests.push(up(eth0));
-    requests.extend(link.gateway4.map(|gateway| route(default_route4(eth0, gateway))));
-    requests.extend(link.gateway6.map(|gateway| route(default_route6(eth0, gateway))));
+    requests.extend(link.lead4().map(|lead| route(default_route4(eth0, &lead))));
+    requests.extend(link.lead6().map(|lead| route(default_route6(eth0, &lead))));
     requests
 }
 
-fn default_route4(interface: u32, router: Ipv4Addr) -> RouteMessage {
-    RouteMessageBuilder::<Ipv4Addr>::new().output_interface(interface).gateway(router).build()
+fn default_route4(interface: u32, lead: &Lead<Ipv4Addr>) -> RouteMessage {
+    held(RouteMessageBuilder::<Ipv4Addr>::new().output_interface(interface).gateway(lead.router).build(), lead.mtu)
 }
 
-fn default_route6(interface: u32, router: Ipv6Addr) -> RouteMessage {
-    RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).gateway(router).build()
+fn default_route6(interface: u32, lead: &Lead<Ipv6Addr>) -> RouteMessage {
+    held(RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).gateway(lead.router).build(), lead.mtu)
+}
+
+/// The route, with the largest IP packet that it takes (ip-route(8), `mtu`).
+fn held(mut route: RouteMessage, mtu: Option<u32>) -> RouteMessage {
+    route.attributes.extend(mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
+    route
 }
 
 /// What was true of the address once and is to be asked for again when it matters (`NUD_STALE`).

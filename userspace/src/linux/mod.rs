@@ -9,6 +9,7 @@ pub mod bpf_syscall;
 mod bridge;
 mod diag;
 mod endpoint;
+mod ethtool;
 mod forward;
 mod inside;
 mod launch;
@@ -22,6 +23,7 @@ pub mod process;
 pub mod sockets;
 mod syscall;
 pub mod sysctl;
+mod tuning;
 pub mod watch;
 mod without;
 

@@ -18,8 +18,8 @@ use netlink_packet_route::{
 
 use portlane_common::span::Span;
 
-use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets, syscall};
-use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, UplinkFact, state::DEFAULT_MTU};
+use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets, syscall, tuning};
+use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, Trains, UplinkFact, state::DEFAULT_MTU};
 
 /// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ struct Interface {
     master: Option<u32>,
     mtu: u32,
     mac: [u8; 6],
+    /// The longest that it carries, and that the kernel knows of.
+    trains: [Trains; 2],
 }
 
 #[derive(Debug)]
@@ -155,14 +157,7 @@ impl Host {
     pub async fn mtu_of_way_out(&self) -> Result<u32, LinuxError> {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let found = self.main_routes(family).await?;
-            let leads = |route: &&RouteMessage| route.header.destination_prefix_length == 0;
-            let out = |route: &RouteMessage| {
-                route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Oif(index) => Some(*index),
-                    _ => None,
-                })
-            };
-            if let Some(index) = found.iter().filter(leads).find_map(out) {
+            if let Some(index) = found.iter().filter(|route| tuning::is_default(route)).find_map(tuning::leads_by) {
                 let interfaces = self.snapshot().await?.interfaces;
                 return Ok(interfaces.get(&index).map_or(DEFAULT_MTU, |interface| interface.mtu));
             }
@@ -259,11 +254,13 @@ impl Snapshot {
     pub fn facts(&self, owned: &Owned) -> HostFacts {
         let uplinks = self.interfaces.iter().filter(|(_, interface)| self.is_uplink(interface, owned));
         let addresses = self.addresses.iter().filter(|address| !address.address.is_loopback());
+        let lo = self.interfaces.values().find(|interface| interface.flags.contains(LinkFlags::Loopback));
         HostFacts {
             uplinks: uplinks.map(|(index, interface)| self.uplink(*index, interface)).collect(),
             addresses: addresses.map(|address| (address.address, address.ifindex)).collect(),
             ifindex: self.interfaces.iter().map(|(index, interface)| (interface.name.clone(), *index)).collect(),
             reserved: self.reserved.clone(),
+            trains: lo.map_or(Trains::default(), |lo| lo.trains[1]),
         }
     }
 
@@ -287,6 +284,7 @@ impl Snapshot {
             hardware: interface.kind.is_none(),
             mtu: interface.mtu,
             ethernet: interface.ethernet,
+            trains: interface.trains[0],
             addr4: addresses().filter_map(Address::source4).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
             addr6: addresses().filter_map(Address::source6).min_by_key(|(rank, _)| *rank).map(|(_, address)| address),
         }
@@ -314,6 +312,7 @@ impl Interface {
             master: master(link),
             mtu: 0,
             mac: [0; 6],
+            trains: [tuning::trains(link), tuning::known_trains(link)],
         };
         for attribute in &link.attributes {
             match attribute {

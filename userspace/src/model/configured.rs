@@ -9,6 +9,8 @@ use portlane_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::tuning::LinkSettings;
+
 /// Settings of the default network (`daemon.json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -33,6 +35,8 @@ pub struct DefaultNetwork {
     pub router6: Option<Ipv6Addr>,
     /// Docker's `ip`: the host address of ports that are published without one.
     pub host_binding: Option<IpAddr>,
+    /// How its links carry packets.
+    pub links: LinkSettings,
 }
 
 impl Default for DefaultNetwork {
@@ -48,6 +52,7 @@ impl Default for DefaultNetwork {
             router4: None,
             router6: None,
             host_binding: None,
+            links: LinkSettings::default(),
         }
     }
 }

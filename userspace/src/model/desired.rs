@@ -17,9 +17,11 @@ use portlane_common::{
 };
 
 use super::{
+    lead::{DefaultRoute, Lead},
     published,
     state::{self, Container, Mac, Nat, Network, Proto, State, Xdp},
     tables::Tables,
+    tuning::Trains,
 };
 
 /// What the host is found to be: the part of the desired state that nobody asked for.
@@ -33,6 +35,8 @@ pub struct HostFacts {
     pub ifindex: BTreeMap<String, u32>,
     /// Ports that the administrator keeps for himself (`ip_local_reserved_ports`).
     pub reserved: Vec<Span>,
+    /// The longest TCP trains that the kernel can make: ordinary ones where it has no BIG TCP.
+    pub trains: Trains,
 }
 
 /// An interface that faces a network.
@@ -52,6 +56,8 @@ pub struct UplinkFact {
     pub addr4: Option<Ipv4Addr>,
     /// What masqueraded packets leave with: a global or unique local address.
     pub addr6: Option<Ipv6Addr>,
+    /// The longest TCP trains that it carries.
+    pub trains: Trains,
 }
 
 /// The programs on the host's end of a veth pair.
@@ -89,17 +95,6 @@ pub struct Bridge {
     pub mtu: u32,
 }
 
-/// Where a container's default route leads, in each family; nowhere if none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DefaultRoute {
-    /// Name under `/run/netns`, or path.
-    pub netns: String,
-    /// The router, and the interface inside.
-    pub v4: Option<(Ipv4Addr, String)>,
-    /// The router, and the interface inside.
-    pub v6: Option<(Ipv6Addr, String)>,
-}
-
 /// A container's veth pair: `veth` in the host on `bridge`, `interface` in `netns`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointLink {
@@ -121,8 +116,10 @@ pub struct EndpointLink {
     pub gateway4: Option<Ipv4Addr>,
     /// Default route; none on an internal network, or where it leads to another one.
     pub gateway6: Option<Ipv6Addr>,
-    /// Bytes.
+    /// Bytes of the largest IP packet that the link carries.
     pub mtu: u32,
+    /// Bytes of the largest IP packet that leaves by the default route, if the link carries larger ones.
+    pub mtu_outside: Option<u32>,
 }
 
 /// A program on an interface.
@@ -182,8 +179,8 @@ fn default_route(state: &State, container: &Container) -> Option<DefaultRoute> {
     let (mut v4, mut v6) = (None, None);
     for placed in Placed::all(state, container) {
         let link = placed.link();
-        v4 = v4.or(link.gateway4.map(|router| (router, link.interface.clone())));
-        v6 = v6.or(link.gateway6.map(|router| (router, link.interface)));
+        v4 = v4.or(link.lead4());
+        v6 = v6.or(link.lead6());
     }
     Some(DefaultRoute { netns: container.netns.clone(), v4, v6 })
 }
@@ -194,7 +191,7 @@ fn bridge(network: &Network) -> Bridge {
         mac: network.bridge_mac,
         addr4: (network.gateway4, network.subnet4.prefix_len()),
         addr6: network.gateway6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix_len())),
-        mtu: network.mtu,
+        mtu: network.links.mtu.unwrap_or(network.mtu),
     }
 }
 
@@ -220,7 +217,8 @@ impl<'a> Placed<'a> {
             addr6: endpoint.addr6.zip(network.subnet6).map(|(address, subnet)| (address, subnet.prefix_len())),
             gateway4: leads[0].then_some(network.router4.unwrap_or(network.gateway4)),
             gateway6: network.router6.or(network.gateway6).filter(|_| leads[1] && endpoint.addr6.is_some()),
-            mtu: network.mtu,
+            mtu: network.links.mtu.unwrap_or(network.mtu),
+            mtu_outside: network.links.mtu.map(|_| network.mtu),
         }
     }
 
@@ -397,6 +395,22 @@ fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTree
         .collect()
 }
 
+impl EndpointLink {
+    /// Its IPv4 default route.
+    pub fn lead4(&self) -> Option<Lead<Ipv4Addr>> {
+        self.lead(self.gateway4)
+    }
+
+    /// Its IPv6 default route.
+    pub fn lead6(&self) -> Option<Lead<Ipv6Addr>> {
+        self.lead(self.gateway6)
+    }
+
+    fn lead<A>(&self, router: Option<A>) -> Option<Lead<A>> {
+        router.map(|router| Lead { router, interface: self.interface.clone(), mtu: self.mtu_outside })
+    }
+}
+
 impl fmt::Display for Bridge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bridge {} ({}, {}/{}", self.name, Mac(self.mac), self.addr4.0, self.addr4.1)?;
@@ -404,18 +418,6 @@ impl fmt::Display for Bridge {
             write!(f, ", {address}/{length}")?;
         }
         write!(f, ", MTU {})", self.mtu)
-    }
-}
-
-impl fmt::Display for DefaultRoute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the default route of {} lead to", self.netns)?;
-        let four = self.v4.as_ref().map(|(router, interface)| format!(" {router} by {interface}"));
-        let six = self.v6.as_ref().map(|(router, interface)| format!(" {router} by {interface}"));
-        match (four, six) {
-            (None, None) => f.write_str(" nothing"),
-            (four, six) => f.write_str(&[four, six].into_iter().flatten().collect::<Vec<_>>().join(" and")),
-        }
     }
 }
 

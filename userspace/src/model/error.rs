@@ -215,6 +215,14 @@ pub enum ModelError {
         /// The least that the network can have, in bytes.
         least: u32,
     },
+    /// A link MTU that no link has, or that is smaller than what leaves.
+    #[error("a network whose MTU is {mtu} cannot have a link MTU of {link_mtu}: choose one from {mtu} to 65535")]
+    BadLinkMtu {
+        /// Bytes.
+        link_mtu: u32,
+        /// Of the network, in bytes.
+        mtu: u32,
+    },
     /// A link to a container that does not run.
     #[error("cannot link to `{target}`, which does not run: start it first")]
     LinkNotRunning {

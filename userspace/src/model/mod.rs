@@ -15,6 +15,7 @@ pub mod error;
 mod hash;
 pub mod hosts;
 pub mod ipam;
+pub mod lead;
 pub mod names;
 pub mod network;
 pub mod part;
@@ -28,6 +29,7 @@ pub mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+pub mod tuning;
 pub mod upgrade;
 mod words;
 
@@ -35,10 +37,10 @@ pub use attach::{Foreign, Inside, NetnsIdentity};
 pub use connect::ConnectRequest;
 pub use container::{ContainerRequest, LinkRequest};
 pub use desired::{
-    Attachment, Bridge, DefaultRoute, Desired, EndpointLink, HostFacts, UplinkFact, VETH_HOOKS, desired, desired_links,
-    desired_part,
+    Attachment, Bridge, Desired, EndpointLink, HostFacts, UplinkFact, VETH_HOOKS, desired, desired_links, desired_part,
 };
 pub use error::ModelError;
+pub use lead::{DefaultRoute, Lead};
 pub use names::Names;
 pub use network::NetworkRequest;
 pub use part::Part;
@@ -47,3 +49,4 @@ pub use publish::HostView;
 pub use spec::PublishRequest;
 pub use state::{Container, DefaultNetwork, Endpoint, Link, Network, PortSpec, Proto, Publish, State, Status};
 pub use tables::{Row, Tables};
+pub use tuning::{LinkSettings, Trains, Tuned};

@@ -14,10 +14,11 @@ use super::{
     publish::HostView,
     settings as configured,
     state::{DEFAULT_NETWORK, DefaultNetwork, Network, State, network_key},
+    tuning::{LinkSettings, MOST_MTU},
 };
 
 /// The least MTU for IPv4 (RFC 791), in bytes.
-const LEAST_MTU4: u32 = 68;
+pub const LEAST_MTU: u32 = 68;
 /// The least MTU for IPv6 (RFC 8200 §5), in bytes.
 const LEAST_MTU6: u32 = 1280;
 
@@ -59,6 +60,8 @@ pub struct NetworkRequest {
     pub host4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub host6: Option<Ipv6Addr>,
+    /// How its links carry packets.
+    pub links: LinkSettings,
     /// The user's own notes.
     pub labels: BTreeMap<String, String>,
 }
@@ -84,6 +87,7 @@ impl Default for NetworkRequest {
             host_binding: None,
             host4: None,
             host6: None,
+            links: LinkSettings::default(),
             labels: BTreeMap::new(),
         }
     }
@@ -131,6 +135,7 @@ pub fn ensure_network(state: &mut State, name: &str, view: &HostView<'_>) -> Res
             router4: settings.router4,
             router6: settings.router6.filter(|_| settings.ipv6),
             host_binding: settings.host_binding,
+            links: settings.links,
             ..NetworkRequest::named(key)
         };
         let made_with = Some(settings.clone());
@@ -245,10 +250,13 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, view: &Hos
             return Err(ModelError::RangeOutside { range, subnet, network: name.clone() });
         }
     }
-    let least = if subnet6.is_some() { LEAST_MTU6 } else { LEAST_MTU4 };
+    let least = if subnet6.is_some() { LEAST_MTU6 } else { LEAST_MTU };
     let mtu = request.mtu.unwrap_or_else(|| view.mtu.max(least));
-    if !(least..=65_535).contains(&mtu) {
+    if !(least..=MOST_MTU).contains(&mtu) {
         return Err(ModelError::BadMtu { mtu, least });
+    }
+    if let Some(link_mtu) = request.links.mtu.filter(|link_mtu| !(mtu..=MOST_MTU).contains(link_mtu)) {
+        return Err(ModelError::BadLinkMtu { link_mtu, mtu });
     }
     let numbers = state.networks.values().map(|network| network.id).collect();
     let network = Network {
@@ -272,6 +280,7 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, view: &Hos
         host_binding: request.host_binding,
         host4: request.host4,
         host6: request.host6,
+        links: request.links,
         labels: request.labels,
         made_with: None,
     };

@@ -13,9 +13,11 @@ use std::{
 use portlane_common::{config::Config, reason::Hook};
 
 use super::{
-    desired::{Attachment, Bridge, DefaultRoute, Desired, EndpointLink},
+    desired::{Attachment, Bridge, Desired, EndpointLink},
+    lead::DefaultRoute,
     state::State,
     tables::{Row, Tables},
+    tuning::Tuned,
 };
 
 /// What is there.
@@ -81,6 +83,8 @@ pub enum Step {
     Detach(Attachment),
     /// Have a container's default route lead elsewhere.
     Lead(DefaultRoute),
+    /// Have a link carry what its network's settings ask for.
+    Tune(Tuned),
     /// Delete a veth pair by its host end.
     DeleteVeth(String),
     /// Delete a named network namespace.
@@ -264,6 +268,7 @@ impl fmt::Display for Step {
             Self::Put(row) => write!(f, "write to {}: {row}", row.map()),
             Self::Attach(attachment) => write!(f, "attach {attachment}"),
             Self::Connect(link) => write!(f, "set {} up", link.veth),
+            Self::Tune(tuned) => write!(f, "tune {tuned}"),
             Self::Lead(route) => write!(f, "have {route}"),
             Self::Delete(row) => write!(f, "delete from {}: {row}", row.map()),
             Self::Detach(attachment) => write!(f, "detach {attachment}"),

@@ -25,8 +25,11 @@ pub fn changed(before: &State, after: &State) -> Vec<&'static str> {
         ("ip-masq", old.masquerade != new.masquerade),
         ("ipv6", old.ipv6 != new.ipv6),
         ("mtu", old.mtu != new.mtu),
+        ("big-tcp", old.links.big_tcp != new.links.big_tcp),
         ("flow-share", flows.share != after.flows.share),
         ("flows", flows.table != after.flows.table),
+        ("gro", old.links.gro != new.links.gro),
+        ("link-mtu", old.links.mtu != new.links.mtu),
         ("timeouts", *timeouts != after.flows.timeouts),
         ("xdp", before.xdp != after.xdp),
     ];
@@ -55,6 +58,9 @@ pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
         ("fixed-cidr-v6", has_ipv6 && (!prefix_is(network) || asked(|made| made.subnet6.is_some()))),
         ("ipv6", wanted.ipv6 != network.subnet6.is_some()),
         ("mtu", wanted.mtu.is_some_and(|mtu| mtu != network.mtu) || asked(|made| made.mtu.is_some())),
+        ("big-tcp", wanted.links.big_tcp != network.links.big_tcp),
+        ("gro", wanted.links.gro != network.links.gro),
+        ("link-mtu", wanted.links.mtu != network.links.mtu),
     ];
     keys.into_iter().filter(|(_, waits)| *waits).map(|(key, _)| (key, MADE_ANEW)).collect()
 }
@@ -63,7 +69,7 @@ pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
 mod tests {
     use super::*;
     use crate::model::{
-        HostView,
+        HostView, LinkSettings,
         container::{ContainerRequest, add_container},
         network::set_default,
     };
@@ -88,15 +94,28 @@ mod tests {
             router4: Some([10, 9, 0, 9].into()),
             router6: Some("fd00::9".parse().expect("an address")),
             host_binding: Some([192, 0, 2, 1].into()),
+            links: LinkSettings { mtu: Some(9000), gro: true, big_tcp: true },
             ..asked
         };
         set_default(&mut state, other);
         assert_eq!(
             changed(&before, &state),
-            ["bip", "default-gateway", "default-gateway-v6", "fixed-cidr", "icc", "ip", "ipv6", "mtu"]
+            [
+                "bip",
+                "default-gateway",
+                "default-gateway-v6",
+                "fixed-cidr",
+                "icc",
+                "ip",
+                "ipv6",
+                "mtu",
+                "big-tcp",
+                "gro",
+                "link-mtu"
+            ]
         );
         let keys: Vec<_> = waiting(&state).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["bip", "default-gateway", "fixed-cidr", "ipv6", "mtu"]);
+        assert_eq!(keys, ["bip", "default-gateway", "fixed-cidr", "ipv6", "mtu", "big-tcp", "gro", "link-mtu"]);
         set_default(&mut state, DefaultNetwork::default());
         let keys: Vec<_> = waiting(&state).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["bip", "mtu"], "what is no longer asked for waits, too");

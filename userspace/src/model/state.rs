@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     attach::NetnsIdentity,
     error::ModelError,
+    tuning::LinkSettings,
     words::{mac_text, span_text},
 };
 pub use super::{
@@ -137,6 +138,9 @@ pub struct Network {
     /// The user's own notes.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// How its links carry packets.
+    #[serde(default)]
+    pub links: LinkSettings,
     /// What the default network was made with.
     #[serde(default)]
     pub made_with: Option<DefaultNetwork>,

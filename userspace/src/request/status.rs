@@ -18,6 +18,7 @@ struct Report {
     features: Vec<Feature>,
     missing: Vec<Missing>,
     notes: Vec<Note>,
+    held: Vec<String>,
     daemon: Option<u32>,
     uplinks: Vec<(UplinkFact, &'static str)>,
     maps: Vec<MapFill>,
@@ -51,6 +52,7 @@ impl Report {
         if let Some(datapath) = engine.datapath()? {
             self.see(engine, &datapath, &facts).await?;
         }
+        self.held = engine.held_trains(&facts).await?;
         for uplink in facts.uplinks {
             let mode = self.mode(&uplink.name);
             self.uplinks.push((uplink, mode));
@@ -107,6 +109,7 @@ impl Report {
             "features": features.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),
             "notes": self.notes.iter().map(|n| json!({"what": n.what, "remedy": n.remedy})).collect::<Vec<_>>(),
+            "held": self.held,
             "daemon": self.daemon,
             "uplinks": uplinks.collect::<Vec<_>>(),
             "maps": maps.collect::<Vec<_>>(),

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+mod beyond;
 mod cgroup;
 mod control;
 mod crowd;
@@ -72,6 +73,8 @@ pub struct Options {
 enum Part {
     /// Packets between namespaces, on all paths
     Traffic,
+    /// Packets with what links carry beyond an ordinary veth pair: large packets, GRO, BIG TCP
+    Beyond,
     /// Commands, and what the maps take
     Control,
     /// Programs run by the kernel on one packet
@@ -91,7 +94,7 @@ enum Part {
 impl Part {
     fn path(self) -> Option<Path> {
         match self {
-            Self::Traffic | Self::Control | Self::Scale => None,
+            Self::Traffic | Self::Beyond | Self::Control | Self::Scale => None,
             Self::Container => Some(Path::Container),
             Self::Published => Some(Path::Published),
             Self::Masquerade => Some(Path::Masquerade),
@@ -196,6 +199,9 @@ fn measured(plan: &Plan) -> Result<Run> {
     let mut record = begun(plan)?;
     if !plan.paths().is_empty() {
         step("packets between namespaces", || traffic::measure(plan, &mut record))?;
+    }
+    if has(&plan.only, Part::Beyond) && (!plan.quick || !plan.only.is_empty()) {
+        step("packets by link settings", || beyond::measure(plan, &mut record))?;
     }
     if has(&plan.only, Part::Control) {
         step("commands", || control::measure(plan, &mut record))?;

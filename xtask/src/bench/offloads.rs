@@ -34,15 +34,17 @@ impl Offloads {
         format!("{name}: {} at both ends of every veth pair of every peer", self.words().join(" "))
     }
 
-    /// Sets them on all veths.
+    /// Sets them on all veths; GRO only where that is not left as whoever laid the cable set it.
     ///
     /// # Errors
     /// When ethtool fails.
-    pub fn set(self, net: &Topology) -> Result<()> {
+    pub fn set(self, net: &Topology, keep_gro: bool) -> Result<()> {
+        let words = self.words();
+        let words = if keep_gro { &words[..4] } else { &words };
         for place in net.places() {
             let netns = net.netns(*place);
             for interface in veths(&netns)? {
-                quiet(inside(&netns, "ethtool").args(["-K", &interface]).args(self.words()))?;
+                quiet(inside(&netns, "ethtool").args(["-K", &interface]).args(words))?;
             }
         }
         Ok(())

@@ -55,6 +55,8 @@ pub struct What {
 pub enum Section {
     /// Packets between namespaces.
     Traffic,
+    /// The same with what links carry beyond an ordinary veth pair.
+    Beyond,
     /// Commands, and what the maps take.
     Control,
     /// Programs run by the kernel on one packet.

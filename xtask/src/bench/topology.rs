@@ -30,6 +30,10 @@ pub const BRIDGE: &str = "br0";
 const UPLINK: &str = "up0";
 /// Every other machine's only interface.
 const INTERFACE: &str = "eth0";
+/// Bytes of the longest TCP trains that an uplink is made to carry: those of portlane's `big-tcp`.
+const LONG_TRAIN: &str = "196608";
+/// Has an interface carry them.
+const CARRIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/src/scripts/carries.py");
 /// What servers listen on, TCP and UDP.
 pub const SERVED: u16 = 80;
 
@@ -209,6 +213,21 @@ impl Topology {
         Family::BOTH.into_iter().try_for_each(|family| {
             self.ip(place, &format!("route add default via {} dev {INTERFACE}", gateway(family)))
         })
+    }
+
+    /// Has both ends of the uplink carry TCP trains of [`LONG_TRAIN`] bytes.
+    ///
+    /// # Errors
+    /// The kernel has no such trains.
+    pub fn carries_long_trains(&self) -> Result<()> {
+        for (place, interface) in [(Place::Host, UPLINK), (Place::Outside, INTERFACE)] {
+            // ip(8) can say so since iproute2 6.2 only.
+            let mut command = self.command(place, "python3");
+            command.args([CARRIES, "set", interface, LONG_TRAIN]);
+            let families = said(&mut command)?;
+            ensure!(families.trim() == "v4 v6", "this kernel has long trains for `{}` only", families.trim());
+        }
+        Ok(())
     }
 
     /// As `ip netns` calls a machine.

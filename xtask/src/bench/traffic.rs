@@ -21,19 +21,20 @@ use super::{
 
 /// Where client and server run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cpus {
-    client: usize,
-    server: usize,
+pub(super) struct Cpus {
+    pub(super) client: usize,
+    pub(super) server: usize,
 }
 
 /// What all peers measure, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Turn {
-    path: Path,
-    family: Family,
-    kind: Kind,
-    cpus: Cpus,
-    offloads: Offloads,
+pub(super) struct Turn {
+    pub(super) section: Section,
+    pub(super) path: Path,
+    pub(super) family: Family,
+    pub(super) kind: Kind,
+    pub(super) cpus: Cpus,
+    pub(super) offloads: Offloads,
 }
 
 /// Samples of every figure so far, and why there are none.
@@ -55,12 +56,23 @@ pub fn measure(plan: &Plan, record: &mut Run) -> Result<()> {
     let peers = peers::all(plan)?;
     let turns = turns(plan, &processors);
     record.settings.extend(settings(&processors)?);
+    rounds(plan, &peers, &turns, record)
+}
+
+/// Has all peers take their turns, round after round.
+///
+/// # Errors
+/// When offloads cannot be set. What then cannot be measured is left out.
+pub(super) fn rounds(plan: &Plan, peers: &[Peer], turns: &[Turn], record: &mut Run) -> Result<()> {
     let mut samples = Samples::default();
     for round in 0..plan.rounds {
         for offloads in Offloads::BOTH {
             let turns: Vec<_> = turns.iter().filter(|turn| turn.offloads == offloads).collect();
             if !turns.is_empty() {
-                peers.iter().try_for_each(|peer| offloads.set(&peer.net)).context("cannot set offloads")?;
+                peers
+                    .iter()
+                    .try_for_each(|peer| offloads.set(&peer.net, peer.sets_gro))
+                    .context("cannot set offloads")?;
             }
             for turn in turns {
                 // Each round begins with another one, so that nobody always follows the same.
@@ -76,7 +88,7 @@ pub fn measure(plan: &Plan, record: &mut Run) -> Result<()> {
 }
 
 /// Processors that this process may use.
-fn processors() -> Result<Vec<usize>> {
+pub(super) fn processors() -> Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0)).context("cannot tell which processors there are")?;
     let processors: Vec<_> = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or_default()).collect();
     ensure!(!processors.is_empty(), "there is no processor");
@@ -109,7 +121,7 @@ fn turns(plan: &Plan, processors: &[usize]) -> Vec<Turn> {
         for family in Family::BOTH {
             for (kind, together, offloads) in kinds(plan, path, family) {
                 let cpus = if together { Some(one) } else { two };
-                turns.extend(cpus.map(|cpus| Turn { path, family, kind, cpus, offloads }));
+                turns.extend(cpus.map(|cpus| Turn { section: Section::Traffic, path, family, kind, cpus, offloads }));
             }
         }
     }
@@ -153,7 +165,7 @@ impl Turn {
         let mut at = BTreeMap::from([("family", self.family.label().to_owned()), ("cpus", cpus.to_owned())]);
         at.extend(peer.ports.map(|ports| ("ports", ports.to_string())));
         What {
-            section: Section::Traffic,
+            section: self.section,
             subject: peer.subject.to_owned(),
             case: self.path.label().to_owned(),
             metric: if self.kind == Kind::Stream { self.offloads.metric().to_owned() } else { metric.to_owned() },

@@ -35,7 +35,7 @@ fn facts(state: &State) -> HostFacts {
         uplinks: vec![uplink()],
         addresses: ["192.0.2.1", "169.254.3.3", "127.0.0.1", "2001:db8::1", "fe80::1", "::1"].map(address).into(),
         ifindex: names.zip(10..).collect(),
-        reserved: Vec::new(),
+        ..HostFacts::default()
     }
 }
 

@@ -11,6 +11,7 @@ mod part;
 mod plan;
 mod publish;
 mod spec;
+mod tuning;
 
 use super::{
     attach::{Foreign, NetnsIdentity},
@@ -22,6 +23,7 @@ use super::{
     publish::HostView,
     spec::PublishRequest,
     state::State,
+    tuning::Trains,
 };
 
 /// A state with networks of these names, in subnets 10.0.0.0/24, 10.0.1.0/24 and so on.
@@ -46,6 +48,7 @@ fn uplink() -> UplinkFact {
         mtu: 1500,
         addr4: "192.0.2.1".parse().ok(),
         addr6: "2001:db8::1".parse().ok(),
+        trains: Trains::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::model::{
     network::{NetworkRequest, add_network, ensure_network, remove_network, set_default},
     publish::HostView,
     state::{DefaultNetwork, State},
+    tuning::LinkSettings,
 };
 
 fn check(state: &mut State, request: NetworkRequest, used: &[&str], expected: Result<&str, &str>) {
@@ -47,6 +48,9 @@ fn networks_get_subnets_of_their_own() {
     row(NetworkRequest::named("x/y"), &[], Err("cannot be a name"));
     row(NetworkRequest { mtu: Some(20), ..NetworkRequest::named("d") }, &[], Err("from 68"));
     row(NetworkRequest { mtu: Some(1000), ipv6: true, ..NetworkRequest::named("d") }, &[], Err("from 1280"));
+    let links = |mtu| LinkSettings { mtu: Some(mtu), ..LinkSettings::default() };
+    row(NetworkRequest { links: links(1400), ..NetworkRequest::named("d") }, &[], Err("choose one from 1500 to 65535"));
+    row(NetworkRequest { links: links(65_536), ..NetworkRequest::named("d") }, &[], Err("link MTU of 65536"));
     let gateway = |address: &str| Some(address.parse().unwrap());
     row(NetworkRequest { gateway4: gateway("10.7.0.1"), ..with_subnet("d", "10.8.0.0/24") }, &[], Err("choose one of"));
     row(NetworkRequest { gateway4: gateway("10.8.0.254"), ..with_subnet("d", "10.8.0.0/24") }, &[], Ok("10.8.0.0/24"));

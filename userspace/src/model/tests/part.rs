@@ -64,7 +64,7 @@ fn facts(states: [&State; 2]) -> HostFacts {
         uplinks: vec![uplink()],
         addresses,
         ifindex: names.into_iter().zip(10..).collect(),
-        reserved: Vec::new(),
+        ..HostFacts::default()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::model::{
     publish::{HostView, publish, unpublish},
     spec,
     state::{State, Status},
+    tuning::Trains,
 };
 
 /// A host, its kernel's maps, and the indices that its interfaces were given.
@@ -56,6 +57,7 @@ impl World {
             mtu: 1500,
             addr4,
             addr6,
+            trains: Trains::default(),
         }];
         let bridges = self.observed.links.bridges.values();
         let addresses = bridges
@@ -100,6 +102,7 @@ impl World {
                 assert!(served(Hook::FromContainer) && served(Hook::ToContainer), "{veth} is up before it is served");
                 assert!(links.veths.contains_key(&veth) && links.up.insert(veth));
             }
+            Step::Tune(tuned) => assert!(self.ifindex.contains_key(&tuned.interface), "{tuned}"),
             Step::Lead(route) => assert!(links.netns.contains(&route.netns)),
             Step::Delete(row) => tables.delete(&row),
             Step::Detach(attachment) => assert!(attach.remove(&attachment)),

@@ -24,7 +24,7 @@ mod routed;
 
 pub use bare::SUBJECT as BARE;
 pub use docker::{EACH as DOCKER_EACH, SUBJECT as DOCKER};
-pub use portlane::{FLOWS, SUBJECT as PORTLANE};
+pub use portlane::{FLOWS, LinkSettings, SUBJECT as PORTLANE};
 use published::PUBLISHED;
 
 /// One that carries packets, ready to do so.
@@ -35,6 +35,8 @@ pub struct Peer {
     /// How many ports it has published, where it publishes any.
     pub ports: Option<usize>,
     pub net: Topology,
+    /// Whether it says itself which interfaces put segments together.
+    pub sets_gro: bool,
     /// What it leads packets along, in which family.
     carries: fn(Path, Family) -> bool,
     /// Where the container's ports are reached by way of a process that copies.
@@ -72,7 +74,7 @@ impl Peer {
     /// One with a host in the middle, that carries everything.
     fn new(subject: &'static str, ports: Option<usize>, net: Topology) -> Self {
         let (carries, chosen): (fn(Path, Family) -> bool, _) = (|_, _| true, Vec::new());
-        Self { subject, ports, net, carries, relayed: &[], hosted: true, chosen, cgroup: None }
+        Self { subject, ports, net, sets_gro: false, carries, relayed: &[], hosted: true, chosen, cgroup: None }
     }
 
     /// Where it leads packets along a path; `None` if it has no such path.
@@ -117,6 +119,14 @@ impl fmt::Display for Peer {
         f.write_str(self.subject)?;
         self.ports.map_or(Ok(()), |ports| write!(f, " with {ports} published"))
     }
+}
+
+/// Sets up portlane with link settings.
+///
+/// # Errors
+/// When it cannot be set up.
+pub fn linked(plan: &Plan, settings: &LinkSettings) -> Result<Peer> {
+    portlane::linked(plan, settings).with_context(|| settings.subject)
 }
 
 /// Sets up everybody whom the plan has, each with machines of its own.

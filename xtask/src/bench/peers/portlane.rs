@@ -34,14 +34,51 @@ struct Portlane<'p> {
     cgroup: Cgroup,
 }
 
-/// Both containers are attached, since their namespaces are the topology's. Each port is an entry of its own.
+/// What links carry beyond an ordinary veth pair.
+pub struct LinkSettings {
+    /// As it is called in figures.
+    pub subject: &'static str,
+    /// Key and value in `daemon.json`.
+    pub key: Option<(&'static str, &'static str)>,
+    /// Whether the uplink carries longer trains than others.
+    pub big: bool,
+}
+
+/// As it is by default, but for the ports.
 pub fn peer(plan: &Plan, count: usize) -> Result<Peer> {
-    let name = format!("portlane-{count}");
-    let files = PathBuf::from(FILES).join(&name);
+    set_up(plan, &format!("portlane-{count}"), Topology::host, count, json!({}))
+}
+
+/// With link settings, and a port.
+pub fn linked(plan: &Plan, settings: &LinkSettings) -> Result<Peer> {
+    let name = format!("links-{}", settings.key.map_or("none", |(key, _)| key));
+    let mut own = json!({});
+    if let Some((key, value)) = settings.key {
+        own[key] = serde_json::from_str(value)?;
+    }
+    let host = |name: &str| {
+        let net = Topology::host(name)?;
+        if settings.big { net.carries_long_trains().map(|()| net) } else { Ok(net) }
+    };
+    let peer = set_up(plan, &name, host, 1, own)?;
+    Ok(Peer { subject: settings.subject, sets_gro: true, ..peer })
+}
+
+/// Both containers are attached, since their namespaces are the topology's. Each port is an entry of its own.
+fn set_up(
+    plan: &Plan,
+    name: &str,
+    host: impl Fn(&str) -> Result<Topology>,
+    count: usize,
+    mut own: Value,
+) -> Result<Peer> {
+    let files = PathBuf::from(FILES).join(name);
     fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
-    let settings = json!({"portlane": {"flows": FLOWS, "flow-share": FLOWS}});
+    own["flows"] = FLOWS.into();
+    own["flow-share"] = FLOWS.into();
+    let settings = json!({"portlane": own});
     fs::write(files.join("daemon.json"), settings.to_string()).context("cannot write daemon.json")?;
-    let portlane = Portlane { plan, net: Topology::host(&name)?, files, cgroup: Cgroup::new(&name)?, name };
+    let portlane = Portlane { plan, net: host(name)?, files, cgroup: Cgroup::new(name)?, name: name.to_owned() };
     let published: Vec<String> = rules(&ports(count, Family::V4, true)).flat_map(option).collect();
     portlane.attach(Place::A, &published)?;
     portlane.attach(Place::B, &[])?;

@@ -98,7 +98,7 @@ fn range(figure: &Figure, scale: f64) -> (f64, f64) {
 fn name(figure: &Figure) -> String {
     let what = &figure.what;
     let (subject, at) = match what.section {
-        Section::Traffic => (subject(figure), circumstances(figure, &[PORTS])),
+        Section::Traffic | Section::Beyond => (subject(figure), circumstances(figure, &[PORTS])),
         Section::Control | Section::Scale => (what.subject.clone(), circumstances(figure, &[])),
     };
     let parts = [subject.as_str(), &what.case, &what.metric, &at];

@@ -2,7 +2,7 @@
 
 use crate::bench::{
     paths::Path,
-    peers::BARE,
+    peers::{BARE, PORTLANE},
     record::{Figure, Run, Section, What},
 };
 
@@ -10,19 +10,20 @@ use crate::bench::{
 pub const PORTS: &str = "ports";
 
 /// What a figure of traffic is measured against: the bare veth pair at the same, or for the host's own way to a published
-/// port, the same subject's way to the container's address. `None` where there is nothing of the kind, or it is nothing.
+/// port, the same subject's way to the container's address; with link settings, portlane as it is by default. `None` where there is nothing of the kind, or it is nothing.
 pub fn base<'run>(run: &'run Run, figure: &Figure) -> Option<&'run Figure> {
     let what = &figure.what;
-    if what.section != Section::Traffic {
-        return None;
-    }
-    let loopback = what.case == Path::Loopback.label();
-    let wanted = if loopback {
-        What { case: Path::Direct.label().to_owned(), ..what.clone() }
-    } else {
-        let mut at = what.at.clone();
-        at.remove(PORTS);
-        What { subject: BARE.to_owned(), at, ..what.clone() }
+    let wanted = match what.section {
+        Section::Control | Section::Scale => return None,
+        Section::Beyond => What { subject: PORTLANE.to_owned(), ..what.clone() },
+        Section::Traffic if what.case == Path::Loopback.label() => {
+            What { case: Path::Direct.label().to_owned(), ..what.clone() }
+        }
+        Section::Traffic => {
+            let mut at = what.at.clone();
+            at.remove(PORTS);
+            What { subject: BARE.to_owned(), at, ..what.clone() }
+        }
     };
     run.figures.iter().find(|other| other.what == wanted && other.median() > 0.0)
 }

@@ -15,7 +15,7 @@ const WIDTH: usize = 130;
 const GAP: usize = 3;
 
 /// All figures: medians, the spread of the middle half in percent of them, and for traffic the ratio to the bare veth
-/// pair. Paths have a table each, with a line for each peer; of commands and programs, lines are what was done.
+/// pair, with link settings to portlane without. Paths have a table each, with a line for each peer; of commands and programs, lines are what was done.
 pub fn tables(run: &Run) -> String {
     let mut text = String::new();
     for grid in grids(run) {
@@ -63,8 +63,9 @@ fn position<T>(list: &mut Vec<T>, is: impl Fn(&T) -> bool, make: impl FnOnce() -
 fn place(figure: &Figure) -> [String; 3] {
     let what = &figure.what;
     match what.section {
-        Section::Traffic => {
-            let title = [what.case.clone(), circumstances(figure, &[PORTS])];
+        Section::Traffic | Section::Beyond => {
+            let settings = if what.section == Section::Beyond { "link settings" } else { "" };
+            let title = [what.case.clone(), settings.to_owned(), circumstances(figure, &[PORTS])];
             [joined(&title), subject(figure), what.metric.clone()]
         }
         Section::Control | Section::Scale => {

@@ -1,0 +1,48 @@
+//! Features of an interface that only `SIOCETHTOOL` speaks of (ethtool(8)).
+#![expect(unsafe_code, reason = "ethtool's requests are ioctls")]
+
+use std::{io, os::fd::AsRawFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// `ETHTOOL_GGRO` and `ETHTOOL_SGRO`.
+const GET_GRO: u32 = 0x2b;
+const SET_GRO: u32 = 0x2c;
+/// `SIOCETHTOOL`.
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+/// Whether an interface puts segments together (generic receive offload).
+pub(super) fn gro(interface: &str) -> io::Result<bool> {
+    ask(interface, Value { command: GET_GRO, data: 0 }).map(|on| on != 0)
+}
+
+/// Has an interface put segments together, or leave them.
+pub(super) fn set_gro(interface: &str, on: bool) -> io::Result<()> {
+    ask(interface, Value { command: SET_GRO, data: on.into() }).map(drop)
+}
+
+fn ask(interface: &str, mut value: Value) -> io::Result<u32> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all zeroes are a request about an interface without a name.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let (name, last) = (interface.as_bytes(), request.ifr_name.len() - 1);
+    if name.len() > last {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request and the value that it points to outlive the call, which writes to these alone.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(value.data)
+}
