@@ -3,7 +3,12 @@
 
 use std::{io, os::fd::AsRawFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
+
+use super::syscall;
 
 /// `ETHTOOL_GGRO` and `ETHTOOL_SGRO`.
 const GET_GRO: u32 = 0x2b;
@@ -30,15 +35,7 @@ pub(super) fn set_gro(interface: &str, on: bool) -> io::Result<()> {
 
 fn ask(interface: &str, mut value: Value) -> io::Result<u32> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    // SAFETY: all zeroes are a request about an interface without a name.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let (name, last) = (interface.as_bytes(), request.ifr_name.len() - 1);
-    if name.len() > last {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
-    }
+    let mut request = syscall::interface_request(interface).ok_or(Errno::ENODEV)?;
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: the request and the value that it points to outlive the call, which writes to these alone.
     if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) } < 0 {

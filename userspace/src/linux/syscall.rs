@@ -1,5 +1,5 @@
 //! System calls that no safe library has.
-#![expect(unsafe_code, reason = "pidfds, poll and SO_NETNS_COOKIE have no safe wrapper among our dependencies")]
+#![expect(unsafe_code, reason = "pidfds, poll, SO_NETNS_COOKIE and ioctls have no safe wrapper among our dependencies")]
 
 use std::{
     io,
@@ -65,15 +65,19 @@ pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// Whether an interface of this name is in the network namespace of a socket (netdevice(7), `SIOCGIFINDEX`).
 pub(super) fn is_interface(socket: BorrowedFd<'_>, name: &str) -> bool {
-    // SAFETY: all bytes zero is a valid value: an empty name and a number.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // One byte is left for the end of the name.
-    let Some(room) = request.ifr_name.get_mut(..name.len()).filter(|room| room.len() < libc::IFNAMSIZ) else {
-        return false;
-    };
-    room.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from.cast_signed());
+    let Some(mut request) = interface_request(name) else { return false };
     // SAFETY: the structure is the one that this request reads and writes, and outlives the call.
     unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFINDEX as libc::Ioctl, &raw mut request) == 0 }
+}
+
+/// What an ioctl about an interface begins with; none for a name that none can have.
+pub(super) fn interface_request(name: &str) -> Option<libc::ifreq> {
+    // SAFETY: all bytes zero is a valid value: an empty name, and a number or no address.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte is left for the end of the name.
+    let room = request.ifr_name.get_mut(..name.len()).filter(|room| room.len() < libc::IFNAMSIZ)?;
+    room.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from.cast_signed());
+    Some(request)
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
