@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::future::try_join_all;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage},
+    link::{InfoData, InfoKind, InfoVeth, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::{RouteAttribute, RouteMessage, RouteMetric},
 };
@@ -135,19 +135,17 @@ impl Host {
         let netns = std::fs::File::open(netns::path(&link.netns)).attempt(attempt)?;
         let add = RouteNetlinkMessage::NewLink(pair(link, netns.as_raw_fd()));
         self.send(add, IfThere::Refuse).await.attempt(attempt)?;
+        // Only tc programs see the host's end: it takes no part in IPv6, not even with a link-local address.
+        sysctl::set_if_present(&format!("net/ipv6/conf/{}/disable_ipv6", link.veth), "1")?;
+
         let (eth0, socket) = netns::within(&link.netns, || prepare(link))??;
         let inside = Self::over(socket);
         let answers: Vec<_> =
             inner(link, eth0).into_iter().map(|(message, there)| inside.send(message, there)).collect();
         try_join_all(answers).await.attempt(attempt)?;
 
-        match self.send(port(link, bridge, true), IfThere::Change).await {
-            // The kernel has no IPv6.
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                self.send(port(link, bridge, false), IfThere::Change).await.attempt(attempt)
-            }
-            result => result.attempt(attempt),
-        }
+        let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).build();
+        self.send(RouteNetlinkMessage::NewLink(outside), IfThere::Change).await.attempt(attempt)
     }
 }
 
@@ -164,17 +162,6 @@ fn pair(link: &EndpointLink, netns: i32) -> LinkMessage {
         .mtu(link.mtu)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build()
-}
-
-/// Puts the host's end on the bridge. Only tc programs see that end: it takes no part in IPv6, not even with a link-local
-/// address.
-fn port(link: &EndpointLink, bridge: u32, without_address: bool) -> RouteNetlinkMessage {
-    let mut port = LinkUnspec::new_with_name(&link.veth).controller(bridge).build();
-    if without_address {
-        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        port.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
-    }
-    RouteNetlinkMessage::NewLink(port)
 }
 
 /// Runs in the namespace, while `eth0` is down. Returns its index, and a socket to speak of it.
