@@ -134,10 +134,13 @@ impl Datapath {
     /// Whether every socket program is attached.
     pub fn sockets_attached(&self) -> Result<bool> {
         let links = self.pins.links();
-        program::SOCK_ADDR.iter().try_fold(true, |all, name| {
+        for name in program::SOCK_ADDR {
             let path = links.join(name);
-            Ok(all && path.try_exists().map_err(BpfError::pin("read", path))?)
-        })
+            if !path.try_exists().map_err(BpfError::pin("read", path))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Takes every program off everything.

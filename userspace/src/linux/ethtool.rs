@@ -13,8 +13,6 @@ use super::syscall;
 /// `ETHTOOL_GGRO` and `ETHTOOL_SGRO`.
 const GET_GRO: u32 = 0x2b;
 const SET_GRO: u32 = 0x2c;
-/// `SIOCETHTOOL`.
-const SIOCETHTOOL: libc::c_ulong = 0x8946;
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -38,7 +36,7 @@ fn ask(interface: &str, mut value: Value) -> io::Result<u32> {
     let mut request = syscall::interface_request(interface).ok_or(Errno::ENODEV)?;
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: the request and the value that it points to outlive the call, which writes to these alone.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) } < 0 {
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(value.data)

@@ -84,10 +84,10 @@ pub fn publish(
     let added = entries(state, container, requests, view)?;
     let id = container.id.clone();
     state.next_generation = following(state.next_generation, added.len());
-    let before = state.containers.clone();
     state.container_mut(&id)?.publishes.extend(added.iter().cloned());
     if super::desired::exceeds_policies(state) {
-        state.containers = before;
+        let publishes = &mut state.container_mut(&id)?.publishes;
+        publishes.truncate(publishes.len() - added.len());
         return Err(ModelError::PoliciesFull);
     }
     Ok(added)
