@@ -78,7 +78,8 @@ pub struct Flow<A> {
     /// Seconds since boot, suspension included, at which either direction was last seen: at most [`REFRESH_SECONDS`]
     /// old while packets pass.
     pub seen: u32,
-    /// The same moment in jiffies, lower half: cheap to compare, but it stands still while the host is suspended.
+    /// When a packet in this entry's direction last renewed that, in jiffies, lower half: cheap to compare, but it stands still
+    /// while the host is suspended.
     pub touched: u32,
     /// Source address that the packet leaves with.
     pub src: A,

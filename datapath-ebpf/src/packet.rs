@@ -142,15 +142,14 @@ pub trait Tables<F: Family>: Shared {
     fn remove_flow(&self, table: u32, key: &FlowKey<F::Addr>) -> bool;
     /// Sees to it that what is over in [`table::MAIN`] is taken away.
     fn watch(&self);
-    /// Notes an entry's state and, if it is `due`, when its flow was seen: by [`Shared::clock`] and [`Shared::now`]. Answers
-    /// the entry.
+    /// Notes an entry's state and, where they are given, [`Flow::seen`] and [`Flow::touched`]. Answers the entry.
     fn stamp_flow(
         &self,
         table: u32,
         key: &FlowKey<F::Addr>,
         state: u8,
-        due: bool,
-        seen: [u32; 2],
+        seen: Option<u32>,
+        touched: Option<u32>,
     ) -> Option<&Flow<F::Addr>>;
     /// Notes which acknowledgement completes a flow's handshake.
     fn expect_of_flow(&self, key: &FlowKey<F::Addr>, expected: u32);

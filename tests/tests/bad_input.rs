@@ -1,8 +1,13 @@
 //! What makes no sense, or clashes with what is there: one clear sentence, and nothing is changed.
 #![cfg(feature = "root")]
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
+
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Topology, at, both, test, test_with};
+use portlane_tests::topology::{Topology, at, both, test, test_with, until};
 
 /// Everything that a refused request could have changed.
 fn picture(net: &Topology) -> Result<String> {
@@ -137,11 +142,19 @@ fn a_command_that_is_not_there_is_refused_before_anything_is_made() -> Result<()
         let before = picture(net)?;
         let (code, said) = net.said(&["run", "--network", "n", "-p", "80:80", "--", "no-such-command"])?;
         ensure!(code == Some(127) && said.contains("no-such-command"), "{code:?}: {said}");
-        let (code, said) = net.said(&["run", "--network", "n", "-p", "80:80", "--", "/etc/hostname"])?;
-        ensure!(code == Some(126) && said.contains("/etc/hostname"), "{code:?}: {said}");
+        let text = net.file("text");
+        fs::write(&text, "no program")?;
+        let text = text.to_str().context("a path that is no text")?;
+        let run = ["run", "--network", "n", "-p", "80:80", "--", text];
+        let (code, said) = net.said(&run)?;
+        ensure!(code == Some(126) && said.contains(text), "{code:?}: {said}");
         let after = picture(net)?;
         ensure!(after == before, "something was left:\n{before}\n\n{after}");
-        Ok(())
+        // Only the kernel can tell that this is none either: what was made until then goes, its interface in the background.
+        fs::set_permissions(text, Permissions::from_mode(0o755))?;
+        let (code, said) = net.said(&run)?;
+        ensure!(code == Some(126) && said.contains(text), "{code:?}: {said}");
+        until(|| Ok(picture(net)? == before))
     })
 }
 

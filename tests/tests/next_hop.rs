@@ -27,6 +27,31 @@ fn a_conversation_goes_on_when_the_next_hop_gets_another_mac() -> Result<()> {
     })
 }
 
+#[test]
+fn an_answer_within_the_second_of_its_question_finds_the_next_hop_that_got_another_mac() -> Result<()> {
+    let mut cards = 0;
+    either_way("9000/udp", |net, way| {
+        both(|family| {
+            let mut server = way.server.dialog("end.py", &["udp", "listen", "9000"])?;
+            let mut client = way.client.calls("udp", way.at(family, 9000))?;
+            client.expect("say before", "said")?;
+            server.expect("hear", "before")?;
+            server.expect("say answer", "said")?;
+            client.expect("hear", "answer")?;
+            cards += 1;
+            replace_card(net, cards)?;
+            until(|| {
+                client.say("say after")?;
+                // Questions are not lost: whoever asks from outside knows the way, and a container's are asked anew.
+                Ok(server.say("quiet")? == "after" && {
+                    server.say("say answer")?;
+                    client.say("quiet")? == "answer"
+                })
+            })
+        })
+    })
+}
+
 /// The machine outside gets another MAC address, and tells its neighbours.
 fn replace_card(net: &Topology, number: u8) -> Result<()> {
     let tell = "echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify; echo 1 > /proc/sys/net/ipv6/conf/eth0/ndisc_notify";

@@ -244,13 +244,15 @@ macro_rules! tables {
                 table: u32,
                 key: &FlowKey<$addr>,
                 state: u8,
-                due: bool,
-                [seen, touched]: [u32; 2],
+                seen: Option<u32>,
+                touched: Option<u32>,
             ) -> Option<&Flow<$addr>> {
                 let flow = self.$entry(table, key)?;
-                if due {
+                if let Some(seen) = seen {
                     // SAFETY: the slot stays allocated while the program runs.
                     unsafe { (&raw mut (*flow).seen).write_volatile(seen) };
+                }
+                if let Some(touched) = touched {
                     // SAFETY: as above.
                     unsafe { (&raw mut (*flow).touched).write_volatile(touched) };
                 }

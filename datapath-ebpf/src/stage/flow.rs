@@ -203,16 +203,17 @@ fn is_settled<A>(key: &FlowKey<A>, flow: &Flow<A>, state: u8) -> bool {
     flow.owner != 0 && (state::is_shut(state) || (key.zone != ZONE_OUTSIDE && state::is_closed(state)))
 }
 
-/// Notes the state in both entries of a pair and, at most once a second, stamps them and looks again for the next hop, and
-/// for how much the way out carries. The state is the low byte of `next`; above it a bit for the table, and one for whether
-/// the stamp is due. Whether the conversation has no place there any more.
+/// Notes the state in both entries of a pair and, at most once a second for each, when the pair was seen; looks again then
+/// for the entry's next hop, and for how much the way out carries. Whoever answers within the second of the question has
+/// another way out, and looks for it again by himself. The state is the low byte of `next`; above it a bit for the table, and
+/// one for whether the stamp is due. Whether the conversation has no place there any more.
 #[inline(never)]
 fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> bool {
     let (state, table, due) = (next as u8, next >> 8 & 1, next >> 9 & 1 != 0);
-    let moment = if due { [tables.clock(), tables.now()] } else { [0; 2] };
-    let Some(flow) = tables.stamp_flow(table, key, state, due, moment) else { return false };
+    let (seen, touched) = if due { (Some(tables.clock()), Some(tables.now())) } else { (None, None) };
+    let Some(flow) = tables.stamp_flow(table, key, state, seen, touched) else { return false };
     let settled = table == table::MAIN && is_settled(key, flow, state);
-    tables.stamp_flow(table, &key.mirror(flow), state, due, moment);
+    tables.stamp_flow(table, &key.mirror(flow), state, seen, None);
     if flow.hop == hop::UPLINK
         && (due || !way::is_cached(flow))
         && let Some(veth) = tables.veth(key.zone)

@@ -277,13 +277,13 @@ macro_rules! family {
                 table: u32,
                 key: &FlowKey<$addr>,
                 state: u8,
-                due: bool,
-                [seen, touched]: [u32; 2],
+                seen: Option<u32>,
+                touched: Option<u32>,
             ) -> Option<&Flow<$addr>> {
                 let mut flows = self.$flows[table as usize].borrow_mut();
                 let place = flows.get_mut(key)?;
                 let flow = *self.$shelf.at(*place);
-                let [seen, touched] = if due { [seen, touched] } else { [flow.seen, flow.touched] };
+                let (seen, touched) = (seen.unwrap_or(flow.seen), touched.unwrap_or(flow.touched));
                 *place = self.$shelf.put(Flow { seen, touched, state, ..flow });
                 Some(self.$shelf.at(*place))
             }
