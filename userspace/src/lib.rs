@@ -11,6 +11,7 @@ pub mod engine;
 pub mod http;
 pub mod linux;
 pub mod model;
+mod parallel;
 pub mod progress;
 pub mod request;
 pub mod service;

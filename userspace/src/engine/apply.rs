@@ -9,7 +9,7 @@ use super::{Engine, Result, gone::Gone, scope::Scope};
 use crate::{
     bpf::{BpfError, Datapath},
     linux::{Snapshot, netns},
-    model::{Attachment, HostFacts, Owned, State, Step, UplinkFact, plan, state::Xdp},
+    model::{Attachment, Container, HostFacts, Owned, State, Step, UplinkFact, plan, state::Xdp},
     progress,
 };
 
@@ -190,9 +190,8 @@ impl Engine {
     /// The numbers of new endpoints and publish entries may have been others'.
     fn reset_counters(&self, datapath: &Datapath, next: &State) -> Result<()> {
         let traffic = datapath.traffic()?;
-        let before = |id: &String| self.state.containers.get(id);
-        for container in next.live().filter(|container| container.is_bridged()) {
-            let old = before(&container.id);
+        let bridged = |container: &Container| container.is_live() && container.is_bridged();
+        for (container, old) in next.unlike(&self.state).filter(|(container, _)| bridged(container)) {
             for endpoint in &container.endpoints {
                 if old.is_none_or(|old| old.on(&endpoint.network).is_none()) {
                     traffic.reset_endpoint(endpoint.number)?;

@@ -27,8 +27,8 @@ impl Gone {
     /// What `next` lacks of what there was before.
     pub(super) fn between(before: &State, next: &State) -> Self {
         let mut gone = Self::default();
-        for container in before.live() {
-            let stays = next.containers.get(&container.id).filter(|container| container.is_live());
+        for (container, stays) in before.unlike(next).filter(|(container, _)| container.is_live()) {
+            let stays = stays.filter(|container| container.is_live());
             for endpoint in &container.endpoints {
                 if stays
                     .and_then(|stays| stays.on(&endpoint.network))

@@ -6,7 +6,7 @@ use super::{Engine, EngineError, Result, Settings, files, view::Surroundings};
 use crate::{
     linux::{ContainerSpec, Place, Running, Stdio, netns, process, random, spawn},
     model::{Container, ContainerRequest, HostView, Inside, State, Status, container},
-    progress,
+    parallel, progress,
 };
 
 /// Signal numbers begin after this in exit statuses, as a shell has it.
@@ -61,7 +61,8 @@ impl Engine {
             }
         };
         let mut next = next;
-        next.container_mut(&id)?.status = Status::Running { pid: starting.pid(), start_time: starting.start_time() };
+        let (pid, start_time) = (starting.pid(), starting.start_time());
+        next.container_mut(&id)?.status = Status::Running { pid, start_time, identity: process::identity(pid) };
         // The next state is known as pending: who takes over from here finds a dead process, and undoes this.
         self.commit(next)?;
         match starting.go() {
@@ -83,7 +84,7 @@ impl Engine {
     pub fn place_of(&self, name: &str) -> Result<Place> {
         let container = self.state.container(name)?;
         match container.status {
-            Status::Running { pid, start_time } => Ok(Place::Process { pid, start_time }),
+            Status::Running { pid, start_time, .. } => Ok(Place::Process { pid, start_time }),
             Status::Attached => Ok(Place::Netns(container.netns.clone())),
             Status::Creating | Status::Exited { .. } => Err(EngineError::NotRunning { name: container.name.clone() }),
         }
@@ -171,7 +172,7 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
     if status == Status::Attached {
         return Err(EngineError::Attached { name });
     }
-    if let Status::Running { pid, start_time } = status {
+    if let Status::Running { pid, start_time, .. } = status {
         let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
         blocking(move || process::terminate(pid, start_time, grace)).await??;
         // A foreground `run`, or a daemon, may have been first to see it.
@@ -203,7 +204,8 @@ pub(super) fn forget_dead(state: &mut State) -> Result<()> {
 fn lasts(container: &Container) -> Result<bool> {
     Ok(match (container.status, &container.foreign) {
         (Status::Exited { .. }, _) => true,
-        (Status::Running { pid, start_time }, _) => process::alive(pid, start_time),
+        (Status::Running { pid, identity: Some(identity), .. }, _) => process::identity(pid) == Some(identity),
+        (Status::Running { pid, start_time, identity: None }, _) => process::alive(pid, start_time),
         (Status::Attached, Some(identity)) => netns::is_still(&container.netns, identity)?,
         (Status::Attached, None) | (Status::Creating, _) => false,
     })
@@ -211,12 +213,8 @@ fn lasts(container: &Container) -> Result<bool> {
 
 /// Whether what is stored of the containers is so.
 pub(super) fn are_as_stored(state: &State) -> Result<bool> {
-    for container in state.containers.values() {
-        if !lasts(container)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let containers: Vec<&Container> = state.containers.values().map(Arc::as_ref).collect();
+    Ok(parallel::all(&containers, |container| lasts(container))?.into_iter().all(|lasts| lasts))
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

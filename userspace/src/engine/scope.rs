@@ -10,11 +10,12 @@ use std::collections::BTreeSet;
 use super::Result;
 use crate::{
     bpf::{Datapath, Pinned},
-    linux::{self, Host, Snapshot, netns},
+    linux::{self, Host, LinuxError, Snapshot, netns},
     model::{
-        Desired, HostFacts, Observed, ObservedLinks, Owned, Part, State, Step, desired, desired_links, desired_part,
-        plan,
+        Desired, HostFacts, Observed, ObservedLinks, Others, Owned, Part, State, Step, desired, desired_links,
+        desired_part, plan,
     },
+    parallel,
 };
 
 /// How much of host and maps is looked at, for a change.
@@ -46,17 +47,14 @@ impl<'a> Scope<'a> {
         let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else {
             return Ok(Self::everything(next, owned));
         };
-        let part = Part::between(before, next);
-        let pinned = datapath.pinned()?;
-        let there = |Part { others, .. }: &Part| -> Result<bool> {
-            Ok(pinned.has_all_of(&others.veths)
-                && linux::are_interfaces(&others.veths)?
-                && netns::names()?.is_superset(&others.netns))
+        let Some(part) = Part::between(before, next) else {
+            return Ok(Self { pinned: Some(datapath.pinned()?), ..Self::everything(next, owned) });
         };
-        let part = match part {
-            Some(part) if there(&part)? => Some((part, before)),
-            _ => None,
-        };
+        let Others { veths, netns } = &part.others;
+        let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths)? && netns::names()?.is_superset(netns));
+        let (pinned, there) = parallel::both(|| datapath.pinned(), there);
+        let pinned = pinned?;
+        let part = (there? && pinned.has_all_of(veths)).then_some((part, before));
         Ok(Self { next, owned, part, pinned: Some(pinned) })
     }
 

@@ -17,7 +17,8 @@ use super::{
     Attempt, Host, LinuxError,
     bridge::address,
     netlink::{self, IfThere},
-    netns, observe, sysctl,
+    netns, observe,
+    sysctl::{self, Folder},
 };
 use crate::model::{DefaultRoute, EndpointLink, Lead};
 
@@ -136,7 +137,7 @@ impl Host {
         let add = RouteNetlinkMessage::NewLink(pair(link, netns.as_raw_fd()));
         self.send(add, IfThere::Refuse).await.attempt(attempt)?;
         // Only tc programs see the host's end: it takes no part in IPv6, not even with a link-local address.
-        sysctl::set_if_present(&format!("net/ipv6/conf/{}/disable_ipv6", link.veth), "1")?;
+        Folder::own_net()?.set_if_present(&format!("ipv6/conf/{}/disable_ipv6", link.veth), "1")?;
 
         let (eth0, socket) = netns::within(&link.netns, || prepare(link))??;
         let inside = Self::over(socket);

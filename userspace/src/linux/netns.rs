@@ -19,13 +19,11 @@ use nix::{
     sys::statfs::{FsType, statfs},
 };
 
-use super::{Attempt, LinuxError, syscall};
+use super::{Attempt, LinuxError, syscall, sysctl};
 use crate::model::NetnsIdentity;
 
 /// Where iproute2 keeps namespaces by name.
 pub(super) const DIRECTORY: &str = "/run/netns";
-/// Another one each time that the kernel starts.
-const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// `NSFS_MAGIC` of `linux/magic.h`: what a namespace's file is on, and an empty file left behind is not.
 const NSFS: FsType = FsType(0x6e73_6673);
 
@@ -146,9 +144,7 @@ pub fn identify(netns: &str) -> Result<NetnsIdentity, LinuxError> {
         Some(libc::EINVAL) => none(),
         _ => error,
     })?;
-    let cookie = cookie.attempt(attempt)?;
-    let boot = fs::read_to_string(BOOT).attempt(|| format!("read {BOOT}"))?;
-    Ok(NetnsIdentity { boot: boot.trim_end().to_owned(), cookie })
+    Ok(NetnsIdentity { boot: sysctl::boot()?, cookie: cookie.attempt(attempt)? })
 }
 
 /// Whether this is still the namespace that it was; not if it is none any more.

@@ -6,15 +6,23 @@ use std::{
     io::{self, Read as _},
     os::fd::AsFd,
     path::Path,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use super::{Attempt, LinuxError, netns, syscall};
+use nix::sys::{
+    stat::fstat,
+    statfs::{FsType, fstatfs},
+};
+
+use super::{Attempt, LinuxError, netns, syscall, sysctl};
 
 /// How long a process may take to go after SIGKILL: it may be waiting for a disk, which no signal interrupts.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes that hold any line of `/proc/PID/stat`: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const STAT: usize = 2048;
+/// `PID_FS_MAGIC` of `linux/magic.h`.
+const PIDFS: FsType = FsType(0x5049_4446);
 /// Rounds in which what is in a namespace is killed: each may find what the ones of the round before forked.
 const KILL_ROUNDS: u32 = 10;
 
@@ -31,6 +39,26 @@ pub fn start_time(pid: u32) -> Option<u64> {
 /// Whether the process that began at `start_time` runs.
 pub fn alive(pid: u32, start_time: u64) -> bool {
     self::start_time(pid) == Some(start_time)
+}
+
+/// What no other process of this machine ever has: its number on the kernel's file system of processes (Linux 6.9), mixed with
+/// that of the boot. None on an earlier kernel, where a descriptor tells nothing of its process; none for one that has ended.
+pub fn identity(pid: u32) -> Option<u64> {
+    let process = syscall::pidfd_open(pid).ok()?;
+    if fstatfs(&process).ok()?.filesystem_type() != PIDFS {
+        return None;
+    }
+    let [gone] = syscall::poll([process.as_fd()], Some(Duration::ZERO)).ok()?;
+    if gone { None } else { Some(fstat(&process).ok()?.st_ino ^ boot()?) }
+}
+
+fn boot() -> Option<u64> {
+    static BOOT: OnceLock<Option<u64>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let digits = sysctl::boot().ok()?.replace('-', "");
+        // All 64 bits of this half are random but three (RFC 9562 §5.4).
+        u128::from_str_radix(&digits, 16).ok().map(|boot| boot as u64)
+    })
 }
 
 /// Ends a process: SIGTERM, and SIGKILL to who is still there after `grace`. Returns once it is gone; at once if it was.
@@ -162,6 +190,8 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -180,5 +210,23 @@ mod tests {
         let born = start_time(pid).expect("this process runs");
         assert!(alive(pid, born));
         assert!(!alive(pid, born + 1));
+    }
+
+    #[test]
+    fn a_process_keeps_its_identity_until_it_ends_and_shares_it_with_nobody() {
+        let own = identity(std::process::id());
+        let mut child = Command::new("sleep").arg("60").spawn().expect("starts");
+        let process = syscall::pidfd_open(child.id()).expect("it is there");
+        let other = identity(child.id());
+        // Before Linux 6.9 nobody has one.
+        assert_eq!(other.is_some(), own.is_some());
+        assert!(own.is_none() || own != other);
+        assert_eq!((identity(std::process::id()), identity(child.id())), (own, other));
+        child.kill().expect("is killed");
+        syscall::poll([process.as_fd()], None).expect("ends");
+        // Its parent has not heard of its end yet.
+        assert_eq!(identity(child.id()), None);
+        child.wait().expect("is heard of");
+        assert_eq!(identity(child.id()), None);
     }
 }

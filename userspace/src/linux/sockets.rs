@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::OnceLock,
 };
 
 use portlane_common::span::Span;
@@ -108,7 +107,7 @@ impl FromIterator<Listener> for Listeners {
 /// # Errors
 /// The setting cannot be read.
 pub fn ephemeral_range() -> Result<Span, LinuxError> {
-    let text = own_setting("ip_local_port_range")?;
+    let text = Folder::own_net()?.get("ipv4/ip_local_port_range")?;
     let mut ports = text.split_whitespace().map(str::parse);
     match (ports.next(), ports.next()) {
         (Some(Ok(first)), Some(Ok(last))) => Ok(Span { first, last }),
@@ -124,20 +123,7 @@ pub fn ephemeral_range() -> Result<Span, LinuxError> {
 /// # Errors
 /// The setting cannot be read.
 pub fn reserved_ports() -> Result<Vec<Span>, LinuxError> {
-    Ok(parse_spans(&own_setting("ip_local_reserved_ports")?))
-}
-
-/// An IPv4 setting of the network namespace that portlane runs in, whose folder is looked for once.
-fn own_setting(name: &str) -> Result<String, LinuxError> {
-    static IPV4: OnceLock<Folder> = OnceLock::new();
-    let folder = match IPV4.get() {
-        Some(folder) => folder,
-        None => IPV4.get_or_init({
-            let folder = Folder::open("net/ipv4")?;
-            || folder
-        }),
-    };
-    folder.get(name)
+    Ok(parse_spans(&Folder::own_net()?.get("ipv4/ip_local_reserved_ports")?))
 }
 
 fn parse_spans(text: &str) -> Vec<Span> {

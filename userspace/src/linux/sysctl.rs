@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     os::{fd::AsFd, unix::fs::FileExt as _},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use nix::{
@@ -45,6 +46,18 @@ impl Folder {
         Ok(value.trim_end().to_owned())
     }
 
+    /// `net` of the network namespace that portlane runs in, looked for once.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn own_net() -> Result<&'static Self, LinuxError> {
+        static NET: OnceLock<Folder> = OnceLock::new();
+        match NET.get() {
+            Some(folder) => Ok(folder),
+            None => Self::open("net").map(|folder| NET.get_or_init(|| folder)),
+        }
+    }
+
     /// [`set_if_present`] of a setting in here.
     ///
     /// # Errors
@@ -53,6 +66,16 @@ impl Folder {
         let set = set_at(&self.file, Path::new(name), value);
         unless_missing(set.attempt(|| format!("set {} to {value}", self.path.join(name).display())))
     }
+}
+
+/// Another one each time that the kernel starts.
+///
+/// # Errors
+/// It cannot be read.
+pub fn boot() -> Result<String, LinuxError> {
+    let path = path("kernel/random/boot_id");
+    let boot = fs::read_to_string(&path).attempt(|| format!("read {}", path.display()))?;
+    Ok(boot.trim_end().to_owned())
 }
 
 /// Writes a setting, unless it has that value already: where `/proc/sys` is read-only, that is all that can be hoped for.

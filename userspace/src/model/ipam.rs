@@ -42,7 +42,13 @@ const PREFIX6: u8 = 64;
 
 /// The lowest number from 1 that is below `limit` and not taken.
 pub fn lowest_free(taken: &BTreeSet<u32>, limit: u32) -> Option<u32> {
-    (1..limit).find(|number| !taken.contains(number))
+    all_free(taken, limit).next()
+}
+
+/// The numbers from 1 that are below `limit` and not taken, in order.
+pub fn all_free(taken: &BTreeSet<u32>, limit: u32) -> impl Iterator<Item = u32> {
+    let mut taken = taken.iter().filter(|number| **number > 0).peekable();
+    (1..limit).filter(move |number| taken.next_if_eq(&number).is_none())
 }
 
 /// The next address of a part of the subnet that a container can have: not the network's, the broadcast or a taken one.

@@ -43,7 +43,7 @@ pub use error::ModelError;
 pub use lead::{DefaultRoute, Lead};
 pub use names::Names;
 pub use network::NetworkRequest;
-pub use part::Part;
+pub use part::{Others, Part};
 pub use plan::{Observed, ObservedLinks, Owned, Step};
 pub use publish::HostView;
 pub use spec::PublishRequest;

@@ -3,7 +3,7 @@
 //! What a container has on the host and in the maps follows from itself and from its networks; only links, and who has the
 //! name servers' port, concern others. So where the networks are the same, a change need look at no container that is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     names,
@@ -43,8 +43,9 @@ impl Part {
             before.containers.get(&container.id) != next.containers.get(&container.id)
                 || container.publishes.iter().any(|publish| publish.host.contains(names::PORT))
         };
-        let (before, others) = split(before, concerned);
-        let (next, _) = split(next, concerned);
+        let others = others(before.live().filter(|container| !concerned(container)));
+        let before = only(before, concerned);
+        let next = only(next, concerned);
         Some(Self { owned: Owned::by([&before, &next]), before, next, others })
     }
 }
@@ -56,19 +57,11 @@ fn have_equal_networks(one: &State, other: &State) -> bool {
     a.eq(b)
 }
 
-/// The state with these containers alone, and what the others have.
-fn split(state: &State, concerned: impl Fn(&Container) -> bool) -> (State, Others) {
-    let (mut containers, mut others) = (BTreeMap::new(), Others::default());
-    for container in state.containers.values() {
-        if concerned(container) {
-            containers.insert(container.id.clone(), container.clone());
-        } else if container.is_live() {
-            others.veths.extend(container.endpoints.iter().map(|endpoint| endpoint.veth.clone()));
-            others.netns.extend(Some(&container.netns).filter(|_| container.owns_netns()).cloned());
-        }
-    }
-    let part = State {
-        containers,
+/// The state with these containers alone.
+fn only(state: &State, concerned: impl Fn(&Container) -> bool) -> State {
+    let concerned = state.containers.iter().filter(|(_, container)| concerned(container));
+    State {
+        containers: concerned.map(|(id, container)| (id.clone(), container.clone())).collect(),
         schema: state.schema,
         seed: state.seed,
         default_network: state.default_network.clone(),
@@ -78,6 +71,14 @@ fn split(state: &State, concerned: impl Fn(&Container) -> bool) -> (State, Other
         xdp: state.xdp,
         flows: state.flows,
         resolver: state.resolver.clone(),
-    };
-    (part, others)
+    }
+}
+
+fn others<'a>(containers: impl Iterator<Item = &'a Container>) -> Others {
+    let mut others = Others::default();
+    for container in containers {
+        others.veths.extend(container.endpoints.iter().map(|endpoint| endpoint.veth.clone()));
+        others.netns.extend(Some(&container.netns).filter(|_| container.owns_netns()).cloned());
+    }
+    others
 }

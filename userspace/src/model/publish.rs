@@ -193,16 +193,15 @@ pub(super) fn entries(
         return Err(ModelError::NeedsBridge { network, what: "published ports" });
     }
     let mut added: Vec<Publish> = Vec::with_capacity(requests.len());
-    let mut numbers: BTreeSet<u32> = state.publishes().map(|(_, publish)| publish.id).collect();
+    let taken: BTreeSet<u32> = state.publishes().map(|(_, publish)| publish.id).collect();
+    let mut numbers = ipam::all_free(&taken, MAX_PUBLISHES);
     for (index, request) in requests.iter().enumerate() {
         let host_addr = request.host_addr.or_else(|| binding(state, container));
         let request = &PublishRequest { host_addr, ..request.clone() };
         check_host_address(container, host_addr)?;
         let host = host_ports(state, container, &added, request, index, view)?;
-        let id = ipam::lowest_free(&numbers, MAX_PUBLISHES).ok_or(ModelError::PublishesFull)?;
-        numbers.insert(id);
         added.push(Publish {
-            id,
+            id: numbers.next().ok_or(ModelError::PublishesFull)?,
             generation: following(state.next_generation, index),
             proto: request.proto,
             host_addr,

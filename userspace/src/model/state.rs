@@ -225,6 +225,9 @@ pub enum Status {
         pid: u32,
         /// Its start time in clock ticks since boot: the number alone may be somebody else's by then.
         start_time: u64,
+        /// What the kernel knows it by and no other process ever, quickly asked for; none where the kernel has no such number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<u64>,
     },
     /// Its network namespace is somebody else's, and is there.
     Attached,
@@ -313,6 +316,16 @@ impl State {
     /// Containers that hold an address and their ports.
     pub fn live(&self) -> impl Iterator<Item = &Container> {
         self.containers.values().map(Arc::as_ref).filter(|container| container.is_live())
+    }
+
+    /// Containers that are otherwise in another state, or not there, with what is there. The ones that both states share need
+    /// not be compared.
+    pub fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Container, Option<&'a Container>)> {
+        self.containers.iter().filter_map(|(id, container)| {
+            let theirs = other.containers.get(id);
+            let shared = theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, container));
+            (!shared).then(|| (container.as_ref(), theirs.map(Arc::as_ref)))
+        })
     }
 
     /// Every place that a container has on a bridge network.

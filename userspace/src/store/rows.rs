@@ -3,15 +3,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use redb::{ReadableDatabase, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{AccessGuard, ReadableDatabase, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::Stored;
-use crate::model::{
-    Container, State,
-    state::SCHEMA,
-    tables::difference,
-    upgrade::{OF_ONE_ROW, upgrade},
+use crate::{
+    model::{
+        Container, State,
+        state::SCHEMA,
+        tables::difference,
+        upgrade::{OF_ONE_ROW, upgrade},
+    },
+    parallel,
 };
 
 /// [`STATE`] and [`PENDING`].
@@ -112,10 +115,12 @@ pub(super) fn read(database: &impl ReadableDatabase) -> Result<Stored> {
         None => (None, false),
     };
     if let Some(state) = state.as_mut().filter(|_| as_today) {
-        for row in transaction.open_table(CONTAINERS)?.iter()? {
-            let (id, container) = row?;
-            state.containers.insert(id.value().to_owned(), parse(container.value())?);
-        }
+        let containers = transaction.open_table(CONTAINERS)?;
+        let rows = containers.iter()?.collect::<std::result::Result<Vec<_>, _>>()?;
+        let read = |(id, container): &(AccessGuard<'_, &str>, AccessGuard<'_, &str>)| {
+            Ok::<_, Problem>((id.value().to_owned(), parse(container.value())?))
+        };
+        state.containers = parallel::all(&rows, read)?.into_iter().collect();
     }
     let pending = match row(PENDING)? {
         Some(text) => Some(pending_of(&text, state.as_ref())?),
