@@ -11,9 +11,9 @@ const CONTAINERS: usize = 500;
 const FEWER: usize = 50;
 const PORTS: usize = 10;
 const FIRST_PORT: usize = 10_000;
-/// The n-th container and its neighbours on both sides are one figure.
+/// The n-th container and as many on both sides of it are one figure.
 const EARLY: usize = 5;
-const AROUND: usize = 2;
+const AROUND: usize = 4;
 
 /// Starts containers, and measures commands beside them.
 ///
