@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     io::{self, Read as _},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::OnceLock,
     time::{Duration, Instant},
@@ -45,11 +45,18 @@ pub fn alive(pid: u32, start_time: u64) -> bool {
 /// that of the boot. None on an earlier kernel, where a descriptor tells nothing of its process; none for one that has ended.
 pub fn identity(pid: u32) -> Option<u64> {
     let process = syscall::pidfd_open(pid).ok()?;
-    if fstatfs(&process).ok()?.filesystem_type() != PIDFS {
-        return None;
-    }
+    if fstatfs(&process).ok()?.filesystem_type() == PIDFS { number(&process) } else { None }
+}
+
+/// Whether the process with this [`identity`] runs.
+pub fn is_still(pid: u32, identity: u64) -> bool {
+    syscall::pidfd_open(pid).is_ok_and(|process| number(&process) == Some(identity))
+}
+
+/// None for a process that has ended, whether or not its parent has heard of it.
+fn number(process: &OwnedFd) -> Option<u64> {
     let [gone] = syscall::poll([process.as_fd()], Some(Duration::ZERO)).ok()?;
-    if gone { None } else { Some(fstat(&process).ok()?.st_ino ^ boot()?) }
+    if gone { None } else { Some(fstat(process).ok()?.st_ino ^ boot()?) }
 }
 
 fn boot() -> Option<u64> {
@@ -222,10 +229,12 @@ mod tests {
         assert_eq!(other.is_some(), own.is_some());
         assert!(own.is_none() || own != other);
         assert_eq!((identity(std::process::id()), identity(child.id())), (own, other));
+        assert!(other.is_none_or(|other| is_still(child.id(), other) && !is_still(child.id(), other + 1)));
         child.kill().expect("is killed");
         syscall::poll([process.as_fd()], None).expect("ends");
         // Its parent has not heard of its end yet.
         assert_eq!(identity(child.id()), None);
+        assert!(other.is_none_or(|other| !is_still(child.id(), other)));
         child.wait().expect("is heard of");
         assert_eq!(identity(child.id()), None);
     }
