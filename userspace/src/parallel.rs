@@ -1,15 +1,20 @@
 //! The same work on many things, on several processors.
 
-use std::{num::NonZero, panic::resume_unwind, thread};
+use std::{
+    num::NonZero,
+    panic::resume_unwind,
+    thread::{self, ScopedJoinHandle},
+};
 
 /// For fewer, a thread takes longer to start than its work.
 const WORTH_A_THREAD: usize = 64;
 
-/// Does two things at once.
-pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+/// Does two things at once; one after the other where there is no thread to be had.
+pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl Fn() -> B + Sync) -> (A, B) {
     thread::scope(|scope| {
-        let other = scope.spawn(other);
-        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let thread = thread::Builder::new().spawn_scoped(scope, &other);
+        let one = one();
+        (one, thread.map_or_else(|_| other(), joined))
     })
 }
 
@@ -20,18 +25,22 @@ pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Sen
 pub fn all<T: Sync, R: Send, E: Send>(items: &[T], work: impl Fn(&T) -> Result<R, E> + Sync) -> Result<Vec<R>, E> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = (items.len() / WORTH_A_THREAD).clamp(1, processors);
-    let done = |part: &[T]| part.iter().map(&work).collect::<Result<Vec<_>, _>>();
-    let done = &done;
-    let (first, rest) = items.split_at(items.len() / threads);
+    let work = &|part: &[T]| part.iter().map(&work).collect::<Result<Vec<_>, _>>();
+    let mut parts = items.chunks(items.len().div_ceil(threads).max(1));
+    let first = parts.next().unwrap_or_default();
     thread::scope(|scope| {
-        let part = rest.len().div_ceil((threads - 1).max(1)).max(1);
-        let rest: Vec<_> = rest.chunks(part).map(|part| scope.spawn(move || done(part))).collect();
-        let mut results = done(first)?;
-        for thread in rest {
-            results.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        let start = |part| (part, thread::Builder::new().spawn_scoped(scope, move || work(part)));
+        let others: Vec<_> = parts.map(start).collect();
+        let mut results = work(first)?;
+        for (part, thread) in others {
+            results.extend(thread.map_or_else(|_| work(part), joined)?);
         }
         Ok(results)
     })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 #[cfg(test)]

@@ -204,7 +204,7 @@ pub(super) fn forget_dead(state: &mut State) -> Result<()> {
 fn lasts(container: &Container) -> Result<bool> {
     Ok(match (container.status, &container.foreign) {
         (Status::Exited { .. }, _) => true,
-        (Status::Running { pid, identity: Some(identity), .. }, _) => process::is_still(pid, identity),
+        (Status::Running { pid, identity: Some(identity), .. }, _) => process::is_still(pid, identity)?,
         (Status::Running { pid, start_time, identity: None }, _) => process::alive(pid, start_time),
         (Status::Attached, Some(identity)) => netns::is_still(&container.netns, identity)?,
         (Status::Attached, None) | (Status::Creating, _) => false,

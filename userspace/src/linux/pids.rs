@@ -45,26 +45,36 @@ pub fn alive(pid: u32, start_time: u64) -> bool {
 /// that of the boot. None on an earlier kernel, where a descriptor tells nothing of its process; none for one that has ended.
 pub fn identity(pid: u32) -> Option<u64> {
     let process = syscall::pidfd_open(pid).ok()?;
-    if fstatfs(&process).ok()?.filesystem_type() == PIDFS { number(&process) } else { None }
+    if fstatfs(&process).ok()?.filesystem_type() == PIDFS { number(&process).ok()? } else { None }
 }
 
 /// Whether the process with this [`identity`] runs.
-pub fn is_still(pid: u32, identity: u64) -> bool {
-    syscall::pidfd_open(pid).is_ok_and(|process| number(&process) == Some(identity))
+///
+/// # Errors
+/// It cannot be asked for: for want of files, say. It may well run then.
+pub fn is_still(pid: u32, identity: u64) -> Result<bool, LinuxError> {
+    let attempt = || format!("look at process {pid}");
+    match syscall::pidfd_open(pid) {
+        Ok(process) => Ok(number(&process).attempt(attempt)? == Some(identity)),
+        // The last two: its number is that of another process's thread.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENOENT)) => Ok(false),
+        Err(error) => Err(error).attempt(attempt),
+    }
 }
 
 /// None for a process that has ended, whether or not its parent has heard of it.
-fn number(process: &OwnedFd) -> Option<u64> {
-    let [gone] = syscall::poll([process.as_fd()], Some(Duration::ZERO)).ok()?;
-    if gone { None } else { Some(fstat(process).ok()?.st_ino ^ boot()?) }
+fn number(process: &OwnedFd) -> io::Result<Option<u64>> {
+    let [gone] = syscall::poll([process.as_fd()], Some(Duration::ZERO))?;
+    Ok(if gone { None } else { Some(fstat(process)?.st_ino ^ boot()) })
 }
 
-fn boot() -> Option<u64> {
-    static BOOT: OnceLock<Option<u64>> = OnceLock::new();
+/// 0 where it cannot be told.
+fn boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
     *BOOT.get_or_init(|| {
-        let digits = sysctl::boot().ok()?.replace('-', "");
-        // All 64 bits of this half are random but three (RFC 9562 §5.4).
-        u128::from_str_radix(&digits, 16).ok().map(|boot| boot as u64)
+        let digits = sysctl::boot().unwrap_or_default().replace('-', "");
+        // All 64 bits of this half are random but two (RFC 9562 §5.4).
+        u128::from_str_radix(&digits, 16).map_or(0, |boot| boot as u64)
     })
 }
 
@@ -229,12 +239,13 @@ mod tests {
         assert_eq!(other.is_some(), own.is_some());
         assert!(own.is_none() || own != other);
         assert_eq!((identity(std::process::id()), identity(child.id())), (own, other));
-        assert!(other.is_none_or(|other| is_still(child.id(), other) && !is_still(child.id(), other + 1)));
+        let runs = |identity: u64| is_still(child.id(), identity).expect("it can be asked for");
+        assert!(other.is_none_or(|other| runs(other) && !runs(other + 1)));
         child.kill().expect("is killed");
         syscall::poll([process.as_fd()], None).expect("ends");
         // Its parent has not heard of its end yet.
         assert_eq!(identity(child.id()), None);
-        assert!(other.is_none_or(|other| !is_still(child.id(), other)));
+        assert!(other.is_none_or(|other| !is_still(child.id(), other).expect("it can be asked for")));
         child.wait().expect("is heard of");
         assert_eq!(identity(child.id()), None);
     }
