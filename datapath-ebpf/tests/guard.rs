@@ -367,7 +367,7 @@ fn the_kernel_is_asked_for_the_next_hop_once_a_second_whoever_speaks_first_and_b
         if version == Version::Four {
             let flow =
                 Tables::<portlane_common::family::V4>::flow(&tables, table::MAIN, &reply).expect("the replies' entry");
-            assert_eq!(flow.seen, tables.clock());
+            assert_eq!((flow.touched, flow.seen), (tables.now() - tables.second(), tables.clock()));
         }
     }
 }

@@ -2,52 +2,50 @@
 #![cfg(feature = "root")]
 
 use anyhow::Result;
-use portlane_tests::topology::{Topology, at, both, either_way, ip, test, until};
+use portlane_tests::topology::{Dialog, Topology, at, both, either_way, ip, test, until};
 
 /// Bytes of the uplink's MTU, after 1500.
 const LESS: u16 = 1300;
 
 #[test]
 fn a_conversation_goes_on_when_the_next_hop_gets_another_mac() -> Result<()> {
-    let mut cards = 0;
-    either_way("9000/tcp", |net, way| {
-        both(|family| {
-            let mut server = way.server.dialog("end.py", &["tcp", "listen", "9000"])?;
-            let mut client = way.client.calls("tcp", way.at(family, 9000))?;
-            client.expect("say before", "said")?;
-            server.expect("hear", "before")?;
-            cards += 1;
-            replace_card(net, cards)?;
-            // What is lost until the next hop is asked for again, TCP says once more.
-            client.expect("say after", "said")?;
-            server.expect("hear", "after")?;
-            server.expect("say answer", "said")?;
-            client.expect("hear", "answer")
-        })
+    after_another_mac("tcp", |client, server| {
+        // What is lost until the next hop is asked for again, TCP says once more.
+        client.expect("say after", "said")?;
+        server.expect("hear", "after")?;
+        server.expect("say answer", "said")?;
+        client.expect("hear", "answer")
     })
 }
 
 #[test]
 fn an_answer_within_the_second_of_its_question_finds_the_next_hop_that_got_another_mac() -> Result<()> {
+    after_another_mac("udp", |client, server| {
+        until(|| {
+            client.say("say after")?;
+            // Questions are not lost: whoever asks from outside knows the way, and a container's are asked anew.
+            Ok(server.say("quiet")? == "after" && {
+                server.say("say answer")?;
+                client.say("quiet")? == "answer"
+            })
+        })
+    })
+}
+
+/// What becomes of a conversation, by either way, over either family, once the machine outside has another MAC address.
+fn after_another_mac(proto: &str, mut check: impl FnMut(&mut Dialog, &mut Dialog) -> Result<()>) -> Result<()> {
     let mut cards = 0;
-    either_way("9000/udp", |net, way| {
+    either_way(&format!("9000/{proto}"), |net, way| {
         both(|family| {
-            let mut server = way.server.dialog("end.py", &["udp", "listen", "9000"])?;
-            let mut client = way.client.calls("udp", way.at(family, 9000))?;
+            let mut server = way.server.dialog("end.py", &[proto, "listen", "9000"])?;
+            let mut client = way.client.calls(proto, way.at(family, 9000))?;
             client.expect("say before", "said")?;
             server.expect("hear", "before")?;
             server.expect("say answer", "said")?;
             client.expect("hear", "answer")?;
             cards += 1;
             replace_card(net, cards)?;
-            until(|| {
-                client.say("say after")?;
-                // Questions are not lost: whoever asks from outside knows the way, and a container's are asked anew.
-                Ok(server.say("quiet")? == "after" && {
-                    server.say("say answer")?;
-                    client.say("quiet")? == "answer"
-                })
-            })
+            check(&mut client, &mut server)
         })
     })
 }

@@ -39,7 +39,8 @@ pub fn all<T: Sync, R: Send, E: Send>(items: &[T], work: impl Fn(&T) -> Result<R
     })
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+/// What a thread comes to; its panic is the caller's.
+pub fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 

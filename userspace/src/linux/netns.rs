@@ -6,7 +6,6 @@ use std::{
     net::UdpSocket,
     os::fd::AsFd,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    panic,
     path::{Path, PathBuf},
     thread,
 };
@@ -20,7 +19,7 @@ use nix::{
 };
 
 use super::{Attempt, LinuxError, syscall, sysctl};
-use crate::model::NetnsIdentity;
+use crate::{model::NetnsIdentity, parallel};
 
 /// Where iproute2 keeps namespaces by name.
 pub(super) const DIRECTORY: &str = "/run/netns";
@@ -213,5 +212,5 @@ fn prepare_directory() -> Result<Flock<fs::File>, LinuxError> {
 
 /// Namespaces are entered by a thread that ends with its task, so that no other task finds itself there.
 fn on_fresh_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| scope.spawn(f).join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+    thread::scope(|scope| parallel::joined(scope.spawn(f)))
 }

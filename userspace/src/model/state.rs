@@ -318,13 +318,11 @@ impl State {
         self.containers.values().map(Arc::as_ref).filter(|container| container.is_live())
     }
 
-    /// Containers that are otherwise in another state, or not there, with what is there. The ones that both states share need
-    /// not be compared.
+    /// Containers that are otherwise in another state, or not there, with what is there.
     pub fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Container, Option<&'a Container>)> {
         self.containers.iter().filter_map(|(id, container)| {
             let theirs = other.containers.get(id);
-            let shared = theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, container));
-            (!shared).then(|| (container.as_ref(), theirs.map(Arc::as_ref)))
+            (theirs != Some(container)).then(|| (container.as_ref(), theirs.map(Arc::as_ref)))
         })
     }
 
