@@ -121,7 +121,8 @@ pub struct Flow<A> {
     pub pad2: u16,
     /// Endpoint whose share the conversation counts against, 0 for nobody's.
     pub owner: u32,
-    /// TCP, before the handshake is done: the acknowledgement that completes it; 0 while the SYN ACK was not seen.
+    /// TCP, in the opener's entry before the handshake is done: the acknowledgement that completes it; 0 while the SYN ACK
+    /// was not seen.
     pub expected: u32,
 }
 

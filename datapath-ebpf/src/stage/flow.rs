@@ -67,12 +67,18 @@ pub fn is_superseded<A>(tcp: u8, flow: &Flow<A>) -> bool {
     tcp & (SYN | ACK) == SYN && flow.flags & flag::REPLY != 0 && state::is_closed(flow.state)
 }
 
-/// Whether a table has the conversation of a packet with these TCP flags, whole: a full one may have let one of the two
-/// entries go.
+/// The entry that a packet with these TCP flags belongs to, if the conversation goes on and the table has the whole of it:
+/// a full one may have let one of the two entries go.
 #[inline(never)]
-pub fn goes_on<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, table: u32, tcp: u8) -> bool {
-    let found = find_in::<F, T>(tables, table, key).filter(|flow| !is_superseded(tcp, flow));
-    found.is_some_and(|flow| table == table::MAIN || tables.flow(table, &key.mirror(flow)).is_some())
+pub fn find_whole<'a, F: Net, T: Tables<F>>(
+    tables: &'a T,
+    key: &FlowKey<F::Addr>,
+    table: u32,
+    tcp: u8,
+) -> Option<&'a Flow<F::Addr>> {
+    find_in::<F, T>(tables, table, key)
+        .filter(|flow| !is_superseded(tcp, flow))
+        .filter(|flow| table == table::MAIN || tables.flow(table, &key.mirror(flow)).is_some())
 }
 
 /// The table that has a live entry for a tuple; one of no table if none has.

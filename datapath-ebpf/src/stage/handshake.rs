@@ -8,7 +8,7 @@
 use portlane_common::flow::{Flow, FlowKey, flag, state};
 
 use crate::{
-    packet::{Net, Packet, Tables, table},
+    packet::{Net, Packet, Tables},
     stage::{
         parse::{ACK, Parsed, RST, SYN, kind, tcp_numbers},
         transfer::promote,
@@ -64,7 +64,7 @@ pub fn advance<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &
         false
     } else if sign.tcp() & SYN != 0 {
         if reply && sign.kind() == kind::TCP && sign.tcp() & ACK != 0 {
-            expect::<F, T>(tables, key, sign.number);
+            tables.expect_of_flow(&key.mirror(flow), sign.number);
         }
         false
     } else if reply {
@@ -73,13 +73,4 @@ pub fn advance<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, flow: &
         sign.kind() == kind::TCP && answered && flow.expected != 0 && sign.number == flow.expected
     };
     meant && promote::<F, T>(tables, key)
-}
-
-/// Notes in both entries which acknowledgement completes the handshake.
-#[inline(never)]
-fn expect<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, expected: u32) -> u32 {
-    let Some(flow) = tables.flow(table::NEW, key) else { return 0 };
-    tables.expect_of_flow(&key.mirror(flow), expected);
-    tables.expect_of_flow(key, expected);
-    0
 }

@@ -15,7 +15,7 @@ use crate::{
     packet::{Added, Net, Tables, table},
     stage::{
         cone,
-        flow::{forget, goes_on, is_live},
+        flow::{find_whole, forget, is_live},
         parse::Parsed,
         publish,
     },
@@ -192,7 +192,9 @@ pub fn begin<F: Net, T: Tables<F>>(
 #[inline(never)]
 fn make_way<F: Net, T: Tables<F>>(tables: &T, scratch: &Scratch<F::Addr>) -> u32 {
     for table in [table::MAIN, table::NEW] {
-        if !goes_on::<F, T>(tables, &scratch.key, table, scratch.parsed.tcp) {
+        if tables.flow(table, &scratch.key).is_some()
+            && find_whole::<F, T>(tables, &scratch.key, table, scratch.parsed.tcp).is_none()
+        {
             forget::<F, T>(tables, &scratch.key, table);
         }
     }
@@ -284,10 +286,14 @@ fn reserve<F: Net, T: Tables<F>>(tables: &T, scratch: &mut Scratch<F::Addr>) -> 
     if key.zone == ZONE_OUTSIDE && !its_own && opening.keeps_port == 0 && is_taken::<F, T>(tables, key) {
         return Added::Taken;
     }
-    if is_held::<F, T>(tables, key, table::MAIN) || is_held::<F, T>(tables, key, table::NEW) {
+    let (table, other) = (opening.table, if opening.table == table::MAIN { table::NEW } else { table::MAIN });
+    if is_held::<F, T>(tables, key, other) {
         return Added::Taken;
     }
-    tables.add_flow(opening.table, key, flow)
+    match tables.add_flow(table, key, flow) {
+        Added::Taken if !is_held::<F, T>(tables, key, table) => tables.add_flow(table, key, flow),
+        added => added,
+    }
 }
 
 /// Whether the administrator, the host, a published port or a full-cone socket has what replies would come to.

@@ -6,7 +6,7 @@ use portlane_common::{flow::FlowKey, reason::Reason};
 use crate::{
     packet::{Net, Packet, Tables, table},
     stage::{
-        flow::{self, goes_on},
+        flow::{self, find_whole},
         handshake::{self, Sign},
         nat::{self, Scratch},
         parse::{self, Parsed},
@@ -58,20 +58,17 @@ fn read<F: Net, P: Packet>(packet: &mut P, scratch: &mut Scratch<F::Addr>, zone:
 }
 
 /// The table that has the packet's flow. What the packet confirms moves.
+///
+/// The main table comes last, since that is where conversations move to: one that another CPU moves, or opens, meanwhile
+/// is found. To open it anew would give it another port outside.
 #[inline(never)]
 fn known<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, bits: u32, number: u32) -> u32 {
     let sign = Sign { bits, number };
-    // Another CPU may have opened it just now.
-    if goes_on::<F, T>(tables, key, table::MAIN, sign.tcp()) {
-        return table::MAIN;
-    }
-    if goes_on::<F, T>(tables, key, table::NEW, sign.tcp())
-        && let Some(flow) = tables.flow(table::NEW, key)
+    if let Some(flow) = find_whole::<F, T>(tables, key, table::NEW, sign.tcp())
         && !handshake::advance::<F, T>(tables, key, flow, sign)
         && tables.flow(table::NEW, key).is_some()
     {
         return table::NEW;
     }
-    // This CPU has moved it, or another has since the first look: to open it anew would give it another port outside.
-    if goes_on::<F, T>(tables, key, table::MAIN, sign.tcp()) { table::MAIN } else { table::NONE }
+    if find_whole::<F, T>(tables, key, table::MAIN, sign.tcp()).is_some() { table::MAIN } else { table::NONE }
 }
