@@ -1,8 +1,10 @@
 //! `kill -9` at any moment: the next command completes what was begun, or undoes it.
 #![cfg(feature = "root")]
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Family, Topology, at, test};
+use portlane_tests::topology::{Family, Topology, at, test, until};
 
 /// System calls between two kills: small enough that every step of a plan is hit, which takes tens of them.
 const STRIDE: usize = 23;
@@ -39,6 +41,9 @@ fn at_every_moment(
 fn settled(net: &Topology, subnet: &str) -> Result<()> {
     let steps = net.portlane(&["repair", "--dry-run"])?;
     ensure!(steps == "everything is as it must be", "{steps}");
+    // Other tests' commands turn it as well.
+    until(|| Ok(fs::read_to_string("/sys/kernel/rcu_expedited").map_or(true, |value| value.trim_end() == "0")))
+        .context("grace periods stay expedited")?;
     let containers = net.json(&["ps"])?;
     let known: Vec<&str> =
         containers.as_array().context("no list")?.iter().filter_map(|c| c["netns"].as_str()).collect();

@@ -133,6 +133,8 @@ pub struct DaemonJson {
     pub pools: Vec<Pool>,
     /// Where XDP programs go.
     pub xdp: Xdp,
+    /// Whether the kernel's grace periods are expedited while programs are put on interfaces.
+    pub expedited_rcu: bool,
     /// How long conversations live, and how many a container may hold.
     pub flows: FlowSettings,
     /// Where `portlane daemon` listens, besides its own socket.
@@ -153,6 +155,7 @@ impl Default for DaemonJson {
             resolver: ResolverSettings::default(),
             pools: Vec::new(),
             xdp: Xdp::default(),
+            expedited_rcu: true,
             flows: FlowSettings::default(),
             hosts: Vec::new(),
             tls_verify: false,

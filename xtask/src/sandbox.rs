@@ -13,6 +13,7 @@ use std::{
     ffi::OsString,
     fs,
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -35,6 +36,9 @@ use crate::run::{done, search_path, this_program, tool};
 const MARK: &str = "PORTLANE_SANDBOX";
 /// Where portlane keeps its state inside: on the sandbox's own tmpfs, so that it ends with the sandbox.
 const STATE: (&str, &str) = ("PORTLANE_ROOT", "/run/portlane");
+/// The one switch of the whole machine that portlane turns (`rcupdate.rcu_expedited`), and what covers it inside: a command
+/// that a test kills would leave it turned.
+const GRACE: (&str, &str) = ("/sys/kernel/rcu_expedited", "/run/rcu_expedited");
 /// Exit status of a command that could not be started, as a shell has it.
 const NOT_STARTED: u8 = 127;
 
@@ -121,7 +125,23 @@ fn mounts() -> Result<()> {
         mount(Some(kind), target, Some(kind), flags, options)
             .with_context(|| format!("cannot mount {kind} on {target}"))?;
     }
+    if Path::new(GRACE.0).exists() {
+        fs::write(GRACE.1, "0\n").with_context(|| format!("cannot write {}", GRACE.1))?;
+        mount(Some(GRACE.1), GRACE.0, none, MsFlags::MS_BIND, none)
+            .with_context(|| format!("cannot cover {}", GRACE.0))?;
+    }
     Ok(())
+}
+
+/// Has portlane turn the machine's own switch of grace periods, for who measures how long its commands take.
+///
+/// # Errors
+/// It stays covered.
+pub fn uncover_grace() -> Result<()> {
+    match umount2(GRACE.0, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot uncover {}", GRACE.0)),
+    }
 }
 
 /// Process 1 inherits every orphan: collect them all, and end with the command.

@@ -9,8 +9,8 @@ use super::{DaemonJson, typed};
 use crate::model::{network::LEAST_MTU, state::TimeoutSettings, tuning::MOST_MTU};
 
 /// What there is.
-const KEYS: &str =
-    "an object with no other keys than `big-tcp`, `flow-share`, `flows`, `gro`, `link-mtu`, `timeouts` and `xdp`";
+const KEYS: &str = "an object with no other keys than `big-tcp`, `expedited-rcu`, `flow-share`, `flows`, `gro`, `link-mtu`, `timeouts` and \
+     `xdp`";
 /// Seconds that a timeout may have: less than two could not be told from the pace at which flows are looked at, more than
 /// a week are a mistake.
 const TIMEOUTS: RangeInclusive<u32> = 2..=7 * 24 * 3600;
@@ -22,6 +22,7 @@ const TABLES: RangeInclusive<u32> = 64..=8_388_608;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Own {
     xdp: Value,
+    expedited_rcu: Value,
     flows: Value,
     flow_share: Value,
     timeouts: Map<String, Value>,
@@ -35,6 +36,7 @@ impl Default for Own {
         let unset = Value::Null;
         Self {
             xdp: unset.clone(),
+            expedited_rcu: unset.clone(),
             flows: unset.clone(),
             flow_share: unset.clone(),
             timeouts: Map::new(),
@@ -50,6 +52,9 @@ impl DaemonJson {
         let own: Own = typed(value, KEYS)?;
         if !own.xdp.is_null() {
             self.xdp = typed(own.xdp, "`xdp`: \"auto\", \"native\" or \"off\"")?;
+        }
+        if !own.expedited_rcu.is_null() {
+            self.expedited_rcu = typed(own.expedited_rcu, "`expedited-rcu`: true or false")?;
         }
         if !own.flows.is_null() {
             self.flows.table = within(own.flows, "flows", &TABLES)?;

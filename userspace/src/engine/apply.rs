@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use log::info;
 use portlane_common::reason::Hook;
 
-use super::{Engine, Result, gone::Gone, scope::Scope};
+use super::{Engine, Result, files, gone::Gone, scope::Scope};
 use crate::{
     bpf::{BpfError, Datapath},
-    linux::{Snapshot, netns},
+    linux::{Expedited, Snapshot, netns},
     model::{Attachment, Container, HostFacts, Owned, State, Step, UplinkFact, plan, state::Xdp},
     progress,
 };
@@ -85,11 +85,13 @@ impl Engine {
         }
         let mut second = self.tuning(scope, &seen).await?;
         second.extend(plan::without_waiting(second_round(datapath, &seen, scope)?, scope.owned()));
+        let expedited = self.expedited(&second);
         for (done, step) in second.iter().enumerate() {
             progress.goes_on(format!("step {} of {}: {step}", before + done + 1, before + second.len()));
             self.perform(step, datapath, state.xdp).await?;
             taken.push(step.to_string());
         }
+        drop(expedited);
         if let Some(datapath) = datapath {
             // After the rest: nothing leads to it any more that could open another conversation.
             let gone = Gone::between(&self.state, state).with_host_addresses(&second);
@@ -118,13 +120,15 @@ impl Engine {
         let (seen, first) = scope.first_round(&self.host).await?;
         let mut steps: Vec<String> = first.iter().map(Step::to_string).collect();
         let datapath = self.datapath()?;
-        if datapath.is_none() && needs_programs(state) {
+        let loads = datapath.is_none() && needs_programs(state);
+        if loads {
             steps.push("load the programs and fill their tables".to_owned());
-        } else {
+        }
+        steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
+        if !loads {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
             steps.extend(second.iter().map(Step::to_string));
         }
-        steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
         Ok(steps)
     }
 
@@ -173,6 +177,13 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Steps that put programs on interfaces, or take them off, wait for the kernel.
+    fn expedited(&self, steps: &[Step]) -> Option<Expedited> {
+        let waits = steps.iter().any(|step| matches!(step, Step::Attach(_) | Step::Detach(_)));
+        let expedited = || Expedited::begin(&self.settings.root.join(files::EXPEDITED));
+        (waits && self.settings.daemon.expedited_rcu).then(expedited).flatten()
     }
 
     /// Loads the programs, unless there is nothing that needs them and they are not there.

@@ -16,6 +16,8 @@ use crate::model::{Container, State, hosts};
 pub(super) const LOCK: &str = "lock";
 /// Name of the lock of a daemon, one in a state directory.
 pub const DAEMON_LOCK: &str = "daemon";
+/// Name of the record of grace periods that are expedited, in the state directory.
+pub(super) const EXPEDITED: &str = "expedited";
 /// Name of the directory of containers in the state directory.
 pub(super) const CONTAINERS: &str = "containers";
 /// Where name servers listen.

@@ -35,7 +35,7 @@ pub use reload::Reloaded;
 use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
-    linux::{Host, Lock, netns, random},
+    linux::{Expedited, Host, Lock, netns, random},
     model::{
         Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status,
         connect, container, network, publish,
@@ -91,6 +91,7 @@ impl Engine {
                 life::blocking(move || Lock::acquire(&path)).await??
             }
         };
+        Expedited::end(&root.join(files::EXPEDITED));
         let mut store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {

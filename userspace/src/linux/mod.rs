@@ -11,6 +11,7 @@ mod diag;
 mod endpoint;
 mod ethtool;
 mod forward;
+mod grace;
 mod inside;
 mod launch;
 pub mod limits;
@@ -28,6 +29,7 @@ pub mod watch;
 mod without;
 
 pub use diag::can_end as can_end_sockets;
+pub use grace::Expedited;
 pub use lock::Lock;
 pub use netlink::Host;
 pub use observe::{Snapshot, are_interfaces};
