@@ -65,6 +65,10 @@ fn command(dice: &mut Dice, peer: &str, namespaces: &[&str]) -> Vec<String> {
     match dice.below(26) {
         0..11 => {
             let name = container(dice);
+            if dice.below(6) == 0 {
+                say(&format!("run -d --name {name} --network container:{} -- sleep 600", container(dice)));
+                return words;
+            }
             let mut networks = vec![dice.one(&["n0", "n1", "n2", "bridge", "bridge", "none"]).to_owned()];
             if dice.below(4) == 0 {
                 networks.push(network(dice));

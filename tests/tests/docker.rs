@@ -108,6 +108,43 @@ fn a_joined_container_shares_address_ports_and_loopback_and_nothing_else() -> Re
 }
 
 #[test]
+fn a_namespace_lives_until_the_last_container_in_it_leaves_however_the_others_leave() -> Result<()> {
+    test(|net| {
+        let join = |name: &str, to: &str, command: &[&str]| {
+            let network = format!("container:{to}");
+            net.portlane(&[&["run", "-d", "--name", name, "--network", &network, "--"], command].concat()).map(drop)
+        };
+        let runs = |name: &str| -> Result<bool> { Ok(net.json(&["inspect", name])?[0]["status"] == "running") };
+        let sleep = ["sleep", "600"];
+        let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+        let serves = || net.outside().ask("tcp", at(Family::V4.host(), 8080)).map(drop);
+        let leaves: [&[&[&str]]; 3] =
+            [&[&["rm", "-f", "side"]], &[&["stop", "-t", "0", "side"], &["rm", "side"]], &[&["rm", "side"]]];
+        for (leave, command) in leaves.into_iter().zip([&sleep[..], &sleep, &["true"]]) {
+            join("side", "web", command)?;
+            until(|| Ok(command == sleep || !runs("side")?)).context("`true` does not end")?;
+            leave.iter().try_for_each(|words| net.portlane(words).map(drop))?;
+            serves().with_context(|| format!("after {leave:?} of one that shares its namespace"))?;
+        }
+        net.portlane(&["run", "--network", "container:web", "--", "true"])?;
+        serves().context("after `run` of one that shares its namespace and ends")?;
+        // The one that it began with may be the first to go.
+        let namespaces = || net.host().run(&["ls", "/run/netns"]);
+        join("second", "web", &sleep)?;
+        join("third", "second", &sleep)?;
+        let netns = web.field("netns");
+        drop(web);
+        net.portlane(&["stop", "-t", "0", "second"])?;
+        net.portlane(&["rm", "second"])?;
+        ensure!(runs("third")? && namespaces()?.contains(&netns), "the last one is left without its namespace");
+        net.portlane(&["rm", "-f", "third"])?;
+        ensure!(!namespaces()?.contains(&netns), "the namespace stays");
+        ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "there is something left");
+        Ok(())
+    })
+}
+
+#[test]
 fn the_four_ways_to_publish_are_shown_by_port_and_reached_from_outside() -> Result<()> {
     test_with(IPV4_ONLY, |net| {
         let other = Ipv4Addr::new(10, 10, 101, 105);

@@ -46,7 +46,10 @@ impl Part {
         let others = others(before.live().filter(|container| !concerned(container)));
         let before = only(before, concerned);
         let next = only(next, concerned);
-        Some(Self { owned: Owned::by([&before, &next]), before, next, others })
+        let mut owned = Owned::by([&before, &next]);
+        // A namespace that another container shares is not left over.
+        owned.netns.retain(|name| !others.netns.contains(name));
+        Some(Self { owned, before, next, others })
     }
 }
 
