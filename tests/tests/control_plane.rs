@@ -116,6 +116,11 @@ fn run_and_exec_have_the_exit_status_of_what_they_ran_and_pass_signals_on() -> R
         ensure!(status(&["run", "--rm", "--", "sh", "-c", "exit 42"])? == Some(42), "run");
         ensure!(status(&["exec", "c", "--", "sh", "-c", "exit 43"])? == Some(43), "exec");
         ensure!(status(&["run", "--rm", "--", "sh", "-c", "kill -TERM $$"])? == Some(128 + 15), "a signal");
+        // What is to end with its parent (`PR_SET_PDEATHSIG`), which is a thread, ends with portlane.
+        let bound = ["--", "setpriv", "--pdeathsig", "KILL", "sh", "-c", "sleep 0.5; exit 44"];
+        for verb in [["run", "--rm"], ["exec", "c"]] {
+            ensure!(status(&[&verb[..], &bound].concat())? == Some(44), "{verb:?}: its parent was gone");
+        }
         // What is sent to portlane reaches the command, which ends as it likes.
         let trap = "trap 'exit 9' TERM; kill -TERM $PPID; while :; do sleep 0.1; done";
         ensure!(status(&["run", "--rm", "--", "sh", "-c", trap])? == Some(9), "a signal to portlane");

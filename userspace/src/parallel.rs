@@ -1,9 +1,13 @@
 //! The same work on many things, on several processors.
 
 use std::{
-    num::NonZero,
     panic::resume_unwind,
     thread::{self, ScopedJoinHandle},
+};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    unistd::Pid,
 };
 
 /// For fewer, a thread takes longer to start than its work.
@@ -23,8 +27,7 @@ pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl Fn() -> B + Sync) -
 /// # Errors
 /// The first, in their order.
 pub fn all<T: Sync, R: Send, E: Send>(items: &[T], work: impl Fn(&T) -> Result<R, E> + Sync) -> Result<Vec<R>, E> {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = (items.len() / WORTH_A_THREAD).clamp(1, processors);
+    let threads = (items.len() / WORTH_A_THREAD).clamp(1, processors());
     let work = &|part: &[T]| part.iter().map(&work).collect::<Result<Vec<_>, _>>();
     let mut parts = items.chunks(items.len().div_ceil(threads).max(1));
     let first = parts.next().unwrap_or_default();
@@ -37,6 +40,13 @@ pub fn all<T: Sync, R: Send, E: Send>(items: &[T], work: impl Fn(&T) -> Result<R
         }
         Ok(results)
     })
+}
+
+/// Processors that this process may use. [`thread::available_parallelism`] looks for quotas, too: in the list of all mounts,
+/// which has a line for each container.
+fn processors() -> usize {
+    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else { return 1 };
+    (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu) == Ok(true)).count().max(1)
 }
 
 /// What a thread comes to; its panic is the caller's.
@@ -55,6 +65,16 @@ mod tests {
             let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
             assert_eq!(all(&items, |item| Ok::<_, ()>(item * 2)), Ok(doubled), "{count}");
         }
+    }
+
+    #[test]
+    fn there_is_a_processor_and_no_more_than_the_machine_has() {
+        let count = std::fs::read_dir("/sys/devices/system/cpu").expect("Linux says which it has").flatten();
+        let count = count.filter(|entry| {
+            let name = entry.file_name();
+            name.to_str().and_then(|name| name.strip_prefix("cpu")).is_some_and(|rest| rest.parse::<u32>().is_ok())
+        });
+        assert!((1..=count.count()).contains(&processors()));
     }
 
     #[test]

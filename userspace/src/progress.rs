@@ -1,8 +1,7 @@
 //! What a command is busy with: a line on stderr once it has taken a second, and only on a terminal.
 //!
 //! Whoever does something that can take long says so with [`step`]; nothing is printed unless the command line asked
-//! for it with [`show`]. The line goes before anything else is printed, and with it the thread that draws it: who forks
-//! outside a step forks a process of one thread.
+//! for it with [`show`]. The line goes before anything else is printed, and with it the thread that draws it.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},

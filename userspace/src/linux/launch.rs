@@ -1,33 +1,44 @@
 //! Starting a process in namespaces: fork, arrange its world, wait for the word, exec.
 //!
-//! Between fork and exec the child allocates nothing and takes no lock, since another thread may have held one at the
-//! fork (signal-safety(7)): all that it needs is made before, and it speaks in numbers.
+//! The fork is vfork(2)'s, made by a thread of its own. Until the exec the child works in portlane's own memory, of which a copy
+//! would take the longer the more containers portlane has read of, and the kernel holds up the thread, and no other. So
+//! between fork and exec the child allocates nothing, takes no lock, runs no signal handler, and writes to its own stack alone
+//! and to the thread's errno: all that it needs is made before, and is the thread's until the exec. It speaks in numbers.
 #![expect(unsafe_code, reason = "between fork and exec only bare system calls are allowed")]
 
 use std::{
     env,
-    ffi::{CStr, CString, OsStr, OsString},
-    fs, io,
+    ffi::{CStr, CString, OsString},
+    io,
     os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStringExt,
     },
-    path::{Path, PathBuf},
+    panic::resume_unwind,
+    path::PathBuf,
     ptr,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread::{self, JoinHandle},
 };
 
 use nix::{
     errno::Errno,
     fcntl::OFlag,
-    sched::CloneFlags,
-    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
-    unistd::{AccessFlags, ForkResult, Pid, access, fork, pipe2, read, write},
+    sched::{CloneFlags, clone},
+    sys::{
+        signal::SigSet,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, pipe2, read, write},
 };
 
-use super::{Attempt, LinuxError, limits};
+use super::{Attempt, LinuxError, limits, which};
 
-/// Where commands are looked for without `$PATH`: Docker's default.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Bytes of a child's stack: it makes system calls, and little else.
+const STACK: usize = 64 << 10;
 
 /// What a process is to be.
 #[derive(Debug)]
@@ -59,9 +70,23 @@ pub(super) struct Launch {
 /// A child that is ready and waits for [`Launched::go`]. Dropped before, it ends without having run anything.
 #[derive(Debug)]
 pub(super) struct Launched {
-    pid: Pid,
+    /// 0 until it is ready.
+    pid: u32,
     command: String,
     go: Option<OwnedFd>,
+    status: OwnedFd,
+    /// The child's parent is a thread, which stays until this is dropped: a program may ask for a signal when its parent ends
+    /// (`PR_SET_PDEATHSIG`).
+    hold: Option<Sender<()>>,
+    /// Says which child it is, or why there is none. None once the command runs.
+    parent: Option<JoinHandle<nix::Result<Pid>>>,
+}
+
+/// The child's ends of the pipes, and the other end of the one that must not stay open in it.
+#[derive(Debug)]
+struct Pipes {
+    go: OwnedFd,
+    go_writer: RawFd,
     status: OwnedFd,
 }
 
@@ -80,14 +105,14 @@ enum Stage {
     Exec,
 }
 
-/// Stage, error number, and which of several; -1 where there is one.
+/// Stage, error number, and which of several; -1 where there is one. In the place of an error number, who is ready says its own.
 type Report = [i32; 3];
 const REPORT_LEN: usize = size_of::<Report>();
 
 impl Launch {
     /// Looks the command up in `$PATH`; nothing is started.
     pub(super) fn new(command: &str, args: &[String]) -> Result<Self, LinuxError> {
-        let path = find(command)?;
+        let path = which::find(command)?;
         let c_string = |bytes: Vec<u8>| CString::new(bytes).attempt(|| format!("pass a zero byte to `{command}`"));
         let argv = std::iter::once(command).chain(args.iter().map(String::as_str));
         let envp = env::vars_os().map(|(mut name, value): (OsString, OsString)| {
@@ -122,36 +147,61 @@ impl Launch {
 
     /// Forks, and returns once the child's world is arranged.
     pub(super) fn start(self) -> Result<Launched, LinuxError> {
-        let attempt = || format!("start `{}`", self.command);
-        let (go_reader, go) = pipe2(OFlag::O_CLOEXEC).attempt(attempt)?;
+        let launch = Arc::new(self);
+        let command = launch.command.clone();
+        let attempt = || format!("start `{}`", launch.command);
+        let (go, go_writer) = pipe2(OFlag::O_CLOEXEC).attempt(attempt)?;
         let (status, status_writer) = pipe2(OFlag::O_CLOEXEC).attempt(attempt)?;
-        let argv = pointers(&self.argv);
-        let envp = pointers(&self.envp);
-        // SAFETY: the child goes straight to `Launch::child`, which makes system calls only, and never returns.
-        let pid = match unsafe { fork() }.attempt(attempt)? {
-            ForkResult::Parent { child } => child,
-            ForkResult::Child => {
-                // The child's copy would keep the pipe open after the parent is gone.
-                // SAFETY: closes the child's own copy of a descriptor that it never uses again.
-                unsafe { libc::close(go.as_raw_fd()) };
-                self.child(&argv, &envp, &go_reader, &status_writer)
-            }
-        };
-        drop((go_reader, status_writer));
-        let launched = Launched { pid, command: self.command.clone(), go: Some(go), status };
+        let pipes = Pipes { go, go_writer: go_writer.as_raw_fd(), status: status_writer };
+        let (hold, held) = channel();
+        let forker = Arc::clone(&launch);
+        let parent = thread::Builder::new().spawn(move || {
+            let child = forker.fork(&pipes);
+            // The child has ended, or has its own of all this.
+            drop((forker, pipes));
+            let _ = held.recv();
+            child
+        });
+        let parent = Some(parent.attempt(attempt)?);
+        let mut launched = Launched { pid: 0, command, go: Some(go_writer), status, hold: Some(hold), parent };
         match launched.report().attempt(attempt)? {
-            Some([0, ..]) => Ok(launched),
-            Some(report) => Err(self.explain(report)),
-            None => Err(io::Error::from(io::ErrorKind::UnexpectedEof)).attempt(attempt),
+            Some([0, pid, _]) => {
+                launched.pid = pid.cast_unsigned();
+                Ok(launched)
+            }
+            Some(report) => Err(launch.explain(report)),
+            None => {
+                launched.end().attempt(attempt)?;
+                Err(io::Error::from(io::ErrorKind::UnexpectedEof)).attempt(attempt)
+            }
         }
     }
 
-    fn child(&self, argv: &[*const libc::c_char], envp: &[*const libc::c_char], go: &OwnedFd, status: &OwnedFd) -> ! {
+    /// Returns once the child runs the command, or has ended. The thread gets no signals from here on.
+    fn fork(&self, pipes: &Pipes) -> nix::Result<Pid> {
+        let argv = pointers(&self.argv);
+        let envp = pointers(&self.envp);
+        let mut stack = vec![0; STACK];
+        // In the child, a handler of portlane's would work on portlane's memory.
+        SigSet::all().thread_block()?;
+        let child = Box::new(|| self.child(&argv, &envp, pipes));
+        let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+        // SAFETY: the child goes straight to `Launch::child`, which makes system calls only, on a stack that has room for that,
+        // and never returns. This thread, which owns all that the child is given, goes on only when the child has memory of its
+        // own, or none.
+        unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) }
+    }
+
+    fn child(&self, argv: &[*const libc::c_char], envp: &[*const libc::c_char], pipes: &Pipes) -> ! {
+        // The child's copy would keep the pipe open after the parent is gone.
+        // SAFETY: closes the child's own copy of a descriptor that it never uses again.
+        unsafe { libc::close(pipes.go_writer) };
         let failed = match self.arrange() {
             Ok(()) => {
-                report(status, [Stage::Ready as i32, 0, -1]);
+                // SAFETY: has no arguments.
+                report(&pipes.status, [Stage::Ready as i32, unsafe { libc::getpid() }, -1]);
                 // EOF: the parent is gone, or thinks better of it.
-                if wait_for_word(go) {
+                if wait_for_word(&pipes.go) {
                     // SAFETY: path, and arrays that end with a null pointer; all were made before the fork.
                     unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
                     Some([Stage::Exec as i32, Errno::last_raw(), -1])
@@ -162,7 +212,7 @@ impl Launch {
             Err(failed) => Some(failed),
         };
         if let Some(failed) = failed {
-            report(status, failed);
+            report(&pipes.status, failed);
         }
         // SAFETY: ends the child without running what the parent registered for its own end.
         unsafe { libc::_exit(127) }
@@ -172,12 +222,7 @@ impl Launch {
     fn arrange(&self) -> Result<(), Report> {
         // SAFETY: all of these are system calls with pointers to strings that outlive them, made before the fork.
         unsafe {
-            // Rust ignores SIGPIPE, and a blocked or ignored signal stays so through exec.
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut none);
-            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-
+            admit_signals();
             if let Some(files) = &self.files {
                 // It was in force before, so it is refused only by who filters system calls; then it may have more.
                 libc::setrlimit(libc::RLIMIT_NOFILE, &raw const *files);
@@ -257,24 +302,23 @@ impl Launch {
 
 impl Launched {
     pub(super) fn pid(&self) -> u32 {
-        self.pid.as_raw().cast_unsigned()
+        self.pid
     }
 
     /// Gives the word; returns once the command runs, or could not be executed.
-    pub(super) fn go(mut self) -> Result<u32, LinuxError> {
+    pub(super) fn go(&mut self) -> Result<(), LinuxError> {
         let attempt = || format!("start `{}`", self.command);
-        if let Some(go) = self.go.take()
-            && let Err(errno) = write(&go, &[1])
-        {
-            // It is gone: killed while it waited.
-            self.reap();
-            return Err(errno).attempt(attempt);
+        if let Some(go) = self.go.take() {
+            // Refused if the child is gone: killed while it waited.
+            write(&go, &[1]).attempt(attempt)?;
         }
         match self.report().attempt(attempt)? {
             // The pipe closed on exec.
-            None => Ok(self.pid()),
+            None => {
+                self.parent = None;
+                Ok(())
+            }
             Some([_, errno, _]) => {
-                self.reap();
                 let source = io::Error::from_raw_os_error(errno);
                 Err(LinuxError::Exec { command: self.command.clone(), source })
             }
@@ -294,17 +338,20 @@ impl Launched {
         }
     }
 
-    fn reap(&self) {
-        while waitpid(self.pid, None) == Err(Errno::EINTR) {}
+    /// Waits for the end of a child that does not run the command: one that waits for the word is told so by the end of the pipe.
+    /// The error is why there was none.
+    fn end(&mut self) -> nix::Result<()> {
+        let Some(parent) = self.parent.take() else { return Ok(()) };
+        drop((self.go.take(), self.hold.take()));
+        let child = parent.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        while waitpid(child, None) == Err(Errno::EINTR) {}
+        Ok(())
     }
 }
 
 impl Drop for Launched {
     fn drop(&mut self) {
-        // Still waiting for the word: closing the pipe ends it.
-        if self.go.take().is_some() {
-            self.reap();
-        }
+        let _ = self.end();
     }
 }
 
@@ -330,48 +377,33 @@ pub(super) fn reap(pid: u32) -> Option<i32> {
     }
 }
 
-/// The file that a command names: by `$PATH`, unless there is a `/` in it.
-pub(super) fn find(command: &str) -> Result<PathBuf, LinuxError> {
-    if command.contains('/') {
-        let path = PathBuf::from(command);
-        let runs = match fs::metadata(&path) {
-            Ok(found) if !found.is_file() => Err(Errno::EACCES),
-            _ => access(&path, AccessFlags::X_OK),
-        };
-        let command = command.to_owned();
-        return match runs {
-            Ok(()) => Ok(path),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(LinuxError::CommandNotFound { command }),
-            Err(errno) => Err(LinuxError::Exec { command, source: errno.into() }),
-        };
-    }
-    let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-    let is_file = |candidate: &PathBuf| fs::metadata(candidate).is_ok_and(|found| found.is_file());
-    let mut refused = None;
-    for candidate in path.as_bytes().split(|byte| *byte == b':').filter(|_| !command.is_empty()) {
-        let directory = if candidate.is_empty() { b".".as_slice() } else { candidate };
-        let candidate = Path::new(OsStr::from_bytes(directory)).join(command);
-        if !is_file(&candidate) {
-            continue;
-        }
-        match access(&candidate, AccessFlags::X_OK) {
-            Ok(()) => return Ok(candidate),
-            Err(errno) => refused = Some(errno),
-        }
-    }
-    let command = command.to_owned();
-    Err(match refused {
-        Some(errno) => LinuxError::Exec { command, source: errno.into() },
-        None => LinuxError::CommandNotFound { command },
-    })
-}
-
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
 fn check(stage: Stage, result: libc::c_int) -> Result<(), Report> {
     if result < 0 { Err([stage as i32, Errno::last_raw(), -1]) } else { Ok(()) }
+}
+
+/// Runs in the child: a signal does there what it does in a program that knows of none.
+///
+/// # Safety
+/// As [`Launch::arrange`]: in the child.
+unsafe fn admit_signals() {
+    // SAFETY: system calls with pointers to what is on this stack.
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, ptr::null(), &raw mut action);
+            // Rust ignores SIGPIPE, and a blocked or ignored signal stays so through exec.
+            if signal == libc::SIGPIPE || !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
 }
 
 /// Runs in the child.

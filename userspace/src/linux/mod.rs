@@ -26,6 +26,7 @@ mod syscall;
 pub mod sysctl;
 mod tuning;
 pub mod watch;
+mod which;
 mod without;
 
 pub use diag::can_end as can_end_sockets;

@@ -14,7 +14,7 @@ use super::{
     Attempt, LinuxError,
     forward::Forwarder,
     launch::{self, Launch, Launched},
-    netns, syscall,
+    netns, syscall, which,
 };
 
 pub use super::pids::{alive, identity, is_still, kill_netns, pids_in_netns, start_time, terminate};
@@ -66,7 +66,7 @@ pub struct Starting {
 /// A process that runs. Dropped, it goes on running.
 #[derive(Debug)]
 pub struct Running {
-    pid: u32,
+    launched: Launched,
     start_time: u64,
     process: OwnedFd,
     forwarder: Option<Forwarder>,
@@ -91,7 +91,7 @@ pub enum Place {
 /// # Errors
 /// [`LinuxError::CommandNotFound`], or [`LinuxError::Exec`] for a file that is not executable.
 pub fn find_command(command: &str) -> Result<PathBuf, LinuxError> {
-    launch::find(command)
+    which::find(command)
 }
 
 /// Starts a container's process up to the point where it would run the command. It has its number and its namespaces
@@ -189,20 +189,20 @@ impl Starting {
     ///
     /// # Errors
     /// [`LinuxError::Exec`]: the command cannot be executed.
-    pub fn go(self) -> Result<Running, LinuxError> {
-        let pid = self.launched.pid();
+    pub fn go(mut self) -> Result<Running, LinuxError> {
+        let pid = self.pid();
         let attempt = || format!("watch process {pid}");
         let process = syscall::pidfd_open(pid).attempt(attempt)?;
         let forwarder = if self.foreground { Some(Forwarder::install().attempt(attempt)?) } else { None };
         self.launched.go()?;
-        Ok(Running { pid, start_time: self.start_time, process, forwarder })
+        Ok(Running { launched: self.launched, start_time: self.start_time, process, forwarder })
     }
 }
 
 impl Running {
     /// Number of the process.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.launched.pid()
     }
 
     /// When it began, in clock ticks since boot.
@@ -216,7 +216,7 @@ impl Running {
     /// # Errors
     /// Somebody else has waited for it.
     pub fn wait(self) -> Result<i32, LinuxError> {
-        let attempt = || format!("wait for process {}", self.pid);
+        let attempt = || format!("wait for process {}", self.pid());
         let process = self.process.as_fd();
         loop {
             let (gone, signals) = match &self.forwarder {
@@ -224,7 +224,7 @@ impl Running {
                 None => (syscall::poll([process], None).attempt(attempt)?[0], false),
             };
             if gone {
-                return launch::exit_status(self.pid).attempt(attempt);
+                return launch::exit_status(self.pid()).attempt(attempt);
             }
             if let Some(forwarder) = self.forwarder.as_ref().filter(|_| signals) {
                 forwarder.forward(process);

@@ -107,7 +107,7 @@ impl FromIterator<Listener> for Listeners {
 /// # Errors
 /// The setting cannot be read.
 pub fn ephemeral_range() -> Result<Span, LinuxError> {
-    let text = Folder::own_net()?.get("ipv4/ip_local_port_range")?;
+    let text = Folder::own_ipv4()?.get("ip_local_port_range")?;
     let mut ports = text.split_whitespace().map(str::parse);
     match (ports.next(), ports.next()) {
         (Some(Ok(first)), Some(Ok(last))) => Ok(Span { first, last }),
@@ -123,7 +123,7 @@ pub fn ephemeral_range() -> Result<Span, LinuxError> {
 /// # Errors
 /// The setting cannot be read.
 pub fn reserved_ports() -> Result<Vec<Span>, LinuxError> {
-    Ok(parse_spans(&Folder::own_net()?.get("ipv4/ip_local_reserved_ports")?))
+    Ok(parse_spans(&Folder::own_ipv4()?.get("ip_local_reserved_ports")?))
 }
 
 fn parse_spans(text: &str) -> Vec<Span> {

@@ -52,9 +52,22 @@ impl Folder {
     /// `/proc` is not mounted.
     pub fn own_net() -> Result<&'static Self, LinuxError> {
         static NET: OnceLock<Folder> = OnceLock::new();
-        match NET.get() {
+        Self::once(&NET, "net")
+    }
+
+    /// `net/ipv4` in there, of which every change reads.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn own_ipv4() -> Result<&'static Self, LinuxError> {
+        static IPV4: OnceLock<Folder> = OnceLock::new();
+        Self::once(&IPV4, "net/ipv4")
+    }
+
+    fn once(known: &'static OnceLock<Self>, name: &str) -> Result<&'static Self, LinuxError> {
+        match known.get() {
             Some(folder) => Ok(folder),
-            None => Self::open("net").map(|folder| NET.get_or_init(|| folder)),
+            None => Self::open(name).map(|folder| known.get_or_init(|| folder)),
         }
     }
 

@@ -101,18 +101,25 @@ impl Owned {
             owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
             for container in state.containers.values() {
                 for endpoint in &container.endpoints {
-                    owned.veths.insert(endpoint.veth.clone(), container.netns.clone());
+                    // Most containers are in both states.
+                    if owned.veths.get(&endpoint.veth) != Some(&container.netns) {
+                        owned.veths.insert(endpoint.veth.clone(), container.netns.clone());
+                    }
                 }
                 let lead = state.gateways(container);
                 let lead = [lead.0, lead.1].map(|endpoint| endpoint.map(|endpoint| endpoint.number));
                 if container.is_bridged()
                     && container.is_live()
-                    && *leads.entry(container.netns.clone()).or_insert(lead) != lead
+                    && *leads.entry(container.netns.as_str()).or_insert(lead) != lead
                 {
                     owned.moved.insert(container.netns.clone());
                 }
-                owned.netns.extend(Some(&container.netns).filter(|_| container.owns_netns()).cloned());
-                owned.foreign.extend(Some(&container.netns).filter(|_| container.foreign.is_some()).cloned());
+                if container.owns_netns() && !owned.netns.contains(&container.netns) {
+                    owned.netns.insert(container.netns.clone());
+                }
+                if container.foreign.is_some() {
+                    owned.foreign.insert(container.netns.clone());
+                }
             }
         }
         owned

@@ -127,15 +127,34 @@ pub(super) mod hosts_text {
 
 /// A range in the stored state: as people write it.
 pub(super) mod span_text {
+    use std::fmt;
+
     use portlane_common::span::Span;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Visitor},
+    };
+
+    /// Takes the text where it is: of a crowd's ports there are thousands.
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = Span;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a port or a range of ports, as text")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
+            crate::model::spec::span_of(text).map_err(|problem| E::custom(format!("`{text}`: {problem}")))
+        }
+    }
 
     pub fn serialize<S: Serializer>(span: &Span, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&super::Ports(*span))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
-        let text = String::deserialize(from)?;
-        crate::model::spec::span_of(&text).map_err(|problem| D::Error::custom(format!("`{text}`: {problem}")))
+        from.deserialize_str(Text)
     }
 }
