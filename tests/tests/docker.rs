@@ -114,7 +114,7 @@ fn a_namespace_lives_until_the_last_container_in_it_leaves_however_the_others_le
             let network = format!("container:{to}");
             net.portlane(&[&["run", "-d", "--name", name, "--network", &network, "--"], command].concat()).map(drop)
         };
-        let runs = |name: &str| -> Result<bool> { Ok(net.json(&["inspect", name])?[0]["status"] == "running") };
+        let runs = |name: &str| -> Result<bool> { Ok(net.json(&["inspect", name])?["status"] == "running") };
         let sleep = ["sleep", "600"];
         let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
         let serves = || net.outside().ask("tcp", at(Family::V4.host(), 8080)).map(drop);
