@@ -123,6 +123,10 @@ fn a_wrong_command_line_is_explained_in_a_sentence_with_exit_status_2() -> Resul
             ("run --mac-address 01:00:5e:00:00:01 -- true", "unicast"),
             ("run --add-host db -- true", "name:address"),
             ("run", "--help"),
+            ("run --detatch --rm true", "--detatch"),
+            ("run -it true", "-i"),
+            ("run -d --volume /a:/b true", "--volume"),
+            ("exec web --tty true", "--tty"),
             ("frobnicate", "frobnicate"),
             ("network create -o icc=perhaps n", "icc=true"),
         ] {

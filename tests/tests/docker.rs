@@ -133,7 +133,7 @@ fn a_namespace_lives_until_the_last_container_in_it_leaves_however_the_others_le
         join("second", "web", &sleep)?;
         join("third", "second", &sleep)?;
         let netns = web.field("netns");
-        drop(web);
+        net.portlane(&["rm", "-f", "web"])?;
         net.portlane(&["stop", "-t", "0", "second"])?;
         net.portlane(&["rm", "second"])?;
         ensure!(runs("third")? && namespaces()?.contains(&netns), "the last one is left without its namespace");

@@ -22,12 +22,13 @@ use crate::{
 const NOT_SERVED: [&str; 4] = ["default-network-opts", "cluster-store", "cluster-advertise", "cluster-store-opts"];
 
 /// Docker's keys that are not about what portlane does; the last five are about what it does without.
-const OTHERS: [&str; 64] = [
+const OTHERS: [&str; 68] = [
     "allow-direct-routing",
     "allow-nondistributable-artifacts",
     "api-cors-header",
     "authorization-plugins",
     "bridge",
+    "bridge-accept-fwmark",
     "builder",
     "cdi-spec-dirs",
     "cgroup-parent",
@@ -67,6 +68,8 @@ const OTHERS: [&str; 64] = [
     "max-concurrent-uploads",
     "max-download-attempts",
     "metrics-addr",
+    "min-api-version",
+    "network-diagnostic-port",
     "no-new-privileges",
     "no-proxy",
     "node-generic-resources",
@@ -81,6 +84,7 @@ const OTHERS: [&str; 64] = [
     "shutdown-timeout",
     "storage-driver",
     "storage-opts",
+    "swarm-default-advertise-addr",
     "userns-remap",
     "ip-forward",
     "ip6tables",

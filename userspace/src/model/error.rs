@@ -88,7 +88,7 @@ pub enum ModelError {
         holder: String,
     },
     /// Every pool is taken.
-    #[error("no free subnet is left in 172.17.0.0/16 to 172.31.0.0/16 and 192.168.0.0/16: name one with --subnet")]
+    #[error("no free subnet is left in the address pools: name one with --subnet, or give daemon.json more `default-address-pools`")]
     NoFreeSubnet,
     /// A subnet that no container has room in.
     #[error("{subnet} is too small or not for hosts: a network takes a unicast subnet with room for two hosts or more")]
