@@ -13,6 +13,9 @@ use crate::{
     progress,
 };
 
+/// What is done about programs that are not there.
+pub(super) const LOAD: &str = "load the programs and fill their tables";
+
 /// What [`Engine::follow`] did.
 #[derive(Clone, Debug, Default)]
 pub struct Followed {
@@ -122,12 +125,15 @@ impl Engine {
         let datapath = self.datapath()?;
         let loads = datapath.is_none() && needs_programs(state);
         if loads {
-            steps.push("load the programs and fill their tables".to_owned());
+            steps.push(LOAD.to_owned());
         }
         steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
         if !loads {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
-            steps.extend(second.iter().map(Step::to_string));
+            // Against what is there now: the tables would have to do without what is yet to be made.
+            let known = if first.is_empty() { second } else { Vec::new() };
+            steps.extend(known.iter().map(Step::to_string));
+            steps.extend(first.first().map(|_| "bring tables and programs in line with that".to_owned()));
         }
         Ok(steps)
     }

@@ -295,9 +295,10 @@ impl Engine {
         self.store.begin(&state, &state)?;
         let datapath = self.datapath_for(&state)?;
         let owned = Owned::by([&state]);
+        let loaded = datapath.as_ref().filter(|datapath| datapath.was_loaded_now()).map(|_| apply::LOAD.to_owned());
         let steps = self.apply(datapath.as_ref(), Scope::everything(&state, &owned)).await?;
         self.store.commit(&state, &state)?;
-        Ok(steps)
+        Ok(loaded.into_iter().chain(steps).collect())
     }
 
     /// Takes away everything that is portlane's, containers included.
