@@ -80,7 +80,7 @@ fn names_addresses_and_networks_that_do_not_fit_are_refused() -> Result<()> {
             &[
                 ("run --network nowhere -- true", &["no network `nowhere`"]),
                 ("run --name web -- true", &["`web` is in use"]),
-                ("run --name -x -- true", &["`-x`"]),
+                ("run --name=-x -- true", &["`-x`"]),
                 ("run --network n --ip 10.98.0.5 -- true", &["10.98.0.5", "10.99.0.0/24"]),
                 ("run --network n --ip 10.99.0.1 -- true", &["the gateway"]),
                 ("run --network n --ip6 fd00::5 -- true", &["no IPv6"]),
