@@ -89,6 +89,7 @@ fn names_addresses_and_networks_that_do_not_fit_are_refused() -> Result<()> {
                 ("run --network host -p 80:80 -- true", &["`host`"]),
                 ("run --network container:nobody -- true", &["nobody"]),
                 ("run --network container:web --hostname x -- true", &["names of its own"]),
+                ("run --network none --add-host up:host-gateway -- true", &["`none`", "a way to the host"]),
                 ("run --network container:web -p 80 -- true", &["published ports"]),
                 ("run -p 192.0.2.77:80:80 -- true", &["192.0.2.77 is not an address of this host"]),
                 ("network create n", &["network `n`"]),

@@ -43,6 +43,8 @@ fn a_container_reads_its_own_names_and_name_servers() -> Result<()> {
             "db:database",
             "--add-host",
             "api:192.0.2.9",
+            "--add-host",
+            "host.docker.internal:host-gateway",
             "--dns",
             "192.0.2.53",
             "--dns-search",
@@ -52,7 +54,10 @@ fn a_container_reads_its_own_names_and_name_servers() -> Result<()> {
         let read = |file: &str| net.portlane(&[&["run"], &options[..], &["cat", file]].concat());
         let hosts = read("/etc/hosts")?;
         let db = net.json(&["inspect", "db"])?["addr4"].as_str().context("addr4")?.to_owned();
-        for line in ["127.0.0.1\tlocalhost", "192.0.2.9\tapi", &format!("{db}\tdatabase postgres db")] {
+        let gateway =
+            net.json(&["network", "inspect", "portlane0"])?["gateway4"].as_str().context("gateway4")?.to_owned();
+        let host = format!("{gateway}\thost.docker.internal");
+        for line in ["127.0.0.1\tlocalhost", "192.0.2.9\tapi", &host, &format!("{db}\tdatabase postgres db")] {
             ensure!(hosts.lines().any(|found| found == line), "no `{line}` in {hosts}");
         }
         ensure!(read("/etc/hostname")? == "front", "the hostname file");

@@ -45,9 +45,9 @@ pub(super) struct Run {
     /// Option of resolv.conf instead of the host's (repeatable)
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-    /// Line for /etc/hosts (repeatable)
+    /// Line for /etc/hosts (repeatable); host-gateway for IP is where the container finds the host
     #[arg(long, value_parser = spec::extra_host, value_name = "HOST:IP")]
-    add_host: Vec<(String, IpAddr)>,
+    add_host: Vec<(String, Option<IpAddr>)>,
     /// Do not wait: print the identifier; `inspect` shows where the output goes
     #[arg(short, long)]
     detach: bool,

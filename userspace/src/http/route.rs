@@ -283,7 +283,7 @@ mod tests {
         let container = ContainerRequest {
             name: name(),
             networks: vec![ConnectRequest { network: "n".to_owned(), ..connected.clone() }, connected.clone()],
-            extra_hosts: vec![("db".to_owned(), "fd00::6".parse().expect("right"))],
+            extra_hosts: vec![("db".to_owned(), "fd00::6".parse().ok()), ("up".to_owned(), None)],
             links: vec![LinkRequest { target: "db".to_owned(), alias: "database".to_owned() }],
             exposed: vec![spec::port("53/udp").expect("right")],
             publishes: specs.clone(),

@@ -1,6 +1,9 @@
 //! Making containers and taking them away.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,9 +44,9 @@ pub struct ContainerRequest {
     pub dns_search: Vec<String>,
     /// Options of `/etc/resolv.conf` instead of the host's.
     pub dns_options: Vec<String>,
-    /// Lines to add to `/etc/hosts`.
+    /// Lines to add to `/etc/hosts`; without an address, with that at which the container finds the host.
     #[serde(with = "hosts_text")]
-    pub extra_hosts: Vec<(String, IpAddr)>,
+    pub extra_hosts: Vec<(String, Option<IpAddr>)>,
     /// Containers to know by an alias.
     #[serde(with = "each_text")]
     pub links: Vec<LinkRequest>,
@@ -93,6 +96,7 @@ pub fn add_container(state: &mut State, request: ContainerRequest, view: &HostVi
         Some(word) if word.starts_with("container:") => sharing(state, &request, word)?,
         _ => bridged(&mut next, &request, &networks, view)?,
     };
+    container.extra_hosts = extra_hosts(&next, &container, &request.extra_hosts)?;
     container.publishes = publish::entries(&next, &container, &request.publishes, view)?;
     next.next_generation = publish::following(next.next_generation, container.publishes.len());
     next.containers.insert(request.id.clone(), Arc::new(container));
@@ -147,7 +151,7 @@ fn blank(request: &ContainerRequest, network: String, netns: String) -> Containe
         dns: request.dns.clone(),
         dns_search: request.dns_search.clone(),
         dns_options: request.dns_options.clone(),
-        extra_hosts: request.extra_hosts.clone(),
+        extra_hosts: Vec::new(),
         links: Vec::new(),
         exposed: request.exposed.clone(),
         publishes: Vec::new(),
@@ -218,6 +222,35 @@ fn bridged(
     check_routes(state, &container, view.inside)?;
     container.links = request.links.iter().map(|link| linked(state, &container, link)).collect::<Result<_, _>>()?;
     Ok(container)
+}
+
+/// Docker's `host-gateway` is the gateway of the container's first network, in each IP version that it has.
+fn extra_hosts(
+    state: &State,
+    container: &Container,
+    asked: &[(String, Option<IpAddr>)],
+) -> Result<Vec<(String, IpAddr)>, ModelError> {
+    let network = container.endpoints.first().and_then(|endpoint| state.networks.get(&endpoint.network));
+    let gateways: Vec<IpAddr> = match network {
+        Some(network) => {
+            let v6 = network.gateway6.filter(|_| container.has_ipv6());
+            [Some(network.gateway4.into()), v6.map(IpAddr::from)].into_iter().flatten().collect()
+        }
+        None if container.network == "host" => vec![Ipv4Addr::LOCALHOST.into()],
+        None => Vec::new(),
+    };
+    let mut lines = Vec::new();
+    for (name, address) in asked {
+        match address {
+            Some(address) => lines.push((name.clone(), *address)),
+            None if gateways.is_empty() => {
+                let (network, what) = (container.network.clone(), "a way to the host");
+                return Err(ModelError::NeedsBridge { network, what });
+            }
+            None => lines.extend(gateways.iter().map(|gateway| (name.clone(), *gateway))),
+        }
+    }
+    Ok(lines)
 }
 
 /// Nothing in it is portlane's but the interfaces, so that it has no host name of its own either.

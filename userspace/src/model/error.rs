@@ -88,7 +88,9 @@ pub enum ModelError {
         holder: String,
     },
     /// Every pool is taken.
-    #[error("no free subnet is left in the address pools: name one with --subnet, or give daemon.json more `default-address-pools`")]
+    #[error(
+        "no free subnet is left in the address pools: name one with --subnet, or give daemon.json more `default-address-pools`"
+    )]
     NoFreeSubnet,
     /// A subnet that no container has room in.
     #[error("{subnet} is too small or not for hosts: a network takes a unicast subnet with room for two hosts or more")]

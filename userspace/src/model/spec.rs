@@ -134,18 +134,24 @@ pub fn link(text: &str) -> Result<LinkRequest, ModelError> {
     Ok(LinkRequest { target: target.to_owned(), alias: alias.to_owned() })
 }
 
-/// One `--add-host`: `HOST:IP`, an IPv6 address with or without brackets.
+/// Stands for the address at which a container finds the host.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
+/// One `--add-host`: `HOST:IP`, an IPv6 address with or without brackets; no address for [`HOST_GATEWAY`].
 ///
 /// # Errors
 /// [`ModelError::BadSpec`].
-pub fn extra_host(text: &str) -> Result<(String, IpAddr), ModelError> {
+pub fn extra_host(text: &str) -> Result<(String, Option<IpAddr>), ModelError> {
     let parsed = text.split_once([':', '=']).and_then(|(host, address)| {
         let address = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address);
-        Some((host, address.parse().ok()?))
+        Some((host, if address == HOST_GATEWAY { None } else { Some(address.parse().ok()?) }))
     });
     match parsed {
         Some((host, address)) if is_host_word(host) => Ok((host.to_owned(), address)),
-        _ => Err(bad("host to add", text, "write `name:address`, as in `db:10.0.0.5`".to_owned())),
+        _ => {
+            let problem = "write `name:address`, as in `db:10.0.0.5`, or `name:host-gateway`".to_owned();
+            Err(bad("host to add", text, problem))
+        }
     }
 }
 

@@ -109,19 +109,22 @@ pub(super) mod each_text {
     }
 }
 
-/// Lines for `/etc/hosts` in a request: `name:address`.
+/// Lines for `/etc/hosts` in a request: `name:address`, or `name:host-gateway`.
 pub(super) mod hosts_text {
     use std::net::IpAddr;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub fn serialize<S: Serializer>(lines: &[(String, IpAddr)], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(lines.iter().map(|(host, address)| format!("{host}:{address}")))
+    use crate::model::spec::{HOST_GATEWAY, extra_host};
+
+    pub fn serialize<S: Serializer>(lines: &[(String, Option<IpAddr>)], to: S) -> Result<S::Ok, S::Error> {
+        let text = |address: &Option<IpAddr>| address.map_or(HOST_GATEWAY.to_owned(), |address| address.to_string());
+        to.collect_seq(lines.iter().map(|(host, address)| format!("{host}:{}", text(address))))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, IpAddr)>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Option<IpAddr>)>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| crate::model::spec::extra_host(text).map_err(D::Error::custom)).collect()
+        texts.iter().map(|text| extra_host(text).map_err(D::Error::custom)).collect()
     }
 }
 

@@ -23,7 +23,7 @@ fn hosts_is_written_in_dockers_order() {
     let db = add(&mut state, "db", "a").unwrap();
     let request = ContainerRequest {
         hostname: Some("w1".into()),
-        extra_hosts: vec![("printer".into(), "192.0.2.9".parse().unwrap())],
+        extra_hosts: vec![("printer".into(), "192.0.2.9".parse().ok())],
         links: ["db", "store"].map(|alias| LinkRequest { target: "db".into(), alias: alias.into() }).into(),
         ..named("web", "a")
     };

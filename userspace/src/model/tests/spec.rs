@@ -104,8 +104,9 @@ fn exposed_ports_links_hosts_and_macs_are_written_as_for_docker() {
     );
     check(
         spec::extra_host,
-        |(name, address)| format!("{name}={address}"),
+        |(name, address)| format!("{name}={}", address.map_or("the host".to_owned(), |address| address.to_string())),
         &[
+            ("host.docker.internal:host-gateway", Ok("host.docker.internal=the host")),
             ("db:10.0.0.5", Ok("db=10.0.0.5")),
             ("db=10.0.0.5", Ok("db=10.0.0.5")),
             ("db:::1", Ok("db=::1")),
