@@ -207,6 +207,22 @@ fn a_networks_mtu_is_the_way_outs_unless_it_is_given() -> Result<()> {
 }
 
 #[test]
+fn a_bridge_whose_mtu_is_too_small_for_ipv6_is_set_right_and_stands_in_nobodys_way() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "", "tcp [::]:80")?;
+        for command in [&["repair"][..], &["network", "create", "n"]] {
+            net.host().set_mtu("portlane0", 1200)?;
+            net.portlane(command)?;
+            let shown = net.host().run(&["ip", "addr", "show", "dev", "portlane0"])?;
+            ensure!(shown.contains("mtu 1500"), "after {command:?}: {shown}");
+            both(|family| net.host().ask("tcp", at(web.address(family), 80)).map(drop)).context(command.join(" "))?;
+        }
+        net.host().set_mtu("portlane0", 1200)?;
+        net.portlane(&["uninstall", "--force"]).map(drop)
+    })
+}
+
+#[test]
 fn daemon_json_says_where_addresses_and_subnets_come_from() -> Result<()> {
     let settings = r#"{"bip": "192.168.1.5/24", "fixed-cidr": "192.168.1.128/25", "fixed-cidr-v6": "2001:db8:7::/64",
         "default-gateway": "192.168.1.254", "default-gateway-v6": "2001:db8:7::89", "dns": ["10.20.1.2", "10.20.1.3"],

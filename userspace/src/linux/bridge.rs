@@ -36,8 +36,11 @@ impl Host {
                 made.map(|link| link.header.index).ok_or(nix::errno::Errno::ENODEV).attempt(attempt)?
             }
         };
+        // First: below IPv6's least MTU, an interface has no IPv6 settings (RFC 8200 §5).
+        let mtu = LinkUnspec::new_with_index(index).mtu(bridge.mtu).build();
+        self.send(RouteNetlinkMessage::NewLink(mtu), IfThere::Change).await.attempt(attempt)?;
         settings(bridge)?;
-        let up = LinkUnspec::new_with_index(index).address(bridge.mac.to_vec()).mtu(bridge.mtu).up().build();
+        let up = LinkUnspec::new_with_index(index).address(bridge.mac.to_vec()).up().build();
         let up = self.send(RouteNetlinkMessage::NewLink(up), IfThere::Change);
         let addr4 = address(index, bridge.addr4.0.into(), bridge.addr4.1);
         let addr4 = self.send(RouteNetlinkMessage::NewAddress(addr4), IfThere::Replace);
