@@ -36,7 +36,8 @@ impl Host {
                 made.map(|link| link.header.index).ok_or(nix::errno::Errno::ENODEV).attempt(attempt)?
             }
         };
-        // First: below IPv6's least MTU, an interface has no IPv6 settings (RFC 8200 §5).
+        // First: below IPv6's least MTU, an interface has no IPv6 settings (RFC 8200 §5). And not as the bridge is made: it keeps
+        // an MTU only if that was changed (`BR_MTU_SET_BY_USER`), and else has that of its ports, and 1500 without any.
         let mtu = LinkUnspec::new_with_index(index).mtu(bridge.mtu).build();
         self.send(RouteNetlinkMessage::NewLink(mtu), IfThere::Change).await.attempt(attempt)?;
         settings(bridge)?;
@@ -75,7 +76,7 @@ impl Host {
 }
 
 fn new(bridge: &Bridge) -> LinkMessage {
-    LinkMessageBuilder::<LinkBridge>::new(&bridge.name).address(bridge.mac.to_vec()).mtu(bridge.mtu).build()
+    LinkMessageBuilder::<LinkBridge>::new(&bridge.name).address(bridge.mac.to_vec()).build()
 }
 
 fn existing(link: &LinkMessage, bridge: &Bridge) -> Result<u32, LinuxError> {
