@@ -125,6 +125,7 @@ impl Engine {
             steps.push("load the programs and fill their tables".to_owned());
         }
         steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
+        steps.extend(self.missing_sockets(state)?.filter(|_| !loads));
         if !loads {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
             steps.extend(second.iter().map(Step::to_string));
@@ -196,6 +197,15 @@ impl Engine {
             datapath.attach_sockets()?;
         }
         Ok(Some(datapath))
+    }
+
+    /// What [`Self::datapath_for`] is going to do about the socket programs, if that is anything.
+    pub(super) fn missing_sockets(&self, state: &State) -> Result<Option<String>> {
+        let missing = match self.datapath()?.filter(|_| needs_programs(state)) {
+            Some(datapath) => !datapath.sockets_attached()?,
+            None => false,
+        };
+        Ok(missing.then(|| "attach the socket programs to the cgroup".to_owned()))
     }
 
     /// The numbers of new endpoints and publish entries may have been others'.

@@ -293,9 +293,10 @@ impl Engine {
     pub async fn repair(&mut self) -> Result<Vec<String>> {
         let state = self.state.clone();
         self.store.begin(&state, &state)?;
+        let mut steps: Vec<String> = self.missing_sockets(&state)?.into_iter().collect();
         let datapath = self.datapath_for(&state)?;
         let owned = Owned::by([&state]);
-        let steps = self.apply(datapath.as_ref(), Scope::everything(&state, &owned)).await?;
+        steps.extend(self.apply(datapath.as_ref(), Scope::everything(&state, &owned)).await?);
         self.store.commit(&state, &state)?;
         Ok(steps)
     }
