@@ -157,6 +157,9 @@ impl Engine {
     async fn perform(&self, step: &Step, datapath: Option<&Datapath>, xdp: Xdp) -> Result<()> {
         match step {
             Step::Bridge(bridge) => self.host.create_bridge(bridge).await?,
+            Step::DeleteAddress(bridge, address, length) => {
+                self.host.delete_address(bridge, *address, *length).await?;
+            }
             Step::Netns(name) => self.host.create_netns(name).await?,
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
@@ -241,6 +244,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         Step::Delete(row) => datapath.delete(row),
         Step::Detach(attachment) => datapath.detach(attachment),
         Step::Bridge(_)
+        | Step::DeleteAddress(..)
         | Step::Netns(_)
         | Step::Endpoint(_)
         | Step::Connect(_)

@@ -58,6 +58,22 @@ impl Host {
 }
 
 impl Host {
+    /// Takes an address from a bridge, if it has it. Others of its subnet stay: without `promote_secondaries`, the kernel takes
+    /// those with it that were added later.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn delete_address(&self, bridge: &str, own: IpAddr, length: u8) -> Result<(), LinuxError> {
+        let attempt = || format!("delete {own}/{length} from bridge {bridge}");
+        let Some(link) = self.link(bridge).await.attempt(attempt)? else { return Ok(()) };
+        sysctl::set_if_present(&format!("net/ipv4/conf/{bridge}/promote_secondaries"), "1")?;
+        let gone = RouteNetlinkMessage::DelAddress(address(link.header.index, own, length));
+        match self.send(gone, IfThere::Change).await {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            result => result.attempt(attempt),
+        }
+    }
+
     /// Waits until an interface carries packets. The kernel takes note of a bridge's first port, or of a cable's other end,
     /// in the background, and drops what is sent until then; usually that is over before it is looked at.
     ///
