@@ -248,6 +248,31 @@ fn repair_puts_back_what_somebody_took_away() -> Result<()> {
 }
 
 #[test]
+fn repair_attaches_again_what_went_with_the_folder_of_links_and_each_socket_program() -> Result<()> {
+    test(|net| {
+        let _web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+        let target = portlane_tests::topology::at(Family::V4.host(), 8080);
+        let own = portlane_tests::topology::at(Family::V4.loopback(), 8080);
+        let links = net.bpffs().join("links");
+        for (what, also) in [("connect4", false), ("", true)] {
+            net.host().run(&["rm", "-r", &links.join(what).to_string_lossy()])?;
+            net.host().no_answer("tcp", own)?;
+            let sentence = "attach the socket programs to the cgroup";
+            for command in [&["repair", "--dry-run"][..], &["repair"]] {
+                let steps = net.portlane(command)?;
+                ensure!(steps.lines().any(|step| step.trim() == sentence), "{command:?} without {what:?}: {steps}");
+                ensure!(steps.contains("attach from_uplink on up0") == also, "{command:?} without {what:?}: {steps}");
+            }
+            net.host().ask("tcp", own)?;
+            net.outside().ask("tcp", target)?;
+            ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "not repaired");
+        }
+        net.host().run(&["rm", "-r", &links.to_string_lossy()])?;
+        net.portlane(&["rm", "-f", "web"]).map(drop)
+    })
+}
+
+#[test]
 fn uninstalling_leaves_no_interface_no_pin_and_no_file() -> Result<()> {
     test(|net| {
         let _web = net.container("web", "-p 8080:80", "tcp [::]:80")?;

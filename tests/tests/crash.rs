@@ -202,6 +202,27 @@ fn a_killed_connect_or_disconnect_leaves_the_container_reachable_and_its_port_op
 }
 
 #[test]
+fn a_killed_run_leaves_the_default_network_with_its_former_addresses_or_its_new_ones() -> Result<()> {
+    test(|net| {
+        let settings = |bip: &str| net.rewrite_daemon_json(&format!(r#"{{"bip": "{bip}"}}"#));
+        let run = ["run", "--rm", "--", "true"];
+        let prepare = || {
+            settings("10.77.0.1/24")?;
+            net.portlane(&run)?;
+            settings("10.77.0.2/16")
+        };
+        at_every_moment(net, "10.77.0.0/16", prepare, &run, |killed| {
+            // Whoever looks completes what was begun, or undoes it.
+            net.portlane(&["ps"])?;
+            let shown = net.host().run(&["ip", "-4", "-br", "addr", "show", "dev", "portlane0"])?;
+            let there: Vec<&str> = shown.split_whitespace().skip(2).collect();
+            ensure!(there == ["10.77.0.2/16"] || (killed && there == ["10.77.0.1/24"]), "it has {there:?}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn a_killed_attach_or_detach_leaves_somebody_elses_namespace_whole() -> Result<()> {
     test(|net| {
         network(net, "10.79.0.0/16")?;

@@ -154,6 +154,22 @@ fn repair_gives_links_back_what_their_network_asks_for() -> Result<()> {
 }
 
 #[test]
+fn a_bridge_has_its_networks_mtu_with_containers_on_it_and_after_the_last_one() -> Result<()> {
+    test(|net| {
+        for (network, option, mtu) in [("wide", "link-mtu=9000", "9000"), ("narrow", "mtu=1400", "1400")] {
+            net.portlane(&["network", "create", "-o", option, network])?;
+            let bridge = net.json(&["network", "inspect", network])?["bridge"].as_str().context("a bridge")?.to_owned();
+            for _ in 0..2 {
+                net.portlane(&["run", "--rm", "--network", network, "--", "true"])?;
+                let shown = net.host().run(&["ip", "link", "show", "dev", &bridge])?;
+                ensure!(shown.contains(&format!("mtu {mtu} ")) && steps(net)?.is_empty(), "{shown}{:?}", steps(net)?);
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_network_says_what_its_links_carry() -> Result<()> {
     with_network("link-mtu=9000", |net| {
         let network = net.json(&["network", "inspect", "wide"])?;

@@ -1,7 +1,10 @@
 //! Networks that somebody made: what they can be told, and containers on several of them.
 #![cfg(feature = "root")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context, Result, ensure};
 use portlane_tests::topology::{Container, Family, PROTOS, Topology, at, both, each, test, test_with};
@@ -202,6 +205,52 @@ fn a_networks_mtu_is_the_way_outs_unless_it_is_given() -> Result<()> {
         let web = net.container("web", "--network n", "")?;
         let link = web.inside().run(&["ip", "link", "show", "dev", "eth0"])?;
         ensure!(link.contains("mtu 1400"), "{link}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_bridge_whose_mtu_is_too_small_for_ipv6_is_set_right_and_stands_in_nobodys_way() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "", "tcp [::]:80")?;
+        for command in [&["repair"][..], &["network", "create", "n"]] {
+            net.host().set_mtu("portlane0", 1200)?;
+            net.portlane(command)?;
+            let shown = net.host().run(&["ip", "addr", "show", "dev", "portlane0"])?;
+            ensure!(shown.contains("mtu 1500"), "after {command:?}: {shown}");
+            both(|family| net.host().ask("tcp", at(web.address(family), 80)).map(drop)).context(command.join(" "))?;
+        }
+        net.host().set_mtu("portlane0", 1200)?;
+        net.portlane(&["uninstall", "--force"]).map(drop)
+    })
+}
+
+#[test]
+fn a_default_network_that_is_made_anew_has_its_new_addresses_alone_and_those_that_somebody_added() -> Result<()> {
+    test_with(r#"{"bip": "10.66.0.1/24", "fixed-cidr-v6": "fd66::/64"}"#, |net| {
+        let run = || net.portlane(&["run", "--rm", "--", "true"]).map(drop);
+        run()?;
+        // In a subnet of the network's, and elsewhere.
+        let by_hand = ["10.66.0.99/24", "192.0.2.99/24", "fd99::99/64"];
+        for address in by_hand {
+            net.host().run(&["ip", "addr", "add", address, "dev", "portlane0"])?;
+        }
+        net.portlane(&["repair"])?;
+        let plan = || net.portlane(&["repair", "--dry-run"]);
+        ensure!(plan()? == "everything is as it must be", "with what somebody added: {}", plan()?);
+        for (settings, own) in [
+            (r#"{"bip": "10.66.0.2/24", "fixed-cidr-v6": "fd67::/64"}"#, ["10.66.0.2/24", "fd67::2/64"]),
+            (r#"{"bip": "10.67.0.1/16", "fixed-cidr-v6": "fd67::/64"}"#, ["10.67.0.1/16", "fd67::1/64"]),
+            (r#"{"bip": "10.67.0.1/24", "fixed-cidr-v6": "fd67::/64"}"#, ["10.67.0.1/24", "fd67::1/64"]),
+        ] {
+            net.rewrite_daemon_json(settings)?;
+            run()?;
+            let shown = net.host().run(&["ip", "-br", "addr", "show", "dev", "portlane0"])?;
+            let there = shown.split_whitespace().skip(2).filter(|address| !address.starts_with("fe80:"));
+            let (there, wanted) = (BTreeSet::from_iter(there), own.iter().chain(&by_hand).copied().collect());
+            ensure!(there == wanted, "{there:?} instead of {wanted:?}");
+            ensure!(plan()? == "everything is as it must be", "after {settings}: {}", plan()?);
+        }
         Ok(())
     })
 }

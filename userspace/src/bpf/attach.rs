@@ -110,8 +110,10 @@ impl Datapath {
         detach(&self.pins, &pins::link_name(attachment))
     }
 
-    /// Attaches the socket programs to the cgroup. Does nothing for those that are attached.
+    /// Attaches the socket programs to the cgroup. Does nothing for those that are attached. They are the first to be attached,
+    /// so it makes the folder of links if somebody took that away.
     pub fn attach_sockets(&self) -> Result<()> {
+        self.pins.create_links()?;
         let path = self.cgroup.clone().or_else(mounted_cgroup).ok_or(BpfError::NoCgroup)?;
         let cgroup = fs::File::open(&path).map_err(BpfError::pin("opened", &path))?;
         for name in program::SOCK_ADDR {

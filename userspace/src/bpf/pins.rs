@@ -50,10 +50,13 @@ impl Pins {
         if !self.on_bpffs() {
             return Err(BpfError::NotBpffs { path: self.root.clone() });
         }
-        for folder in [self.root.clone(), self.progs(), self.maps(), self.links()] {
-            fs::create_dir_all(&folder).map_err(BpfError::pin("created", folder))?;
-        }
-        Ok(())
+        [self.root.clone(), self.progs(), self.maps()].into_iter().try_for_each(create_folder)?;
+        self.create_links()
+    }
+
+    /// Makes the folder of the links.
+    pub fn create_links(&self) -> Result<()> {
+        create_folder(self.links())
     }
 
     /// Keeps other commands from loading or removing at the same time, until dropped.
@@ -154,6 +157,10 @@ pub fn names(folder: &Path) -> Result<BTreeSet<String>> {
         .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<_>>()
         .map_err(BpfError::pin("read", folder))
+}
+
+fn create_folder(folder: PathBuf) -> Result<()> {
+    fs::create_dir_all(&folder).map_err(BpfError::pin("created", folder))
 }
 
 /// Removes a pin, if it is there.

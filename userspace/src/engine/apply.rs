@@ -128,6 +128,7 @@ impl Engine {
             steps.push(LOAD.to_owned());
         }
         steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
+        steps.extend(self.missing_sockets(state)?.filter(|_| !loads));
         if !loads {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
             // Against what is there now: the tables would have to do without what is yet to be made.
@@ -162,6 +163,9 @@ impl Engine {
     async fn perform(&self, step: &Step, datapath: Option<&Datapath>, xdp: Xdp) -> Result<()> {
         match step {
             Step::Bridge(bridge) => self.host.create_bridge(bridge).await?,
+            Step::DeleteAddress(bridge, address, length) => {
+                self.host.delete_address(bridge, *address, *length).await?;
+            }
             Step::Netns(name) => self.host.create_netns(name).await?,
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
@@ -204,6 +208,15 @@ impl Engine {
         Ok(Some(datapath))
     }
 
+    /// What [`Self::datapath_for`] is going to do about the socket programs, if that is anything.
+    pub(super) fn missing_sockets(&self, state: &State) -> Result<Option<String>> {
+        let missing = match self.datapath()?.filter(|_| needs_programs(state)) {
+            Some(datapath) => !datapath.sockets_attached()?,
+            None => false,
+        };
+        Ok(missing.then(|| "attach the socket programs to the cgroup".to_owned()))
+    }
+
     /// The numbers of new endpoints and publish entries may have been others'.
     fn reset_counters(&self, datapath: &Datapath, next: &State) -> Result<()> {
         let traffic = datapath.traffic()?;
@@ -237,6 +250,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         Step::Delete(row) => datapath.delete(row),
         Step::Detach(attachment) => datapath.detach(attachment),
         Step::Bridge(_)
+        | Step::DeleteAddress(..)
         | Step::Netns(_)
         | Step::Endpoint(_)
         | Step::Connect(_)

@@ -293,12 +293,13 @@ impl Engine {
     pub async fn repair(&mut self) -> Result<Vec<String>> {
         let state = self.state.clone();
         self.store.begin(&state, &state)?;
+        let mut steps: Vec<String> = self.missing_sockets(&state)?.into_iter().collect();
         let datapath = self.datapath_for(&state)?;
         let owned = Owned::by([&state]);
-        let loaded = datapath.as_ref().filter(|datapath| datapath.was_loaded_now()).map(|_| apply::LOAD.to_owned());
-        let steps = self.apply(datapath.as_ref(), Scope::everything(&state, &owned)).await?;
+        steps.extend(datapath.iter().filter(|datapath| datapath.was_loaded_now()).map(|_| apply::LOAD.to_owned()));
+        steps.extend(self.apply(datapath.as_ref(), Scope::everything(&state, &owned)).await?);
         self.store.commit(&state, &state)?;
-        Ok(loaded.into_iter().chain(steps).collect())
+        Ok(steps)
     }
 
     /// Takes away everything that is portlane's, containers included.

@@ -64,14 +64,14 @@ impl<'a> Scope<'a> {
         if let Some((part, _)) = &self.part {
             let links = desired_links(&part.next);
             let seen = host.look_at(&part.owned).await?;
-            let steps = plan::links(&links, &seen.links());
-            if steps == plan::links(&links, &in_force(&part.before)) {
+            let steps = plan::links(&links, &seen.links(), &part.owned);
+            if steps == plan::links(&links, &in_force(&part.before), &part.owned) {
                 return Ok((seen, steps));
             }
             self.part = None;
         }
         let seen = host.look(self.owned).await?;
-        let steps = plan::links(&desired_links(self.next), &seen.links());
+        let steps = plan::links(&desired_links(self.next), &seen.links(), self.owned);
         Ok((seen, steps))
     }
 
@@ -134,6 +134,6 @@ fn in_force(state: &State) -> ObservedLinks {
         netns: lent.chain(links.netns).collect(),
         veths: links.endpoints.iter().map(|link| (link.veth.clone(), Some(link.bridge.clone()))).collect(),
         up: links.endpoints.iter().map(|link| link.veth.clone()).collect(),
-        bridges: links.bridges.into_iter().map(|bridge| (bridge.name.clone(), bridge)).collect(),
+        bridges: links.bridges.into_iter().map(|bridge| (bridge.name.clone(), bridge.into())).collect(),
     }
 }

@@ -36,8 +36,12 @@ impl Host {
                 made.map(|link| link.header.index).ok_or(nix::errno::Errno::ENODEV).attempt(attempt)?
             }
         };
+        // First: below IPv6's least MTU, an interface has no IPv6 settings (RFC 8200 §5). And not as the bridge is made: it keeps
+        // an MTU only if that was changed (`BR_MTU_SET_BY_USER`), and else has that of its ports, and 1500 without any.
+        let mtu = LinkUnspec::new_with_index(index).mtu(bridge.mtu).build();
+        self.send(RouteNetlinkMessage::NewLink(mtu), IfThere::Change).await.attempt(attempt)?;
         settings(bridge)?;
-        let up = LinkUnspec::new_with_index(index).address(bridge.mac.to_vec()).mtu(bridge.mtu).up().build();
+        let up = LinkUnspec::new_with_index(index).address(bridge.mac.to_vec()).up().build();
         let up = self.send(RouteNetlinkMessage::NewLink(up), IfThere::Change);
         let addr4 = address(index, bridge.addr4.0.into(), bridge.addr4.1);
         let addr4 = self.send(RouteNetlinkMessage::NewAddress(addr4), IfThere::Replace);
@@ -54,6 +58,22 @@ impl Host {
 }
 
 impl Host {
+    /// Takes an address from a bridge, if it has it. Others of its subnet stay: without `promote_secondaries`, the kernel takes
+    /// those with it that were added later.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn delete_address(&self, bridge: &str, own: IpAddr, length: u8) -> Result<(), LinuxError> {
+        let attempt = || format!("delete {own}/{length} from bridge {bridge}");
+        let Some(link) = self.link(bridge).await.attempt(attempt)? else { return Ok(()) };
+        sysctl::set_if_present(&format!("net/ipv4/conf/{bridge}/promote_secondaries"), "1")?;
+        let gone = RouteNetlinkMessage::DelAddress(address(link.header.index, own, length));
+        match self.send(gone, IfThere::Change).await {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            result => result.attempt(attempt),
+        }
+    }
+
     /// Waits until an interface carries packets. The kernel takes note of a bridge's first port, or of a cable's other end,
     /// in the background, and drops what is sent until then; usually that is over before it is looked at.
     ///
@@ -72,7 +92,7 @@ impl Host {
 }
 
 fn new(bridge: &Bridge) -> LinkMessage {
-    LinkMessageBuilder::<LinkBridge>::new(&bridge.name).address(bridge.mac.to_vec()).mtu(bridge.mtu).build()
+    LinkMessageBuilder::<LinkBridge>::new(&bridge.name).address(bridge.mac.to_vec()).build()
 }
 
 fn existing(link: &LinkMessage, bridge: &Bridge) -> Result<u32, LinuxError> {

@@ -19,7 +19,7 @@ use netlink_packet_route::{
 use portlane_common::span::Span;
 
 use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets, syscall, tuning};
-use crate::model::{Bridge, HostFacts, ObservedLinks, Owned, Trains, UplinkFact, state::DEFAULT_MTU};
+use crate::model::{HostFacts, ObservedBridge, ObservedLinks, Owned, Trains, UplinkFact, state::DEFAULT_MTU};
 
 /// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
@@ -212,8 +212,6 @@ impl Host {
 
 impl Snapshot {
     /// Bridges, veths and whatever else is on a bridge, and named namespaces, whoever made them.
-    ///
-    /// A bridge with no IPv4 address has the address 0.0.0.0/0; one that is down has MTU 0, because it carries nothing.
     pub fn links(&self) -> ObservedLinks {
         let of_kind = |kind: InfoKind| {
             self.interfaces.iter().filter(move |(_, interface)| interface.kind.as_ref() == Some(&kind))
@@ -231,22 +229,12 @@ impl Snapshot {
         ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), up: up.collect(), netns }
     }
 
-    fn bridge(&self, index: u32, interface: &Interface) -> Bridge {
-        let addresses = || self.addresses.iter().filter(move |address| address.ifindex == index);
-        let v4 = addresses().find_map(|address| match address.address {
-            IpAddr::V4(v4) => Some((v4, address.prefix_length)),
-            IpAddr::V6(_) => None,
-        });
-        let v6 = addresses().find_map(|address| match address.address {
-            IpAddr::V6(v6) if !v6.is_unicast_link_local() => Some((v6, address.prefix_length)),
-            _ => None,
-        });
-        Bridge {
-            name: interface.name.clone(),
+    fn bridge(&self, index: u32, interface: &Interface) -> ObservedBridge {
+        let addresses = self.addresses.iter().filter(|address| address.ifindex == index);
+        ObservedBridge {
             mac: interface.mac,
-            addr4: v4.unwrap_or((Ipv4Addr::UNSPECIFIED, 0)),
-            addr6: v6,
             mtu: if interface.flags.contains(LinkFlags::Up) { interface.mtu } else { 0 },
+            addresses: addresses.map(|address| (address.address, address.prefix_length)).collect(),
         }
     }
 

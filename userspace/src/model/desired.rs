@@ -185,7 +185,7 @@ fn default_route(state: &State, container: &Container) -> Option<DefaultRoute> {
     Some(DefaultRoute { netns: container.netns.clone(), v4, v6 })
 }
 
-fn bridge(network: &Network) -> Bridge {
+pub(super) fn bridge(network: &Network) -> Bridge {
     Bridge {
         name: network.bridge.clone(),
         mac: network.bridge_mac,
@@ -393,6 +393,14 @@ fn attachments(state: &State, placed: &[Placed<'_>], facts: &HostFacts) -> BTree
         .chain(others)
         .chain(xdp)
         .collect()
+}
+
+impl Bridge {
+    /// Its addresses and their prefix lengths.
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u8)> + use<> {
+        let six = self.addr6.map(|(address, length)| (address.into(), length));
+        [(self.addr4.0.into(), self.addr4.1)].into_iter().chain(six)
+    }
 }
 
 impl EndpointLink {

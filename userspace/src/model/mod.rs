@@ -44,7 +44,7 @@ pub use lead::{DefaultRoute, Lead};
 pub use names::Names;
 pub use network::NetworkRequest;
 pub use part::{Others, Part};
-pub use plan::{Observed, ObservedLinks, Owned, Step};
+pub use plan::{Observed, ObservedBridge, ObservedLinks, Owned, Step};
 pub use publish::HostView;
 pub use spec::PublishRequest;
 pub use state::{Container, DefaultNetwork, Endpoint, Link, Network, PortSpec, Proto, Publish, State, Status};

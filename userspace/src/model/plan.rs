@@ -8,12 +8,13 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::IpAddr,
 };
 
 use portlane_common::{config::Config, reason::Hook};
 
 use super::{
-    desired::{Attachment, Bridge, Desired, EndpointLink},
+    desired::{Attachment, Bridge, Desired, EndpointLink, bridge},
     lead::DefaultRoute,
     state::State,
     tables::{Row, Tables},
@@ -35,7 +36,7 @@ pub struct Observed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedLinks {
     /// Bridges, by name.
-    pub bridges: BTreeMap<String, Bridge>,
+    pub bridges: BTreeMap<String, ObservedBridge>,
     /// Host ends of veth pairs, by name, and the bridge that they are on.
     pub veths: BTreeMap<String, Option<String>>,
     /// Those of the veths that are up.
@@ -44,11 +45,24 @@ pub struct ObservedLinks {
     pub netns: BTreeSet<String>,
 }
 
+/// A bridge that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedBridge {
+    /// MAC.
+    pub mac: [u8; 6],
+    /// Bytes; 0 while it is down, because it carries nothing.
+    pub mtu: u32,
+    /// Addresses and their prefix lengths, whoever gave it them.
+    pub addresses: BTreeSet<(IpAddr, u8)>,
+}
+
 /// Names of what is portlane's: nothing else is ever taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owned {
     /// Bridges.
     pub bridges: BTreeSet<String>,
+    /// Their addresses, with prefix lengths: others on them are somebody else's.
+    pub gateways: BTreeSet<(String, IpAddr, u8)>,
     /// Host ends of veth pairs.
     pub veths: BTreeMap<String, String>,
     /// Names under `/run/netns`.
@@ -65,6 +79,8 @@ pub struct Owned {
 pub enum Step {
     /// Make a bridge, or set an existing one right.
     Bridge(Bridge),
+    /// Take an address from a bridge that its network no longer has.
+    DeleteAddress(String, IpAddr, u8),
     /// Make a named network namespace.
     Netns(String),
     /// Make a veth pair, its addresses and routes.
@@ -98,7 +114,11 @@ impl Owned {
     pub fn by<'a>(states: impl IntoIterator<Item = &'a State>) -> Self {
         let (mut owned, mut leads) = (Self::default(), BTreeMap::new());
         for state in states {
-            owned.bridges.extend(state.networks.values().map(|network| network.bridge.clone()));
+            for bridge in state.networks.values().map(bridge) {
+                let gateway = |(address, length)| (bridge.name.clone(), address, length);
+                owned.gateways.extend(bridge.addresses().map(gateway));
+                owned.bridges.insert(bridge.name);
+            }
             for container in state.containers.values() {
                 for endpoint in &container.endpoints {
                     // Most containers are in both states.
@@ -144,11 +164,38 @@ impl Owned {
     }
 }
 
+impl ObservedBridge {
+    /// Whether it is as it must be. What other addresses it has is somebody else's affair.
+    fn is(&self, wanted: &Bridge) -> bool {
+        self.mac == wanted.mac && self.mtu == wanted.mtu && wanted.addresses().all(|own| self.addresses.contains(&own))
+    }
+
+    /// Takes away the addresses that its network had before it was made anew, or was to have had.
+    fn forget<'a>(&'a self, wanted: &'a Bridge, owned: &'a Owned) -> impl Iterator<Item = Step> + 'a {
+        let ours = owned.gateways.iter().filter(|(name, ..)| *name == wanted.name);
+        let former = ours.filter(|(_, address, length)| {
+            let own = (*address, *length);
+            self.addresses.contains(&own) && wanted.addresses().all(|kept| kept != own)
+        });
+        former.map(|(name, address, length)| Step::DeleteAddress(name.clone(), *address, *length))
+    }
+}
+
+impl From<Bridge> for ObservedBridge {
+    fn from(bridge: Bridge) -> Self {
+        Self { mac: bridge.mac, mtu: bridge.mtu, addresses: bridge.addresses().collect() }
+    }
+}
+
 /// First round: makes the bridges, namespaces and veth pairs that are not there, or not as they must be.
-pub fn links(desired: &Desired, observed: &ObservedLinks) -> Vec<Step> {
+pub fn links(desired: &Desired, observed: &ObservedLinks, owned: &Owned) -> Vec<Step> {
     let mut steps = Vec::new();
-    let bridges = desired.bridges.iter().filter(|bridge| observed.bridges.get(&bridge.name) != Some(bridge));
-    steps.extend(bridges.cloned().map(Step::Bridge));
+    for bridge in &desired.bridges {
+        let found = observed.bridges.get(&bridge.name);
+        // First what it has no longer: an address that is added to a subnet's former one would be its secondary one.
+        steps.extend(found.into_iter().flat_map(|found| found.forget(bridge, owned)));
+        steps.extend((!found.is_some_and(|found| found.is(bridge))).then(|| Step::Bridge(bridge.clone())));
+    }
     steps.extend(desired.netns.difference(&observed.netns).cloned().map(Step::Netns));
     for link in &desired.endpoints {
         match observed.veths.get(&link.veth) {
@@ -219,7 +266,7 @@ pub fn without_waiting(steps: Vec<Step>, owned: &Owned) -> Vec<Step> {
 struct LeftOver<'a> {
     veths: Vec<&'a String>,
     netns: Vec<&'a String>,
-    bridges: Vec<&'a Bridge>,
+    bridges: Vec<(&'a String, &'a ObservedBridge)>,
 }
 
 impl<'a> LeftOver<'a> {
@@ -230,7 +277,7 @@ impl<'a> LeftOver<'a> {
         Self {
             veths: observed.veths.keys().filter(|name| !veths.contains(name) && owned.veth(name)).collect(),
             netns: observed.netns.iter().filter(|name| !desired.netns.contains(*name) && owned.netns(name)).collect(),
-            bridges: observed.bridges.values().filter(|found| bridge(&found.name)).collect(),
+            bridges: observed.bridges.iter().filter(|(name, _)| bridge(name)).collect(),
         }
     }
 
@@ -240,14 +287,12 @@ impl<'a> LeftOver<'a> {
             return Cow::Borrowed(&desired.tables);
         }
         let mut tables = desired.tables.clone();
-        for gone in &self.bridges {
-            if !desired.bridges.iter().any(|kept| kept.addr4.0 == gone.addr4.0) {
-                tables.host4.remove(&gone.addr4.0.into());
-            }
-            if let Some((address, _)) = gone.addr6
-                && !desired.bridges.iter().any(|kept| kept.addr6.is_some_and(|(other, _)| other == address))
-            {
-                tables.host6.remove(&address.into());
+        let kept: BTreeSet<IpAddr> = desired.bridges.iter().flat_map(Bridge::addresses).map(|(kept, _)| kept).collect();
+        let gone = self.bridges.iter().flat_map(|(_, bridge)| &bridge.addresses).map(|(gone, _)| *gone);
+        for address in gone.filter(|gone| !kept.contains(gone)) {
+            match address {
+                IpAddr::V4(address) => drop(tables.host4.remove(&address.into())),
+                IpAddr::V6(address) => drop(tables.host6.remove(&address.into())),
             }
         }
         Cow::Owned(tables)
@@ -256,7 +301,7 @@ impl<'a> LeftOver<'a> {
     fn steps(&self) -> Vec<Step> {
         let veths = self.veths.iter().map(|name| Step::DeleteVeth((*name).clone()));
         let netns = self.netns.iter().map(|name| Step::DeleteNetns((*name).clone()));
-        let bridges = self.bridges.iter().map(|bridge| Step::DeleteBridge(bridge.name.clone()));
+        let bridges = self.bridges.iter().map(|(name, _)| Step::DeleteBridge((*name).clone()));
         veths.chain(netns).chain(bridges).collect()
     }
 }
@@ -265,6 +310,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bridge(bridge) => write!(f, "set up {bridge}"),
+            Self::DeleteAddress(bridge, address, length) => write!(f, "delete {address}/{length} from bridge {bridge}"),
             Self::Netns(name) => write!(f, "make network namespace {name}"),
             Self::Endpoint(link) => write!(f, "make {link}"),
             Self::Config(config) => write!(

@@ -72,7 +72,7 @@ fn facts(states: [&State; 2]) -> HostFacts {
 fn seen(before: &Desired, next: &Desired) -> ObservedLinks {
     let mut links = ObservedLinks::default();
     for desired in [before, next] {
-        links.bridges.extend(desired.bridges.iter().map(|bridge| (bridge.name.clone(), bridge.clone())));
+        links.bridges.extend(desired.bridges.iter().map(|bridge| (bridge.name.clone(), bridge.clone().into())));
         links.netns.extend(desired.netns.iter().cloned());
         let ends = desired.endpoints.iter().map(|link| (link.veth.clone(), Some(link.bridge.clone())));
         links.veths.extend(ends.collect::<BTreeMap<_, _>>());

@@ -40,7 +40,7 @@ impl World {
         let mut world = Self { next: 10, ..Self::default() };
         let mut other = desired(&state_with(&["a"]), &HostFacts::default()).bridges.remove(0);
         other.name = "docker0".into();
-        world.observed.links.bridges.insert("docker0".into(), other);
+        world.observed.links.bridges.insert("docker0".into(), other.into());
         world.observed.links.veths.insert("veth0123456".into(), Some("docker0".into()));
         world.observed.links.netns.insert("pl-somebody".into());
         world.observed.links.netns.extend((0..6).map(by_hand));
@@ -59,14 +59,11 @@ impl World {
             addr6,
             trains: Trains::default(),
         }];
-        let bridges = self.observed.links.bridges.values();
-        let addresses = bridges
-            .flat_map(|bridge| {
-                let ifindex = self.ifindex.get(&bridge.name).copied().unwrap_or(3);
-                let six = bridge.addr6.map(|(address, _)| (address.into(), ifindex));
-                [(bridge.addr4.0.into(), ifindex)].into_iter().chain(six)
-            })
-            .collect();
+        let addresses = self.observed.links.bridges.iter().flat_map(|(name, bridge)| {
+            let ifindex = self.ifindex.get(name).copied().unwrap_or(3);
+            bridge.addresses.iter().map(move |(address, _)| (*address, ifindex))
+        });
+        let addresses = addresses.collect();
         HostFacts { uplinks, addresses, ifindex: self.ifindex.clone(), ..HostFacts::default() }
     }
 
@@ -86,7 +83,13 @@ impl World {
         match step.clone() {
             Step::Bridge(bridge) => {
                 self.link_made(&bridge.name);
-                self.observed.links.bridges.insert(bridge.name.clone(), bridge);
+                let made = self.observed.links.bridges.entry(bridge.name.clone()).or_default();
+                let further = std::mem::take(&mut made.addresses);
+                *made = bridge.into();
+                made.addresses.extend(further);
+            }
+            Step::DeleteAddress(name, address, length) => {
+                assert!(links.bridges.get_mut(&name).unwrap().addresses.remove(&(address, length)));
             }
             Step::Netns(name) => assert!(links.netns.insert(name)),
             Step::Endpoint(link) => {
@@ -121,7 +124,7 @@ impl World {
 
     /// Both rounds; returns the steps.
     fn bring(&mut self, state: &State, owned: &Owned) -> Vec<Step> {
-        let first = plan::links(&desired_links(state), &self.observed.links);
+        let first = plan::links(&desired_links(state), &self.observed.links, owned);
         first.iter().for_each(|step| self.take(step));
         let second = plan::tables(&desired(state, &self.facts()), &self.observed, owned);
         second.iter().for_each(|step| self.take(step));
@@ -134,7 +137,7 @@ impl World {
         assert_eq!(self.observed.tables, wanted.tables);
         assert_eq!(self.observed.attach, wanted.attach);
         let mut links = Self::with_others().observed.links;
-        links.bridges.extend(wanted.bridges.iter().map(|bridge| (bridge.name.clone(), bridge.clone())));
+        links.bridges.extend(wanted.bridges.iter().map(|bridge| (bridge.name.clone(), bridge.clone().into())));
         links.veths.extend(wanted.endpoints.iter().map(|link| (link.veth.clone(), Some(link.bridge.clone()))));
         links.up.extend(wanted.endpoints.iter().map(|link| link.veth.clone()));
         links.netns.extend(wanted.netns.clone());
@@ -261,6 +264,35 @@ fn what_is_half_made_or_was_broken_is_made_anew() {
     check(&|world| world.observed.tables = Default::default());
     check(&|world| world.observed.tables.config.publish_classes = 0xff);
     check(&|world| assert_eq!(world.observed.tables.generation.insert(7, 7), None));
+}
+
+#[test]
+fn a_network_that_is_made_anew_takes_its_former_addresses_from_the_bridge_and_nobody_elses() {
+    let network = |subnet: &str| {
+        let mut state = State::default();
+        let subnet4 = Some(subnet.parse().unwrap());
+        let request = NetworkRequest { subnet4, ipv6: true, ..NetworkRequest::named("a") };
+        add_network(&mut state, request, &HostView::default()).unwrap();
+        state
+    };
+    let (before, next) = (network("10.0.0.0/24"), network("10.0.0.0/16"));
+    let (bridge, owned) = (&before.networks["a"].bridge, Owned::by([&before, &next]));
+    let mut world = World::with_others();
+    world.bring(&before, &owned);
+    let by_hand = ("192.0.2.7".parse().unwrap(), 24);
+    world.observed.links.bridges.get_mut(bridge).unwrap().addresses.insert(by_hand);
+    assert_eq!(plan::links(&desired_links(&before), &world.observed.links, &owned), [], "what somebody added");
+    // Broken off between any two steps, and led back or on.
+    let steps = plan::links(&desired_links(&next), &world.observed.links, &owned);
+    assert_eq!(steps[0].to_string(), format!("delete 10.0.0.1/24 from bridge {bridge}"));
+    for (taken, state) in (0..=steps.len()).flat_map(|taken| [(taken, &before), (taken, &next)]) {
+        let mut world = world.clone();
+        steps[..taken].iter().for_each(|step| world.take(step));
+        world.bring(state, &owned);
+        assert!(world.observed.links.bridges.get_mut(bridge).unwrap().addresses.remove(&by_hand));
+        world.bring(state, &owned);
+        world.check(state, &owned);
+    }
 }
 
 #[test]
