@@ -137,7 +137,7 @@ impl Engine {
         let (mut veths, mut netns) = (Vec::new(), Vec::new());
         for step in first {
             match step {
-                Step::Netns(name) => netns.push(name.as_str()),
+                Step::Netns(name) | Step::Rename(name, _) => netns.push(name.as_str()),
                 Step::Endpoint(link) => {
                     veths.push(link.veth.as_str());
                     netns.push(link.netns.as_str());
@@ -157,6 +157,7 @@ impl Engine {
         match step {
             Step::Bridge(bridge) => self.host.create_bridge(bridge).await?,
             Step::Netns(name) => self.host.create_netns(name).await?,
+            Step::Rename(name, process) => netns::rename(name, process)?,
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
                 self.host.connect(&link.veth).await?;
@@ -232,6 +233,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         Step::Detach(attachment) => datapath.detach(attachment),
         Step::Bridge(_)
         | Step::Netns(_)
+        | Step::Rename(..)
         | Step::Endpoint(_)
         | Step::Connect(_)
         | Step::Lead(_)
