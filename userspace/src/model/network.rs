@@ -20,7 +20,7 @@ use super::{
 /// The least MTU for IPv4 (RFC 791), in bytes.
 pub const LEAST_MTU: u32 = 68;
 /// The least MTU for IPv6 (RFC 8200 §5), in bytes.
-const LEAST_MTU6: u32 = 1280;
+pub const LEAST_MTU6: u32 = 1280;
 
 /// `portlane network create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
