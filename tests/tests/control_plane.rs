@@ -1,8 +1,10 @@
 //! Containers and networks as their users see them.
 #![cfg(feature = "root")]
 
+use std::{os::unix::fs::MetadataExt as _, process::Command};
+
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Family, Topology, both, test, test_with};
+use portlane_tests::topology::{Conversation, Family, Topology, at, both, ip, test, test_with};
 use serde_json::Value;
 
 fn started(net: &Topology, options: &[&str]) -> Result<()> {
@@ -202,7 +204,7 @@ fn traffic_flows_and_is_counted_while_nothing_of_portlanes_runs() -> Result<()> 
         ensure!(running.lines().count() <= 2, "portlane runs: {running}");
         both(|family: Family| {
             let before = packets(net)?;
-            net.outside().ask("tcp", portlane_tests::topology::at(family.host(), 8080))?;
+            net.outside().ask("tcp", at(family.host(), 8080))?;
             ensure!(packets(net)? > before, "nothing was counted");
             Ok(())
         })
@@ -217,7 +219,7 @@ fn packets(net: &Topology) -> Result<u64> {
 fn repair_puts_back_what_somebody_took_away() -> Result<()> {
     test(|net| {
         let _web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
-        let target = portlane_tests::topology::at(Family::V4.host(), 8080);
+        let target = at(Family::V4.host(), 8080);
         net.outside().ask("tcp", target)?;
         let links = net.bpffs().join("links");
         net.host().run(&["sh", "-c", &format!("rm {}/from_uplink-up0", links.display())])?;
@@ -270,6 +272,61 @@ fn repair_attaches_again_what_went_with_the_folder_of_links_and_each_socket_prog
         net.host().run(&["rm", "-r", &links.to_string_lossy()])?;
         net.portlane(&["rm", "-f", "web"]).map(drop)
     })
+}
+
+#[test]
+fn a_running_containers_namespace_that_lost_its_name_is_named_again_and_nobody_is_cut_off() -> Result<()> {
+    test(|net| {
+        let _server = net.outside().serve("tcp [::]:9000")?;
+        for take in ["ip netns del", "umount"] {
+            let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+            let netns = web.field("netns");
+            let mut talks = Vec::new();
+            both(|family| {
+                talks.push(net.outside().converse("tcp", at(family.host(), 8080), &[])?);
+                talks.push(web.inside().converse("tcp", at(family.outside(), 9000), &[])?);
+                Ok(())
+            })?;
+            let name = if take == "umount" { format!("/run/netns/{netns}") } else { netns.clone() };
+            // Not by way of `ip netns exec`, which has mounts of its own.
+            let taken = Command::new("sh").args(["-c", &format!("{take} {name}")]).status()?;
+            ensure!(taken.success(), "{take} {name}");
+            let step = format!("name network namespace {netns} again, which process {} is in", web_pid(net)?);
+            ensure!(net.portlane(&["repair", "--dry-run"])? == step, "{}", net.portlane(&["repair", "--dry-run"])?);
+            net.portlane(&["repair"])?;
+            ensure!(net.portlane(&["repair", "--dry-run"])? == "everything is as it must be", "not repaired");
+            talks.iter_mut().try_for_each(Conversation::goes_on)?;
+            both(|family| {
+                net.outside().ask("tcp", at(family.host(), 8080))?;
+                web.inside().ask("tcp", at(family.outside(), 9000)).map(drop)
+            })?;
+            net.portlane(&["rm", "-f", "web"])?;
+            ensure!(!net.host().run(&["ls", "/run/netns"])?.contains(&netns), "a namespace is left");
+            let left = net.host().run(&["sh", "-c", "ip -o link | grep veth || true"])?;
+            ensure!(!left.contains(&web.field("veth")), "an interface is left: {left}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn any_command_that_changes_something_gives_a_namespace_its_name_back() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
+        started(net, &["--name", "sidecar", "--network", "container:web"])?;
+        ip(&format!("netns del {}", web.field("netns")))?;
+        started(net, &["--name", "other", "--network", "container:web"])?;
+        let inode = |path: &str| Ok::<_, anyhow::Error>(std::fs::metadata(path)?.ino());
+        let (named, inside) = (format!("/run/netns/{}", web.field("netns")), format!("/proc/{}/ns/net", web_pid(net)?));
+        ensure!(inode(&named)? == inode(&inside)?, "the name is another namespace's");
+        let other = net.portlane(&["exec", "other", "--", "ip", "-br", "addr", "show", "dev", "eth0"])?;
+        ensure!(other.contains(&web.field("addr4")), "{other}");
+        net.portlane(&["rm", "-f", "web", "sidecar", "other"]).map(drop)
+    })
+}
+
+fn web_pid(net: &Topology) -> Result<u64> {
+    net.json(&["inspect", "web"])?["pid"].as_u64().context("web has no process")
 }
 
 #[test]

@@ -310,6 +310,35 @@ fn reload_puts_in_force_what_can_be_and_names_what_waits() -> Result<()> {
 }
 
 #[test]
+fn reload_refuses_what_no_container_could_start_under_and_changes_nothing() -> Result<()> {
+    test_with("{}", |net| {
+        net.portlane(&["reload"])?;
+        let before = net.json(&["network", "ls"])?;
+        for (text, words) in [
+            (r#"{"mtu": 100000}"#, "line 1: `mtu` is 100000"),
+            (r#"{"mtu": 0}"#, "`mtu` is 0 and must be a number of bytes from 1280"),
+            (r#"{"mtu": 1000}"#, "IPv6, which the default network has unless `ipv6` is false"),
+            (r#"{"bip": "10.9.0.0/31"}"#, "`bip` is 10.9.0.0/31"),
+            // Nobody named the subnet, but it is known which one it would be.
+            (r#"{"default-gateway": "9.9.9.9"}"#, "9.9.9.9"),
+            (r#"{"bip": "192.0.2.9/23"}"#, "192.0.2.0/23"),
+        ] {
+            net.rewrite_daemon_json(text)?;
+            let said = net.refused(&["reload"])?;
+            ensure!(said.contains(words) && said.lines().count() == 1, "{text}: {said}");
+            net.rewrite_daemon_json("{}")?;
+            ensure!(net.json(&["reload"])?["in_force"] == json!([]), "{text} came in force");
+            ensure!(net.json(&["network", "ls"])? == before, "{text} changed something");
+        }
+        let said = net.refused(&["network", "create", "--ipv6", "-o", "mtu=1000", "n"])?;
+        ensure!(said.contains("a network with IPv6 cannot have an MTU of 1000"), "{said}");
+        net.rewrite_daemon_json(r#"{"mtu": 1400}"#)?;
+        ensure!(net.json(&["reload"])?["in_force"] == json!(["mtu"]), "what is right does not come in force");
+        net.portlane(&["run", "--rm", "--", "true"]).map(drop)
+    })
+}
+
+#[test]
 fn reload_names_what_new_containers_are_told_and_what_is_no_longer_asked_for() -> Result<()> {
     test_with(r#"{"bip": "10.9.0.1/24", "mtu": 1400, "dns": ["192.0.2.53"]}"#, |net| {
         let _web = net.container("web", "", "")?;

@@ -189,6 +189,36 @@ fn a_networks_options_are_in_force() -> Result<()> {
 }
 
 #[test]
+fn what_a_network_does_with_an_address_that_the_host_lacks_is_refused_or_told() -> Result<()> {
+    test_with(r#"{"ip": "192.0.2.78"}"#, |net| {
+        let address = ["192.0.2.77/24", "dev", "up0"];
+        let is_refused = |request: &str, address: &str| {
+            let said = net.refused(&request.split(' ').collect::<Vec<_>>())?;
+            ensure!(said.contains(&format!("{address} is not an address of this host")), "{said}");
+            Ok(())
+        };
+        let options = ["-o", "host-binding=192.0.2.77", "-o", "host-ipv4=192.0.2.79"];
+        net.portlane(&[&["network", "create"], &options[..], &["hb"]].concat())?;
+        is_refused("run -d --network hb -p 90:80 -- sleep 100", "192.0.2.77")?;
+        is_refused("run -d -p 90:80 -- sleep 100", "192.0.2.78")?;
+        net.host().run(&[&["ip", "addr", "add"], &address[..]].concat())?;
+        net.portlane(&["run", "-d", "--name", "web", "--network", "hb", "-p", "90:80", "--", "sleep", "100"])?;
+        // What is there goes on without it.
+        net.host().run(&[&["ip", "addr", "del"], &address[..]].concat())?;
+        is_refused("publish web 91:80", "192.0.2.77")?;
+        net.rewrite_daemon_json("{}")?;
+        net.portlane(&["reload"])?;
+        net.portlane(&["repair"])?;
+        let status = net.json(&["status"])?["absent"].to_string();
+        let told = ["`hb` publishes ports on 192.0.2.77, which", "`hb` masquerades packets as 192.0.2.79, which"];
+        ensure!(told.iter().all(|words| status.contains(words)), "{status}");
+        let printed = net.portlane(&["status"])?;
+        ensure!(told.iter().all(|words| printed.contains(&format!("note: network {words}"))), "{printed}");
+        net.portlane(&["run", "-d", "-p", "92:80", "--", "sleep", "100"]).map(drop)
+    })
+}
+
+#[test]
 fn a_networks_mtu_is_the_way_outs_unless_it_is_given() -> Result<()> {
     test(|net| {
         let mtu = |network: &str| -> Result<u64> {

@@ -1,6 +1,7 @@
 //! `daemon.json`: Docker's file, read for the keys that are about networking; what is portlane's own is under
 //! `"portlane"`.
 
+mod network;
 mod own;
 
 use std::{fs, io, path::Path};
@@ -195,7 +196,7 @@ impl DaemonJson {
             };
             read.take(&key, value).map_err(fail)?;
         }
-        match read.contradiction() {
+        match network::unusable(&read.default_network) {
             Some((key, problem)) => {
                 let (path, line, key) = (path.to_owned(), line_of(text, key), key.to_owned());
                 Err(DaemonJsonError::Key { path, line, key, problem })
@@ -252,32 +253,6 @@ fn pools(value: Value) -> Result<Vec<Pool>, String> {
     match pools.iter().find(|pool| pool.size < pool.base.prefix_len() || pool.size > 30) {
         Some(pool) => Err(format!("cuts no subnets of size {} from {}", pool.size, pool.base)),
         None => Ok(pools),
-    }
-}
-
-impl DaemonJson {
-    /// A key that another one contradicts, and how.
-    fn contradiction(&self) -> Option<(&'static str, String)> {
-        let network = &self.default_network;
-        let subnet4 = network.bip.map(|bip| (bip.trunc(), "bip")).or(network.range4.map(|range| (range, "fixed-cidr")));
-        let outside =
-            |what: String, subnet: String, key: &str| format!("is {what}, outside {subnet}, the subnet of `{key}`");
-        if let (Some(range), Some((subnet, key))) = (network.range4, subnet4)
-            && !subnet.contains(&range)
-        {
-            return Some(("fixed-cidr", outside(range.to_string(), subnet.to_string(), key)));
-        }
-        if let (Some(router), Some((subnet, key))) = (network.router4, subnet4)
-            && !subnet.contains(&router)
-        {
-            return Some(("default-gateway", outside(router.to_string(), subnet.to_string(), key)));
-        }
-        if let (Some(router), Some(subnet)) = (network.router6, network.subnet6)
-            && !subnet.contains(&router)
-        {
-            return Some(("default-gateway-v6", outside(router.to_string(), subnet.to_string(), "fixed-cidr-v6")));
-        }
-        None
     }
 }
 

@@ -47,8 +47,9 @@ fn advice(status: &Value) -> Vec<String> {
         let [interface, place, name, id] = ["interface", "place", "name", "id"].map(|key| field(row, key));
         format!("note: program {id} (`{name}`) of somebody else is on {interface}, {place}: it sees packets too")
     });
-    let held = texts(&status["held"]).into_iter().map(|sentence| format!("note: {sentence}"));
-    missing.chain(warnings).chain(notes).chain(held).chain(foreign).collect()
+    let sentences = ["held", "absent"].into_iter().flat_map(|key| texts(&status[key]));
+    let sentences = sentences.map(|sentence| format!("note: {sentence}"));
+    missing.chain(warnings).chain(notes).chain(sentences).chain(foreign).collect()
 }
 
 fn table(status: &Value) -> String {

@@ -132,9 +132,11 @@ impl Engine {
         if !loads {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
             // Against what is there now: the tables would have to do without what is yet to be made.
-            let known = if first.is_empty() { second } else { Vec::new() };
-            steps.extend(known.iter().map(Step::to_string));
-            steps.extend(first.first().map(|_| "bring tables and programs in line with that".to_owned()));
+            if first.iter().all(|step| matches!(step, Step::Rename(..))) {
+                steps.extend(second.iter().map(Step::to_string));
+            } else {
+                steps.push("bring tables and programs in line with that".to_owned());
+            }
         }
         Ok(steps)
     }
@@ -144,7 +146,7 @@ impl Engine {
         let (mut veths, mut netns) = (Vec::new(), Vec::new());
         for step in first {
             match step {
-                Step::Netns(name) => netns.push(name.as_str()),
+                Step::Netns(name) | Step::Rename(name, _) => netns.push(name.as_str()),
                 Step::Endpoint(link) => {
                     veths.push(link.veth.as_str());
                     netns.push(link.netns.as_str());
@@ -167,6 +169,7 @@ impl Engine {
                 self.host.delete_address(bridge, *address, *length).await?;
             }
             Step::Netns(name) => self.host.create_netns(name).await?,
+            Step::Rename(name, process) => netns::rename(name, process)?,
             Step::Endpoint(link) => self.host.create_endpoint(link).await?,
             Step::Connect(link) => {
                 self.host.connect(&link.veth).await?;
@@ -252,6 +255,7 @@ fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), B
         Step::Bridge(_)
         | Step::DeleteAddress(..)
         | Step::Netns(_)
+        | Step::Rename(..)
         | Step::Endpoint(_)
         | Step::Connect(_)
         | Step::Lead(_)

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Engine, EngineError, Result, Settings, files, view::Surroundings};
 use crate::{
     linux::{ContainerSpec, Place, Running, Stdio, netns, process, random, spawn},
-    model::{Container, ContainerRequest, HostView, Inside, State, Status, container},
+    model::{Container, ContainerRequest, HostView, Inside, Process, State, Status, container},
     parallel, progress,
 };
 
@@ -204,8 +204,7 @@ pub(super) fn forget_dead(state: &mut State) -> Result<()> {
 fn lasts(container: &Container) -> Result<bool> {
     Ok(match (container.status, &container.foreign) {
         (Status::Exited { .. }, _) => true,
-        (Status::Running { pid, identity: Some(identity), .. }, _) => process::is_still(pid, identity)?,
-        (Status::Running { pid, start_time, identity: None }, _) => process::alive(pid, start_time),
+        (Status::Running { pid, start_time, identity }, _) => process::runs(&Process { pid, start_time, identity })?,
         (Status::Attached, Some(identity)) => netns::is_still(&container.netns, identity)?,
         (Status::Attached, None) | (Status::Creating, _) => false,
     })

@@ -5,7 +5,7 @@
 //! sees that their interfaces, namespaces and pins are there by name, and believes the rest. Where there is reason not to, it
 //! looks at everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Result;
 use crate::{
@@ -71,8 +71,13 @@ impl<'a> Scope<'a> {
             self.part = None;
         }
         let seen = host.look(self.owned).await?;
-        let steps = plan::links(&desired_links(self.next), &seen.links(), self.owned);
-        Ok((seen, steps))
+        let (desired, mut links) = (desired_links(self.next), seen.links());
+        for netns in desired.netns.difference(&links.netns) {
+            if let Some(process) = netns::inhabitant(self.next.started_in(netns), &links.netns)? {
+                links.nameless.insert(netns.clone(), process);
+            }
+        }
+        Ok((seen, plan::links(&desired, &links, self.owned)))
     }
 
     /// Has the snapshot know what others may have made of host and bridges since.
@@ -135,5 +140,6 @@ fn in_force(state: &State) -> ObservedLinks {
         veths: links.endpoints.iter().map(|link| (link.veth.clone(), Some(link.bridge.clone()))).collect(),
         up: links.endpoints.iter().map(|link| link.veth.clone()).collect(),
         bridges: links.bridges.into_iter().map(|bridge| (bridge.name.clone(), bridge.into())).collect(),
+        nameless: BTreeMap::new(),
     }
 }

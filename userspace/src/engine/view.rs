@@ -37,7 +37,8 @@ impl Engine {
         around: &Surroundings,
         change: impl FnOnce(&HostView<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.check_addresses(requests).await?;
+        let bound = publish::are_bound(&self.configured(), requests);
+        let addresses = if bound { Some(self.facts().await?.addresses) } else { None };
         let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
         let (ephemeral, reserved, seed) =
             (sockets::ephemeral_range()?, sockets::reserved_ports()?, random::<8>().map(u64::from_ne_bytes)?);
@@ -46,15 +47,8 @@ impl Engine {
         let keeps = |port, address| port == names::PORT && name_servers.contains(&address);
         let listening = |proto, address, port| listeners.holder(proto, address, port, |holder| keeps(port, holder));
         let Surroundings { used, mtu, inside } = around;
-        change(&HostView { used, mtu: *mtu, listening: &listening, ephemeral, reserved: &reserved, seed, inside })
-    }
-
-    async fn check_addresses(&self, requests: &[PublishRequest]) -> Result<()> {
-        if requests.iter().all(|request| request.host_addr.is_none()) {
-            return Ok(());
-        }
-        let facts = self.host.facts(&Owned::by([&self.state])).await?;
-        Ok(publish::check_addresses(requests, &facts.addresses)?)
+        let (mtu, listening, reserved, addresses) = (*mtu, &listening, &reserved[..], addresses.as_deref());
+        change(&HostView { used, mtu, listening, ephemeral, reserved, seed, inside, addresses })
     }
 
     /// What a container's place on a network may need: the only network that is made on the way is the default one.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     net::UdpSocket,
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
@@ -18,11 +18,16 @@ use nix::{
     sys::statfs::{FsType, statfs},
 };
 
-use super::{Attempt, LinuxError, syscall, sysctl};
-use crate::{model::NetnsIdentity, parallel};
+use super::{Attempt, LinuxError, pids, syscall, sysctl};
+use crate::{
+    model::{NetnsIdentity, Process},
+    parallel,
+};
 
 /// Where iproute2 keeps namespaces by name.
 pub(super) const DIRECTORY: &str = "/run/netns";
+/// That of the calling thread.
+const OWN: &str = "/proc/thread-self/ns/net";
 /// `NSFS_MAGIC` of `linux/magic.h`: what a namespace's file is on, and an empty file left behind is not.
 const NSFS: FsType = FsType(0x6e73_6673);
 
@@ -63,19 +68,74 @@ pub fn names() -> Result<BTreeSet<String>, LinuxError> {
 /// # Errors
 /// The directory or the file cannot be made, or the kernel refuses the namespace or the mount.
 pub fn create(name: &str) -> Result<(), LinuxError> {
+    mount_as(name, &format!("make network namespace {name}"), |file| {
+        on_fresh_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            mount(Some(OWN), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        })
+    })
+}
+
+/// Gives the namespace that a process is in its name back, unless there is one of this name.
+///
+/// # Errors
+/// The process has ended; as [`create`].
+pub fn rename(name: &str, process: &Process) -> Result<(), LinuxError> {
+    let attempt = format!("name network namespace {name} again");
+    let Some(inside) = of_process(process)? else {
+        return Err(LinuxError::Unusable { attempt, problem: format!("process {} has ended meanwhile", process.pid) });
+    };
+    // By the descriptor: the process's number may have changed hands since.
+    let descriptor = format!("/proc/self/fd/{}", inside.as_raw_fd());
+    mount_as(name, &attempt, |file| {
+        mount(Some(descriptor.as_str()), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    })
+}
+
+/// The first of these processes that runs in a namespace which is neither the host's nor one of the `named` ones: it would not be
+/// the one that it was started in.
+///
+/// # Errors
+/// It cannot be told, for want of files.
+pub fn inhabitant(
+    mut processes: impl Iterator<Item = Process>,
+    named: &BTreeSet<String>,
+) -> Result<Option<Process>, LinuxError> {
+    let others = named.iter().map(|name| path(name)).chain([PathBuf::from(OWN)]);
+    let others: BTreeSet<_> = others.filter_map(|file| identity(&file).ok()).collect();
+    let is_in = |process: &Process| {
+        let Some(inside) = of_process(process)? else { return Ok(false) };
+        let found =
+            inside.metadata().attempt(|| format!("look at the network namespace of process {}", process.pid))?;
+        Ok(!others.contains(&(found.dev(), found.ino())))
+    };
+    processes.find_map(|process| is_in(&process).map(|is_in| is_in.then_some(process)).transpose()).transpose()
+}
+
+/// The network namespace of a process; none if it has ended.
+fn of_process(process: &Process) -> Result<Option<fs::File>, LinuxError> {
+    let file = match fs::File::open(format!("/proc/{}/ns/net", process.pid)) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EACCES)) => {
+            return Ok(None);
+        }
+        file => file.attempt(|| format!("open the network namespace of process {}", process.pid))?,
+    };
+    // Who runs now ran when it was opened.
+    Ok(pids::runs(process)?.then_some(file))
+}
+
+/// Mounts a namespace at its name, unless there is one of this name.
+fn mount_as(name: &str, attempt: &str, mount: impl FnOnce(&Path) -> nix::Result<()>) -> Result<(), LinuxError> {
     let file = named(name)?;
     // As iproute2 does: two that make their first namespaces at once would mount the directory twice.
     let _lock = prepare_directory()?;
     if is_namespace(&file) {
         return Ok(());
     }
-    let attempt = || format!("make network namespace {name}");
+    let attempt = || attempt.to_owned();
     // An empty file left behind will do: the namespace is mounted over it.
     fs::OpenOptions::new().create(true).append(true).mode(0o444).open(&file).attempt(attempt)?;
-    let result = on_fresh_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        mount(Some("/proc/thread-self/ns/net"), &file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-    });
+    let result = mount(&file);
     if result.is_err() {
         // Best effort; the error that is reported is the first one.
         drop(fs::remove_file(&file));

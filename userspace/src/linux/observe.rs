@@ -225,8 +225,13 @@ impl Snapshot {
         });
         let up = ends().filter(|(_, interface)| interface.flags.contains(LinkFlags::Up));
         let up = up.map(|(_, interface)| interface.name.clone());
-        let netns = self.netns.clone();
-        ObservedLinks { bridges: bridges.collect(), veths: veths.collect(), up: up.collect(), netns }
+        ObservedLinks {
+            bridges: bridges.collect(),
+            veths: veths.collect(),
+            up: up.collect(),
+            netns: self.netns.clone(),
+            nameless: BTreeMap::new(),
+        }
     }
 
     fn bridge(&self, index: u32, interface: &Interface) -> ObservedBridge {

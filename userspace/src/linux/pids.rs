@@ -16,6 +16,7 @@ use nix::sys::{
 };
 
 use super::{Attempt, LinuxError, netns, syscall, sysctl};
+use crate::model::Process;
 
 /// How long a process may take to go after SIGKILL: it may be waiting for a disk, which no signal interrupts.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
@@ -59,6 +60,17 @@ pub fn is_still(pid: u32, identity: u64) -> Result<bool, LinuxError> {
         // The last two: its number is that of another process's thread.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENOENT)) => Ok(false),
         Err(error) => Err(error).attempt(attempt),
+    }
+}
+
+/// Whether a container's process runs.
+///
+/// # Errors
+/// As [`is_still`].
+pub fn runs(process: &Process) -> Result<bool, LinuxError> {
+    match *process {
+        Process { pid, identity: Some(identity), .. } => is_still(pid, identity),
+        Process { pid, start_time, identity: None } => Ok(alive(pid, start_time)),
     }
 }
 

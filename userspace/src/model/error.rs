@@ -210,7 +210,10 @@ pub enum ModelError {
         alias: String,
     },
     /// A MTU that the family, or Linux, does not allow.
-    #[error("a network cannot have an MTU of {mtu}: choose one from {least} to 65535")]
+    #[error(
+        "a network{} cannot have an MTU of {mtu}: choose one from {least} to 65535",
+        if *least == super::network::LEAST_MTU6 { " with IPv6" } else { "" }
+    )]
     BadMtu {
         /// Bytes.
         mtu: u32,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::{ModelError, outside},
     ipam,
-    publish::HostView,
+    publish::{self, HostView},
     settings as configured,
     state::{DEFAULT_NETWORK, DefaultNetwork, Network, State, network_key},
     tuning::{LinkSettings, MOST_MTU},
@@ -20,7 +20,7 @@ use super::{
 /// The least MTU for IPv4 (RFC 791), in bytes.
 pub const LEAST_MTU: u32 = 68;
 /// The least MTU for IPv6 (RFC 8200 §5), in bytes.
-const LEAST_MTU6: u32 = 1280;
+pub const LEAST_MTU6: u32 = 1280;
 
 /// `portlane network create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +183,23 @@ pub fn prune(state: &mut State) -> Vec<String> {
     let names: Vec<String> = state.networks.keys().filter(unused).cloned().collect();
     state.networks.retain(|name, _| !names.contains(name));
     names
+}
+
+/// What networks do with addresses that the host does not have, and what to do about it: a sentence each.
+pub fn absent_addresses(state: &State, addresses: &[(IpAddr, u32)]) -> Vec<String> {
+    let uses = state.networks.values().flat_map(|network| {
+        let masks = [network.host4.map(IpAddr::from), network.host6.map(IpAddr::from)];
+        let masks = masks.into_iter().flatten().map(move |address| (network, "masquerades packets as", address));
+        masks.chain(network.host_binding.map(|address| (network, "publishes ports on", address)))
+    });
+    let absent = uses.filter(|(.., address)| !publish::is_hosts(*address, addresses));
+    let sentence = |(network, does, address): (&Network, _, _)| {
+        let name = &network.name;
+        format!(
+            "network `{name}` {does} {address}, which this host does not have: give it to an interface, or name another"
+        )
+    };
+    absent.map(sentence).collect()
 }
 
 /// Names that containers and networks can have; Docker's rule.

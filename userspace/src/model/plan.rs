@@ -16,6 +16,7 @@ use portlane_common::{config::Config, reason::Hook};
 use super::{
     desired::{Attachment, Bridge, Desired, EndpointLink, bridge},
     lead::DefaultRoute,
+    process::Process,
     state::State,
     tables::{Row, Tables},
     tuning::Tuned,
@@ -43,6 +44,8 @@ pub struct ObservedLinks {
     pub up: BTreeSet<String>,
     /// Names under `/run/netns`, and paths of namespaces that containers are attached to.
     pub netns: BTreeSet<String>,
+    /// Namespaces that have lost their names while a container runs in them, and who is in each.
+    pub nameless: BTreeMap<String, Process>,
 }
 
 /// A bridge that is there.
@@ -83,6 +86,8 @@ pub enum Step {
     DeleteAddress(String, IpAddr, u8),
     /// Make a named network namespace.
     Netns(String),
+    /// Give the network namespace that a process is in its name back.
+    Rename(String, Process),
     /// Make a veth pair, its addresses and routes.
     Endpoint(EndpointLink),
     /// Write `pl_config`.
@@ -196,10 +201,15 @@ pub fn links(desired: &Desired, observed: &ObservedLinks, owned: &Owned) -> Vec<
         steps.extend(found.into_iter().flat_map(|found| found.forget(bridge, owned)));
         steps.extend((!found.is_some_and(|found| found.is(bridge))).then(|| Step::Bridge(bridge.clone())));
     }
-    steps.extend(desired.netns.difference(&observed.netns).cloned().map(Step::Netns));
+    // A new one under the name of a namespace in which somebody runs would cut them off.
+    steps.extend(desired.netns.difference(&observed.netns).map(|name| match observed.nameless.get(name) {
+        Some(process) => Step::Rename(name.clone(), *process),
+        None => Step::Netns(name.clone()),
+    }));
+    let is_there = |netns: &String| observed.netns.contains(netns) || observed.nameless.contains_key(netns);
     for link in &desired.endpoints {
         match observed.veths.get(&link.veth) {
-            Some(Some(bridge)) if *bridge == link.bridge && observed.netns.contains(&link.netns) => continue,
+            Some(Some(bridge)) if *bridge == link.bridge && is_there(&link.netns) => continue,
             // Half made, on another bridge, or with its other end in a namespace that nobody can name: made anew.
             Some(_) => steps.push(Step::DeleteVeth(link.veth.clone())),
             None => {}
@@ -312,6 +322,9 @@ impl fmt::Display for Step {
             Self::Bridge(bridge) => write!(f, "set up {bridge}"),
             Self::DeleteAddress(bridge, address, length) => write!(f, "delete {address}/{length} from bridge {bridge}"),
             Self::Netns(name) => write!(f, "make network namespace {name}"),
+            Self::Rename(name, Process { pid, .. }) => {
+                write!(f, "name network namespace {name} again, which process {pid} is in")
+            }
             Self::Endpoint(link) => write!(f, "make {link}"),
             Self::Config(config) => write!(
                 f,

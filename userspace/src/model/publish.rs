@@ -40,6 +40,8 @@ pub struct HostView<'a> {
     pub mtu: u32,
     /// What is in the namespace that a container is attached to.
     pub inside: &'a Inside,
+    /// The host's addresses and the interfaces that hold them; none if nobody asked for one.
+    pub addresses: Option<&'a [(IpAddr, u32)]>,
 }
 
 /// What is in a namespace that nobody looked into.
@@ -56,6 +58,7 @@ impl Default for HostView<'_> {
             seed: 0,
             mtu: DEFAULT_MTU,
             inside: NOTHING_INSIDE,
+            addresses: None,
         }
     }
 }
@@ -167,18 +170,16 @@ pub fn conflict(state: &State, proto: Proto, host_addr: Option<IpAddr>, host: Sp
     state.publishes().find(|(_, publish)| collides(publish, proto, host_addr, host))
 }
 
-/// Refuses addresses that the host does not have; loopback and unspecified ones it always has.
-///
-/// # Errors
-/// [`ModelError::NotHostAddress`].
-pub fn check_addresses(requests: &[PublishRequest], addresses: &[(IpAddr, u32)]) -> Result<(), ModelError> {
-    let ours = |address: &IpAddr| {
-        address.is_unspecified() || address.is_loopback() || addresses.iter().any(|(other, _)| other == address)
-    };
-    match requests.iter().filter_map(|request| request.host_addr).find(|address| !ours(address)) {
-        Some(address) => Err(ModelError::NotHostAddress { address }),
-        None => Ok(()),
-    }
+/// Whether ports can be published on an address of the host: loopback and unspecified ones it always has.
+pub(super) fn is_hosts(address: IpAddr, addresses: &[(IpAddr, u32)]) -> bool {
+    address.is_unspecified() || address.is_loopback() || addresses.iter().any(|(other, _)| *other == address)
+}
+
+/// Whether the requests are about single addresses of the host, by themselves or by a network's binding.
+pub fn are_bound(state: &State, requests: &[PublishRequest]) -> bool {
+    let bindings = state.networks.values().map(|network| network.host_binding);
+    let by_network = bindings.chain([state.default_network.host_binding]).any(|binding| binding.is_some());
+    requests.iter().any(|request| request.host_addr.is_some() || by_network)
 }
 
 /// The entries that the requests make for a container, which may not be part of the state yet.
@@ -198,7 +199,7 @@ pub(super) fn entries(
     for (index, request) in requests.iter().enumerate() {
         let host_addr = request.host_addr.or_else(|| binding(state, container));
         let request = &PublishRequest { host_addr, ..request.clone() };
-        check_host_address(container, host_addr)?;
+        check_host_address(container, host_addr, view)?;
         let host = host_ports(state, container, &added, request, index, view)?;
         added.push(Publish {
             id: numbers.next().ok_or(ModelError::PublishesFull)?,
@@ -235,8 +236,10 @@ pub(super) fn following(generation: u32, count: usize) -> u32 {
     (0..count).fold(generation, |generation, _| generation.checked_add(1).unwrap_or(1))
 }
 
-fn check_host_address(container: &Container, address: Option<IpAddr>) -> Result<(), ModelError> {
+fn check_host_address(container: &Container, address: Option<IpAddr>, view: &HostView<'_>) -> Result<(), ModelError> {
+    let absent = |address| view.addresses.is_some_and(|addresses| !is_hosts(address, addresses));
     match address {
+        Some(address) if absent(address) => Err(ModelError::NotHostAddress { address }),
         Some(address) if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) => {
             Err(ModelError::BadHostAddress { address })
         }

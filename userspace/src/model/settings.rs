@@ -36,6 +36,23 @@ pub fn changed(before: &State, after: &State) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
+/// Whether these keys, as [`changed`] names them, say how the default network is made.
+pub fn shape_the_default_network(keys: &[&str]) -> bool {
+    /// The others of the network's own concern its packets, and cannot keep it from being made.
+    const SHAPING: [&str; 9] = [
+        "bip",
+        "default-address-pools",
+        "default-gateway",
+        "default-gateway-v6",
+        "fixed-cidr",
+        "fixed-cidr-v6",
+        "ipv6",
+        "mtu",
+        "link-mtu",
+    ];
+    keys.iter().any(|key| SHAPING.contains(key))
+}
+
 /// Keys that the default network, as it was made, does not have; and what they wait for.
 pub fn waiting(state: &State) -> Vec<(&'static str, &'static str)> {
     let Some(network) = state.networks.get(DEFAULT_NETWORK) else { return Vec::new() };

@@ -8,7 +8,7 @@ use super::Result;
 use crate::{
     bpf::{self, Datapath, Feature, Foreign, MapFill, Missing, Note, ProgramReport},
     engine::{Engine, Settings},
-    model::{Attachment, HostFacts, UplinkFact},
+    model::{Attachment, HostFacts, UplinkFact, network},
 };
 
 /// All that is told.
@@ -19,6 +19,7 @@ struct Report {
     missing: Vec<Missing>,
     notes: Vec<Note>,
     held: Vec<String>,
+    absent: Vec<String>,
     daemon: Option<u32>,
     uplinks: Vec<(UplinkFact, &'static str)>,
     maps: Vec<MapFill>,
@@ -53,6 +54,7 @@ impl Report {
             self.see(engine, &datapath, &facts).await?;
         }
         self.held = engine.held_trains(&facts).await?;
+        self.absent = network::absent_addresses(engine.state(), &facts.addresses);
         for uplink in facts.uplinks {
             let mode = self.mode(&uplink.name);
             self.uplinks.push((uplink, mode));
@@ -110,6 +112,7 @@ impl Report {
             "missing": missing.collect::<Vec<_>>(),
             "notes": self.notes.iter().map(|n| json!({"what": n.what, "remedy": n.remedy})).collect::<Vec<_>>(),
             "held": self.held,
+            "absent": self.absent,
             "daemon": self.daemon,
             "uplinks": uplinks.collect::<Vec<_>>(),
             "maps": maps.collect::<Vec<_>>(),

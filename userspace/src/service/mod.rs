@@ -57,7 +57,7 @@ pub async fn run(source: Source, addresses: Vec<Address>) -> Result<()> {
     // Makes the state directory, and takes note of what happened while nobody watched, and of what was configured.
     apart({
         let settings = settings.clone();
-        || async { Engine::open(settings).await?.reload().await }
+        || async { Engine::open(settings).await?.take_over().await }
     })
     .await?;
     let alone = settings.root.join(DAEMON_LOCK);

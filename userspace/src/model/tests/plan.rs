@@ -15,6 +15,7 @@ use crate::model::{
     desired::{Attachment, EndpointLink, HostFacts, UplinkFact, desired, desired_links},
     network::{NetworkRequest, add_network, remove_network},
     plan::{self, Observed, Owned, Step},
+    process::Process,
     publish::{HostView, publish, unpublish},
     spec,
     state::{State, Status},
@@ -92,6 +93,10 @@ impl World {
                 assert!(links.bridges.get_mut(&name).unwrap().addresses.remove(&(address, length)));
             }
             Step::Netns(name) => assert!(links.netns.insert(name)),
+            Step::Rename(name, process) => {
+                assert_eq!(links.nameless.remove(&name), Some(process));
+                assert!(links.netns.insert(name));
+            }
             Step::Endpoint(link) => {
                 assert!(links.netns.contains(&link.netns) && links.bridges.contains_key(&link.bridge), "{link}");
                 assert!(links.veths.insert(link.veth.clone(), Some(link.bridge)).is_none(), "made over another");
@@ -327,6 +332,31 @@ fn an_attached_namespace_stays_when_its_container_goes_and_loses_the_interface_a
     let count = |wanted: fn(&Step) -> bool| kept.iter().filter(|step| wanted(step)).count();
     assert_eq!(count(|step| matches!(step, Step::DeleteVeth(_))), 1);
     assert_eq!(count(|step| matches!(step, Step::DeleteNetns(_))), 0);
+}
+
+#[test]
+fn a_namespace_without_a_name_in_which_somebody_runs_is_named_and_not_made_anew() {
+    let mut state = state_with(&["a"]);
+    add_container(&mut state, named("c1", "a"), &HostView::default()).unwrap();
+    add_container(&mut state, named("c2", "container:c1"), &HostView::default()).unwrap();
+    let netns = state.container("c1").unwrap().netns.clone();
+    let owned = Owned::by([&state]);
+    let mut world = World::with_others();
+    world.bring(&state, &owned);
+    assert_eq!(state.started_in(&netns).next(), None, "nobody runs yet");
+    state.container_mut("c2").unwrap().status = Status::Running { pid: 7, start_time: 8, identity: Some(9) };
+    let process = state.started_in(&netns).next().expect("whoever shares it counts");
+    assert_eq!(process, Process { pid: 7, start_time: 8, identity: Some(9) });
+    assert!(world.observed.links.netns.remove(&netns));
+    let mut lost = world.clone();
+    world.observed.links.nameless.insert(netns.clone(), process);
+    let steps = world.bring(&state, &owned);
+    assert_eq!(steps, [Step::Rename(netns.clone(), process)]);
+    world.check(&state, &owned);
+    // Where nobody runs any more, there is nothing to be saved.
+    let steps = lost.bring(&state, &owned);
+    assert!(steps.contains(&Step::Netns(netns)) && steps.iter().any(|step| matches!(step, Step::Endpoint(_))));
+    lost.check(&state, &owned);
 }
 
 #[test]

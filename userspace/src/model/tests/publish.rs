@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use super::{add, ports, state_with};
 use crate::model::{
     error::ModelError,
-    publish::{HostView, all_exposed, check_addresses, choose, publish, unpublish},
+    network::absent_addresses,
+    publish::{HostView, all_exposed, are_bound, choose, publish, unpublish},
     spec,
-    state::{Proto, Publish, State, Status},
+    state::{DEFAULT_NETWORK, Proto, Publish, State, Status},
 };
 
 /// A process of the host listens on 22/tcp, on every address.
@@ -202,8 +203,29 @@ fn there_is_room_for_so_many_sources() {
 fn an_address_to_publish_on_is_the_hosts() {
     let addresses = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()].map(|a: IpAddr| (a, 2));
     let ours = ports(&["80", "0.0.0.0:1:1", "127.0.0.2:1:1", "192.0.2.1:1:1", "[2001:db8::1]:1:1", "[::1]:1:1"]);
-    check_addresses(&ours, &addresses).unwrap();
-    assert!(check_addresses(&ports(&["192.0.2.2:1:1"]), &addresses).is_err());
+    let mut state = state_with(&[]);
+    state.default_network.ipv6 = true;
+    add(&mut state, "web", "bridge").unwrap();
+    let view = HostView { addresses: Some(&addresses), ..HostView::default() };
+    for request in ours {
+        publish(&mut state, "web", std::slice::from_ref(&request), &view).unwrap();
+        unpublish(&mut state, "web", &[request]).unwrap();
+    }
+    let refused = |state: &mut State, spec: &str| publish(state, "web", &ports(&[spec]), &view).unwrap_err();
+    let absent = ModelError::NotHostAddress { address: "192.0.2.2".parse().unwrap() };
+    assert_eq!(refused(&mut state, "192.0.2.2:1:1"), absent);
+    // Nor is a network's own address for its ports, if the host lacks it.
+    state.networks.get_mut(DEFAULT_NETWORK).unwrap().host_binding = Some("192.0.2.2".parse().unwrap());
+    assert!(are_bound(&state, &ports(&["1:1"])) && !are_bound(&state, &[]));
+    assert_eq!(refused(&mut state, "1:1"), absent);
+    publish(&mut state, "web", &ports(&["192.0.2.1:1:1"]), &view).unwrap();
+    assert_eq!(
+        absent_addresses(&state, &addresses),
+        [
+            "network `portlane0` publishes ports on 192.0.2.2, which this host does not have: give it to an interface, or name another"
+        ]
+    );
+    assert_eq!(absent_addresses(&state, &["192.0.2.2".parse().unwrap()].map(|a: IpAddr| (a, 2))), [""; 0]);
 }
 
 proptest! {
