@@ -92,7 +92,15 @@ fn every_command_says_the_same_by_the_daemon_as_directly() -> Result<()> {
         ensure!(net.json(&["inspect", "w1"])?["netns"] == by_hand.netns(), "attach");
         ensure!(daemon.portlane(&["detach", "w1"])? == "w1", "detach");
         ensure!(daemon.portlane(&["stop", "web"])? == "web", "stop");
-        ensure!(net.json(&["inspect", "web"])?["exit_code"] == 143, "the exit status of who is stopped");
+        until(|| Ok(net.json(&["inspect", "web"])?["exit_code"] == 143))
+            .context("the exit status of who is stopped")?;
+        let script = "trap 'exit 5' TERM; echo on; while :; do sleep 0.05; done";
+        daemon.portlane(&["run", "-d", "--name", "five", "--", "sh", "-c", script])?;
+        let log = net.json(&["inspect", "five"])?["log"].as_str().context("log")?.to_owned();
+        until(|| Ok(fs::read_to_string(&log)? == "on\n"))?;
+        net.portlane(&["stop", "five"])?;
+        until(|| Ok(net.json(&["inspect", "five"])?["status"] == "exited (5)")).context("its parent knows better")?;
+        daemon.portlane(&["rm", "five"])?;
         ensure!(daemon.portlane(&["rm", "web"])? == "web", "rm");
         ensure!(net.json(&["ps"])? == json!([]), "it is there");
         for (command, words) in [("run -- true", "portlane run -d"), ("exec web -- true", "on this host only")] {

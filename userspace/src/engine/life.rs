@@ -9,9 +9,6 @@ use crate::{
     parallel, progress,
 };
 
-/// Signal numbers begin after this in exit statuses, as a shell has it.
-const SIGNALLED: i32 = 128;
-
 /// A container that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -174,10 +171,10 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
     }
     if let Status::Running { pid, start_time, .. } = status {
         let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
-        blocking(move || process::terminate(pid, start_time, grace)).await??;
+        let code = blocking(move || process::terminate(pid, start_time, grace)).await??;
         // A foreground `run`, or a daemon, may have been first to see it.
         let mut engine = Engine::open(settings.clone()).await?;
-        engine.ended(&id, Some(SIGNALLED + if grace.is_zero() { 9 } else { 15 })).await?;
+        engine.ended(&id, code).await?;
     }
     Ok(name)
 }

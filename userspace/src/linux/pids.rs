@@ -20,6 +20,8 @@ use crate::model::Process;
 
 /// How long a process may take to go after SIGKILL: it may be waiting for a disk, which no signal interrupts.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
+/// Signal numbers begin after this in exit statuses, as a shell has it.
+const SIGNALLED: i32 = 128;
 /// Bytes that hold any line of `/proc/PID/stat`: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const STAT: usize = 2048;
 /// `PID_FS_MAGIC` of `linux/magic.h`.
@@ -90,31 +92,47 @@ fn boot() -> u64 {
     })
 }
 
-/// Ends a process: SIGTERM, and SIGKILL to who is still there after `grace`. Returns once it is gone; at once if it was.
+/// Ends a process: SIGTERM, and SIGKILL to who is still there after `grace`. Returns once it is gone, at once if it was; with its
+/// exit status, where that can be known: 128 + the signal's number if a signal ended it.
 ///
 /// # Errors
 /// The kernel refuses, or the process is still there 5 seconds after SIGKILL.
-pub fn terminate(pid: u32, start_time: u64, grace: Duration) -> Result<(), LinuxError> {
+pub fn terminate(pid: u32, start_time: u64, grace: Duration) -> Result<Option<i32>, LinuxError> {
     let attempt = || format!("stop process {pid}");
     let process = match syscall::pidfd_open(pid) {
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
         process => process.attempt(attempt)?,
     };
     // Once there is a descriptor, the number cannot change hands unseen.
     if !alive(pid, start_time) {
-        return Ok(());
+        return Ok(None);
     }
+    let status = || exit_status(pid, start_time, &process);
     for (signal, wait) in [(libc::SIGTERM, grace), (libc::SIGKILL, KILLED_WITHIN)] {
         match syscall::pidfd_send_signal(process.as_fd(), signal) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(status()),
             sent => sent.attempt(attempt)?,
         }
         let [gone] = syscall::poll([process.as_fd()], Some(wait)).attempt(attempt)?;
         if gone {
-            return Ok(());
+            let killed = (signal == libc::SIGKILL).then_some(SIGNALLED + libc::SIGKILL);
+            return Ok(status().or(killed));
         }
     }
     Err(io::Error::from(io::ErrorKind::TimedOut)).attempt(attempt)
+}
+
+/// How a process ended, whosever child it is: until its parent has heard of it, `/proc` tells, and after that its descriptor.
+fn exit_status(pid: u32, start_time: u64, process: &OwnedFd) -> Option<i32> {
+    let unheard = || {
+        let stat = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        (stat.state == 'Z' && stat.start_time == start_time).then_some(stat.wait_status)
+    };
+    let status = unheard().or_else(|| syscall::pidfd_wait_status(process.as_fd()))?;
+    Some(match status & 0x7f {
+        0 => status >> 8 & 0xff,
+        signal => SIGNALLED + signal,
+    })
 }
 
 /// Processes in a network namespace, given by name or path.
@@ -205,16 +223,23 @@ fn all() -> io::Result<impl Iterator<Item = u32>> {
 struct Stat {
     state: char,
     start_time: u64,
+    /// As wait(2) has it; 0 while it runs, and for who may not know.
+    wait_status: i32,
 }
 
 /// `pid (comm) state ppid …`: the name may hold spaces and brackets, so what counts is the last bracket.
 fn parse_stat(stat: &str) -> Option<Stat> {
     /// Field 22 of proc_pid_stat(5), counted from the state, which is field 3.
     const START_TIME: usize = 22 - 3;
+    /// Field 52.
+    const EXIT_CODE: usize = 52 - 3;
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    Some(Stat { state, start_time: fields.nth(START_TIME - 1)?.parse().ok()? })
+    let start_time = fields.nth(START_TIME - 1)?.parse().ok()?;
+    // The last of them; what came before Linux 3.5 has none.
+    let wait_status = fields.nth(EXIT_CODE - START_TIME - 1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    Some(Stat { state, start_time, wait_status })
 }
 
 #[cfg(test)]
@@ -226,7 +251,7 @@ mod tests {
     #[test]
     fn a_process_is_told_from_its_successor_whatever_its_name_is() {
         let rest = "S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200 18446744073709551615";
-        let expected = Some(Stat { state: 'S', start_time: 987_654 });
+        let expected = Some(Stat { state: 'S', start_time: 987_654, wait_status: 0 });
         for name in ["bash", "tmux: server", "a) R 1 (b", ""] {
             assert_eq!(parse_stat(&format!("42 ({name}) {rest}\n")), expected, "{name}");
         }
@@ -239,6 +264,25 @@ mod tests {
         let born = start_time(pid).expect("this process runs");
         assert!(alive(pid, born));
         assert!(!alive(pid, born + 1));
+    }
+
+    #[test]
+    fn who_is_stopped_has_the_exit_status_that_it_had() {
+        let stop = |script: &str, grace: u64| {
+            let mut child =
+                Command::new("sh").args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().expect("starts");
+            // It tells when it listens to signals.
+            let told = child.stdout.as_mut().map(|told| told.read(&mut [0; 1]));
+            assert!(matches!(told, Some(Ok(1))));
+            let status = terminate(child.id(), start_time(child.id()).expect("it runs"), Duration::from_secs(grace));
+            child.wait().expect("is heard of");
+            status.expect("it can be stopped")
+        };
+        let ready = "echo; while :; do sleep 0.02; done";
+        assert_eq!(stop(&format!("trap 'exit 5' TERM; {ready}"), 20), Some(5));
+        assert_eq!(stop(&format!("trap 'exit 0' TERM; {ready}"), 20), Some(0));
+        assert_eq!(stop(ready, 20), Some(143));
+        assert_eq!(stop(&format!("trap '' TERM; {ready}"), 0), Some(137));
     }
 
     #[test]

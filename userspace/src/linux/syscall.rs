@@ -34,6 +34,26 @@ pub(super) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Res
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) }).map(drop)
 }
 
+/// How a process ended that its parent has heard of, as wait(2) has it, whoever is the parent; none if it has not, and before
+/// Linux 6.15.
+pub(super) fn pidfd_wait_status(process: BorrowedFd<'_>) -> Option<i32> {
+    /// `struct pidfd_info` of `linux/pidfd.h`, as it first was: the mask and the control group, eleven numbers, the status.
+    #[repr(C)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        numbers: [u32; 11],
+        status: i32,
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xff, 11, struct pidfd_info)`, with the size of the structure above.
+    const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
+    let mut info = Info { mask: PIDFD_INFO_EXIT, cgroup: 0, numbers: [0; 11], status: 0 };
+    // SAFETY: the structure is as large as the request says, and outlives the call.
+    let result = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO as libc::Ioctl, &raw mut info) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.status)
+}
+
 /// Waits until one of the descriptors can be read (a pidfd: until its process is gone); which ones can.
 pub(super) fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Option<Duration>) -> io::Result<[bool; N]> {
     let deadline = limit.map(|limit| Instant::now() + limit);
