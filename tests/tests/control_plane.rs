@@ -254,8 +254,8 @@ fn repair_puts_back_what_somebody_took_away() -> Result<()> {
 fn repair_attaches_again_what_went_with_the_folder_of_links_and_each_socket_program() -> Result<()> {
     test(|net| {
         let _web = net.container("web", "-p 8080:80", "tcp [::]:80")?;
-        let target = portlane_tests::topology::at(Family::V4.host(), 8080);
-        let own = portlane_tests::topology::at(Family::V4.loopback(), 8080);
+        let target = at(Family::V4.host(), 8080);
+        let own = at(Family::V4.loopback(), 8080);
         let links = net.bpffs().join("links");
         for (what, also) in [("connect4", false), ("", true)] {
             net.host().run(&["rm", "-r", &links.join(what).to_string_lossy()])?;

@@ -16,6 +16,20 @@ const PACKET: u64 = 1500;
 const FRAME: u64 = 1514;
 
 #[test]
+fn repair_gives_a_link_back_what_goes_with_an_mtu_too_small_for_ipv6() -> Result<()> {
+    with_network("link-mtu=9000", |net| {
+        let web = net.container("web", "--network wide", "tcp [::]:80")?;
+        for (place, interface) in [(net.host(), web.field("veth")), (web.inside(), "eth0".to_owned())] {
+            place.set_mtu(&interface, 1200)?;
+            net.portlane(&["repair"]).with_context(|| interface.clone())?;
+            ensure!(steps(net)?.is_empty(), "{interface}: {:?}", steps(net)?);
+            both(|family| net.host().ask("tcp", at(web.address(family), 80)).map(drop)).context(interface)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn long_trains_pass_whole_masqueraded_and_published() -> Result<()> {
     with_network("big-tcp=true", |net| {
         let big = both_ends_carry(net, BIG)?;

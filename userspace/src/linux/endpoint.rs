@@ -139,14 +139,19 @@ impl Host {
         // Only tc programs see the host's end: it takes no part in IPv6, not even with a link-local address.
         Folder::own_net()?.set_if_present(&format!("ipv6/conf/{}/disable_ipv6", link.veth), "1")?;
 
+        Self::set_up_inside(link).await?;
+
+        let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).build();
+        self.send(RouteNetlinkMessage::NewLink(outside), IfThere::Change).await.attempt(attempt)
+    }
+
+    /// Addresses and routes of the container's end, which is there.
+    pub(super) async fn set_up_inside(link: &EndpointLink) -> Result<(), LinuxError> {
         let (eth0, socket) = netns::within(&link.netns, || prepare(link))??;
         let inside = Self::over(socket);
         let answers: Vec<_> =
             inner(link, eth0).into_iter().map(|(message, there)| inside.send(message, there)).collect();
-        try_join_all(answers).await.attempt(attempt)?;
-
-        let outside = LinkUnspec::new_with_name(&link.veth).controller(bridge).build();
-        self.send(RouteNetlinkMessage::NewLink(outside), IfThere::Change).await.attempt(attempt)
+        try_join_all(answers).await.attempt(|| format!("make {link}")).map(drop)
     }
 }
 

@@ -11,7 +11,8 @@ use rtnetlink::LinkUnspec;
 
 use super::{Attempt, Host, LinuxError, ethtool, netlink::IfThere, netns};
 use crate::model::{
-    DefaultRoute, Trains, Tuned,
+    DefaultRoute, EndpointLink, Trains, Tuned,
+    network::LEAST_MTU6,
     tuning::{BIG_TRAIN, End, ORDINARY_TRAIN},
 };
 
@@ -50,7 +51,9 @@ impl Host {
         if !tuned.outer.is_met(&End { gro, ..outer }) {
             return Ok(false);
         }
-        let Some((netns, interface)) = tuned.inside.as_ref().filter(|_| tuned.inner != End::default()) else {
+        let Some(EndpointLink { netns, interface, .. }) =
+            tuned.inside.as_ref().filter(|_| tuned.inner != End::default())
+        else {
             return Ok(true);
         };
         if !netns::exists(netns) {
@@ -72,8 +75,13 @@ impl Host {
             ethtool::set_gro(&tuned.interface, on).attempt(attempt)?;
         }
         match &tuned.inside {
-            Some((netns, interface)) if tuned.inner != End::default() => {
-                Self::open_within(netns)?.set_end(interface, &tuned.inner).await.attempt(attempt)
+            Some(link) if tuned.inner != End::default() => {
+                let inside = Self::open_within(&link.netns)?;
+                let found = inside.end(&link.interface).await.attempt(attempt)?;
+                inside.set_end(&link.interface, &tuned.inner).await.attempt(attempt)?;
+                // Below that, the kernel takes IPv6 from an interface, addresses and routes included (RFC 8200 §5).
+                let without_ipv6 = found.and_then(|end| end.mtu).is_some_and(|mtu| mtu < LEAST_MTU6);
+                if without_ipv6 { Self::set_up_inside(link).await } else { Ok(()) }
             }
             _ => Ok(()),
         }

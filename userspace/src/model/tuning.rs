@@ -85,8 +85,8 @@ pub struct End {
 pub struct Tuned {
     /// The host's interface: a container's veth, or the bridge.
     pub interface: String,
-    /// Namespace and interface of the container's end.
-    pub inside: Option<(String, String)>,
+    /// The container's link, if it is one.
+    pub inside: Option<EndpointLink>,
     /// What the host's end must have.
     pub outer: End,
     /// What the container's end must have.
@@ -133,7 +133,7 @@ fn tuned(link: &EndpointLink, network: &Network, facts: &HostFacts, ways_out: &B
     let inner = End { mtu: network.links.mtu, trains: trains(network, facts, ways_out), gro: None };
     Tuned {
         interface: link.veth.clone(),
-        inside: Some((link.netns.clone(), link.interface.clone())),
+        inside: Some(link.clone()),
         outer: End { gro: network.links.gro.then_some(true), ..inner },
         inner,
     }
@@ -206,7 +206,7 @@ impl Words {
 impl fmt::Display for Tuned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.interface)?;
-        if let Some((netns, interface)) = &self.inside {
+        if let Some(EndpointLink { netns, interface, .. }) = &self.inside {
             write!(f, " and {interface} of {netns}")?;
         }
         let mtu = self.outer.mtu.map(|mtu| format!("MTU {mtu}"));
