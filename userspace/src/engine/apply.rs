@@ -128,15 +128,16 @@ impl Engine {
             steps.push(LOAD.to_owned());
         }
         steps.extend(self.tuning(&scope, &seen).await?.iter().map(Step::to_string));
-        steps.extend(self.missing_sockets(state)?.filter(|_| !loads));
-        if !loads {
+        if loads {
+            return Ok(steps);
+        }
+        steps.extend(missing_sockets(datapath.as_ref(), state)?);
+        if first.iter().all(|step| matches!(step, Step::Rename(..))) {
             let second = second_round(datapath.as_ref(), &seen, &scope)?;
-            // Against what is there now: the tables would have to do without what is yet to be made.
-            if first.iter().all(|step| matches!(step, Step::Rename(..))) {
-                steps.extend(second.iter().map(Step::to_string));
-            } else {
-                steps.push("bring tables and programs in line with that".to_owned());
-            }
+            steps.extend(second.iter().map(Step::to_string));
+        } else {
+            // Against what is there now, the tables would have to do without what is yet to be made.
+            steps.push("bring tables and programs in line with that".to_owned());
         }
         Ok(steps)
     }
@@ -211,15 +212,6 @@ impl Engine {
         Ok(Some(datapath))
     }
 
-    /// What [`Self::datapath_for`] is going to do about the socket programs, if that is anything.
-    pub(super) fn missing_sockets(&self, state: &State) -> Result<Option<String>> {
-        let missing = match self.datapath()?.filter(|_| needs_programs(state)) {
-            Some(datapath) => !datapath.sockets_attached()?,
-            None => false,
-        };
-        Ok(missing.then(|| "attach the socket programs to the cgroup".to_owned()))
-    }
-
     /// The numbers of new endpoints and publish entries may have been others'.
     fn reset_counters(&self, datapath: &Datapath, next: &State) -> Result<()> {
         let traffic = datapath.traffic()?;
@@ -245,6 +237,15 @@ fn needs_programs(state: &State) -> bool {
 }
 
 /// Steps on maps and programs, of which there are none without a datapath.
+/// What [`Engine::datapath_for`] a state is going to do about the socket programs of what is loaded, if that is anything.
+pub(super) fn missing_sockets(datapath: Option<&Datapath>, state: &State) -> Result<Option<String>> {
+    let missing = match datapath.filter(|_| needs_programs(state)) {
+        Some(datapath) => !datapath.sockets_attached()?,
+        None => false,
+    };
+    Ok(missing.then(|| "attach the socket programs to the cgroup".to_owned()))
+}
+
 fn perform_in_kernel(step: &Step, datapath: &Datapath, xdp: Xdp) -> Result<(), BpfError> {
     match step {
         Step::Attach(attachment) => attach(datapath, attachment, xdp),

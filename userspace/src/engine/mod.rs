@@ -293,7 +293,7 @@ impl Engine {
     pub async fn repair(&mut self) -> Result<Vec<String>> {
         let state = self.state.clone();
         self.store.begin(&state, &state)?;
-        let mut steps: Vec<String> = self.missing_sockets(&state)?.into_iter().collect();
+        let mut steps: Vec<String> = apply::missing_sockets(self.datapath()?.as_ref(), &state)?.into_iter().collect();
         let datapath = self.datapath_for(&state)?;
         let owned = Owned::by([&state]);
         steps.extend(datapath.iter().filter(|datapath| datapath.was_loaded_now()).map(|_| apply::LOAD.to_owned()));

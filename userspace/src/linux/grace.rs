@@ -19,7 +19,7 @@ const SWITCH: &str = "/sys/kernel/rcu_expedited";
 /// Grace periods are expedited until this is dropped.
 #[derive(Debug)]
 pub struct Expedited {
-    switch: &'static Path,
+    switch: PathBuf,
     record: PathBuf,
 }
 
@@ -30,11 +30,11 @@ impl Expedited {
         Self::of(Path::new(SWITCH), record)
     }
 
-    fn of(switch: &'static Path, record: &Path) -> Option<Self> {
+    fn of(switch: &Path, record: &Path) -> Option<Self> {
         let boot = boot().ok().filter(|_| is(switch, "0"))?;
         fs::write(record, boot).ok()?;
         // From here on it is turned back.
-        let turned = Self { switch, record: record.to_owned() };
+        let turned = Self { switch: switch.to_owned(), record: record.to_owned() };
         set(switch, "1").ok().map(|()| turned)
     }
 
@@ -43,7 +43,7 @@ impl Expedited {
         Self::end_of(Path::new(SWITCH), record);
     }
 
-    fn end_of(switch: &'static Path, record: &Path) {
+    fn end_of(switch: &Path, record: &Path) {
         let Ok(then) = fs::read_to_string(record) else { return };
         // Since the machine was started anew, it is whatever it is by somebody else's wish.
         let switch_back = boot().is_ok_and(|boot| boot == then) && is(switch, "1");
@@ -56,7 +56,7 @@ impl Expedited {
 
 impl Drop for Expedited {
     fn drop(&mut self) {
-        Self::end_of(self.switch, &self.record);
+        Self::end_of(&self.switch, &self.record);
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     /// A switch of the test's own, and where its record would be; both go with it.
     struct Bench {
         folder: PathBuf,
-        switch: &'static Path,
+        switch: PathBuf,
         record: PathBuf,
     }
 
@@ -86,17 +86,17 @@ mod tests {
         fn with(name: &str, value: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("portlane-grace-{name}-{}", std::process::id()));
             fs::create_dir_all(&folder).expect("a folder");
-            let switch = Box::leak(folder.join("switch").into_boxed_path());
-            fs::write(&*switch, value).expect("written");
+            let switch = folder.join("switch");
+            fs::write(&switch, value).expect("written");
             Self { record: folder.join("record"), folder, switch }
         }
 
         fn turn(&self) -> Option<Expedited> {
-            Expedited::of(self.switch, &self.record)
+            Expedited::of(&self.switch, &self.record)
         }
 
         fn shows(&self, value: &str) -> bool {
-            is(self.switch, value) && !self.record.exists()
+            is(&self.switch, value) && !self.record.exists()
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn it_is_turned_back_when_the_work_is_done() {
         let bench = Bench::with("done", "0\n");
         let expedited = bench.turn().expect("turned");
-        assert!(is(bench.switch, "1") && bench.record.exists());
+        assert!(is(&bench.switch, "1") && bench.record.exists());
         drop(expedited);
         assert!(bench.shows("0"));
     }
@@ -119,7 +119,7 @@ mod tests {
     fn what_a_killed_command_left_is_turned_back_by_the_next() {
         let bench = Bench::with("killed", "0\n");
         mem::forget(bench.turn().expect("turned"));
-        Expedited::end_of(bench.switch, &bench.record);
+        Expedited::end_of(&bench.switch, &bench.record);
         assert!(bench.shows("0"));
     }
 
@@ -127,18 +127,18 @@ mod tests {
     fn what_the_administrator_turned_stays() {
         let bench = Bench::with("administrator", "1\n");
         assert!(bench.turn().is_none());
-        Expedited::end_of(bench.switch, &bench.record);
+        Expedited::end_of(&bench.switch, &bench.record);
         assert!(bench.shows("1"));
         // Or turned since the machine was started anew.
         fs::write(&bench.record, "another boot").expect("written");
-        Expedited::end_of(bench.switch, &bench.record);
+        Expedited::end_of(&bench.switch, &bench.record);
         assert!(bench.shows("1"));
     }
 
     #[test]
     fn without_a_switch_nothing_is_made() {
         let bench = Bench::with("missing", "0\n");
-        fs::remove_file(bench.switch).expect("removed");
+        fs::remove_file(&bench.switch).expect("removed");
         assert!(bench.turn().is_none());
         assert!(!bench.switch.exists() && !bench.record.exists());
     }

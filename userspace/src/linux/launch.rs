@@ -35,7 +35,7 @@ use nix::{
     unistd::{Pid, pipe2, read, write},
 };
 
-use super::{Attempt, LinuxError, limits, which};
+use super::{Attempt, LinuxError, limits, pids, which};
 
 /// Bytes of a child's stack: it makes system calls, and little else.
 const STACK: usize = 64 << 10;
@@ -359,10 +359,9 @@ impl Drop for Launched {
 pub(super) fn exit_status(pid: u32) -> io::Result<i32> {
     let pid = Pid::from_raw(pid.cast_signed());
     loop {
-        match waitpid(pid, Some(WaitPidFlag::empty())) {
-            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
-            Ok(_) | Err(Errno::EINTR) => {}
+        match waitpid(pid, Some(WaitPidFlag::empty())).map(exit_code) {
+            Ok(Some(code)) => return Ok(code),
+            Ok(None) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -370,9 +369,13 @@ pub(super) fn exit_status(pid: u32) -> io::Result<i32> {
 
 /// The exit status of a child that has ended; none for anybody else's child.
 pub(super) fn reap(pid: u32) -> Option<i32> {
-    match waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, code)) => Some(code),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+    waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::WNOHANG)).ok().and_then(exit_code)
+}
+
+const fn exit_code(status: WaitStatus) -> Option<i32> {
+    match status {
+        WaitStatus::Exited(_, code) => Some(code),
+        WaitStatus::Signaled(_, signal, _) => Some(pids::SIGNALLED + signal as i32),
         _ => None,
     }
 }

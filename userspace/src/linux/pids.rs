@@ -21,7 +21,7 @@ use crate::model::Process;
 /// How long a process may take to go after SIGKILL: it may be waiting for a disk, which no signal interrupts.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// Signal numbers begin after this in exit statuses, as a shell has it.
-const SIGNALLED: i32 = 128;
+pub(super) const SIGNALLED: i32 = 128;
 /// Bytes that hold any line of `/proc/PID/stat`: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const STAT: usize = 2048;
 /// `PID_FS_MAGIC` of `linux/magic.h`.
