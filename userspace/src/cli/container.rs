@@ -68,7 +68,7 @@ impl Run {
             return Ok(0);
         }
         ensure!(!global.is_remote(), "over --host a container runs by itself: use `portlane run -d`");
-        let mut engine = global.engine().await?;
+        let mut engine = Engine::open_believing(global.settings()?).await?;
         let settings = engine.settings().clone();
         let verbose = settings.log_level > 0;
         let log = if verbose { engine.listen()? } else { None };

@@ -1,10 +1,12 @@
 //! The files of each container: what it reads about names, and what a detached one writes.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::{SocketAddr, SocketAddrV6},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::net::if_::if_nametoindex;
@@ -76,8 +78,14 @@ pub(super) fn remove(root: &Path, id: &str) -> Result<()> {
 }
 
 /// Removes the directories of containers that are not known: whoever was to remove them was killed before.
-pub(super) fn sweep(root: &Path, known: impl Fn(&str) -> bool) -> Result<()> {
+pub(super) fn sweep(root: &Path, containers: &BTreeMap<String, Arc<Container>>) -> Result<()> {
     let path = root.join(CONTAINERS);
+    let known = |id: &str| containers.contains_key(id);
+    // Most file systems count a directory's directories, with two for itself.
+    let with_directory = containers.values().filter(|container| !container.is_attachment()).count() as u64;
+    if fs::metadata(&path).is_ok_and(|found| found.nlink() == with_directory + 2) {
+        return Ok(());
+    }
     let entries = match fs::read_dir(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(failed("read", &path))?,

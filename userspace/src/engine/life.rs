@@ -37,7 +37,12 @@ impl Engine {
         if request.name.is_empty() {
             request.name = format!("c-{}", &request.id[..8]);
         }
-        let (next, id) = self.with_container(request, Inside::default()).await?;
+        let (next, id) = match self.with_container(request.clone(), Inside::default()).await {
+            Err(EngineError::Model(_)) if self.look_closely().await? => {
+                self.with_container(request, Inside::default()).await?
+            }
+            added => added?,
+        };
         let container = Arc::clone(&next.containers[&id]);
         let name = container.name.clone();
         let (root, state) = (self.settings.root.clone(), next.clone());
@@ -152,7 +157,7 @@ pub(super) fn draw_id(request: &mut ContainerRequest) -> Result<()> {
 pub async fn finish(settings: Settings, started: Started) -> Result<i32> {
     let Started { id, running, .. } = started;
     let code = blocking(move || running.wait()).await??;
-    Engine::open(settings).await?.ended(&id, Some(code)).await?;
+    Engine::open_believing(settings).await?.ended(&id, Some(code)).await?;
     Ok(code)
 }
 
@@ -162,7 +167,7 @@ pub async fn finish(settings: Settings, started: Started) -> Result<i32> {
 /// # Errors
 /// It is unknown, attached, or cannot be stopped.
 pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<String> {
-    let engine = Engine::open(settings.clone()).await?;
+    let engine = Engine::open_believing(settings.clone()).await?;
     let container = engine.state.container(name)?;
     let (id, name, status) = (container.id.clone(), container.name.clone(), container.status);
     drop(engine);
@@ -173,7 +178,7 @@ pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<St
         let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
         let code = blocking(move || process::terminate(pid, start_time, grace)).await??;
         // A foreground `run`, or a daemon, may have been first to see it.
-        let mut engine = Engine::open(settings.clone()).await?;
+        let mut engine = Engine::open_believing(settings.clone()).await?;
         engine.ended(&id, code).await?;
     }
     Ok(name)
@@ -205,6 +210,20 @@ fn lasts(container: &Container) -> Result<bool> {
         (Status::Attached, Some(identity)) => netns::is_still(&container.netns, identity)?,
         (Status::Attached, None) | (Status::Creating, _) => false,
     })
+}
+
+/// Whether what is stored of the containers is so, at the price of one short system call for each that runs.
+pub(super) fn seem_as_stored(state: &State) -> Result<bool> {
+    for container in state.containers.values() {
+        let seems = match container.status {
+            Status::Running { pid, .. } => process::is_there(pid),
+            _ => lasts(container)?,
+        };
+        if !seems {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether what is stored of the containers is so.

@@ -12,36 +12,32 @@ mod error;
 mod files;
 mod gone;
 mod life;
+mod open;
+mod ports;
 mod reload;
 mod scope;
 mod tuning;
 mod view;
 
-use std::{
-    fs,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-};
-
-use nix::unistd::Uid;
+use std::path::PathBuf;
 
 pub use apply::{Followed, HostAddresses};
 pub use error::EngineError;
 pub use files::DAEMON_LOCK;
 pub use files::host_name_servers;
 pub use life::{Started, finish, stop};
+pub use open::look;
 pub use reload::Reloaded;
 
 use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,
-    linux::{Expedited, Host, Lock, netns, random},
+    linux::{Host, Lock, netns},
     model::{
-        Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, PublishRequest, State, Status,
-        connect, container, network, publish,
+        Attachment, ConnectRequest, Container, HostFacts, HostView, ModelError, Owned, State, Status, connect,
+        container, network,
     },
-    progress,
-    store::{Stamp, Store},
+    store::Store,
 };
 use scope::Scope;
 use view::Surroundings;
@@ -68,58 +64,12 @@ pub struct Engine {
     host: Host,
     store: Store,
     state: State,
+    /// Whether containers are believed to run for a first look at their processes.
+    believing: bool,
     _lock: Lock,
 }
 
 impl Engine {
-    /// Waits for the lock, reads the state, and completes or undoes what an earlier command left half done.
-    ///
-    /// # Errors
-    /// No privileges, no state directory, or a host that cannot be brought in order.
-    pub async fn open(settings: Settings) -> Result<Self> {
-        if !Uid::effective().is_root() {
-            return Err(EngineError::NotRoot);
-        }
-        let root = &settings.root;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(files::failed("created", root))?;
-        let path = root.join(files::LOCK);
-        let lock = match Lock::try_acquire(&path)? {
-            Some(lock) => lock,
-            // Whoever has it may be served by this very thread.
-            None => {
-                let _step = progress::step("waiting for another portlane command to end");
-                life::blocking(move || Lock::acquire(&path)).await??
-            }
-        };
-        Expedited::end(&root.join(files::EXPEDITED));
-        let mut store = Store::open(root)?;
-        let stored = store.read()?;
-        let state = match stored.state {
-            Some(state) => state,
-            None => State { seed: random::<8>().map(u64::from_ne_bytes)?, ..State::default() },
-        };
-        let host = Host::open()?;
-        let mut engine = Self { settings, host, store, state, _lock: lock };
-        engine.recover(stored.pending).await?;
-        Ok(engine)
-    }
-
-    /// [`Engine::open`], unless there is no state: it does not come back after `portlane uninstall`.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn existing(settings: Settings) -> Result<Option<Self>> {
-        let root = settings.root.clone();
-        if !Store::exists(&root) {
-            return Ok(None);
-        }
-        match Self::open(settings).await {
-            // It went while the lock was waited for.
-            Err(_) if !Store::exists(&root) => Ok(None),
-            opened => opened.map(Some),
-        }
-    }
-
     /// What is in force.
     pub const fn state(&self) -> &State {
         &self.state
@@ -228,29 +178,6 @@ impl Engine {
         self.change(|state| network::remove_network(state, name)).await.map(|network| network.name)
     }
 
-    /// Publishes ports of a running container; returns the entries made.
-    ///
-    /// # Errors
-    /// As [`publish::publish`]; a failed step is undone.
-    pub async fn publish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
-        let mut next = self.configured();
-        let added = self
-            .with_view(requests, &Surroundings::default(), |view| {
-                Ok(publish::publish(&mut next, name, requests, view)?)
-            })
-            .await?;
-        self.reach(next).await?;
-        Ok(added)
-    }
-
-    /// Takes publish entries back; returns them.
-    ///
-    /// # Errors
-    /// As [`publish::unpublish`]; a failed step is undone.
-    pub async fn unpublish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<crate::model::Publish>> {
-        self.change(|state| publish::unpublish(state, name, requests)).await
-    }
-
     /// Takes containers away that do not run, and attached ones if those are to be let go of; returns their names.
     ///
     /// # Errors
@@ -351,8 +278,7 @@ impl Engine {
     ) -> Result<T> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        let owned = Owned::by([&self.state, next]);
-        let mut scope = Scope::change(&self.state, next, &owned, datapath.as_ref())?;
+        let mut scope = Scope::change(&self.state, next, datapath.as_ref())?;
         self.store.begin(&self.state, next)?;
         let both = async {
             let linked = self.apply_links(&mut scope).await?;
@@ -387,21 +313,6 @@ impl Engine {
         }
     }
 
-    /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
-    async fn recover(&mut self, pending: Option<State>) -> Result<()> {
-        if pending.is_none() && life::are_as_stored(&self.state)? {
-            return files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id));
-        }
-        let mut next = self.state.clone();
-        life::forget_dead(&mut next)?;
-        let owned = Owned::by(pending.iter().chain([&self.state, &next]));
-        // Until this is committed, what is owned must be known to whoever takes over.
-        let datapath = self.datapath_for(&next)?;
-        self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
-        self.commit(next)?;
-        files::sweep(&self.settings.root, |id| self.state.containers.contains_key(id))
-    }
-
     fn load(&self) -> Result<Datapath> {
         // What an old kernel says about it would tell nobody that it is old.
         self.open_datapath().map_err(|error| bpf::lacking().map_or(error, EngineError::from))
@@ -413,16 +324,4 @@ impl Engine {
         let settings = LoadSettings { netns_cookie, log_level, flows, ..LoadSettings::default() };
         Ok(Datapath::open(&self.settings.bpffs, settings)?)
     }
-}
-
-/// What is in force, for who only looks, and the stamp of the file that it is in. Waits for the lock.
-///
-/// # Errors
-/// The state cannot be locked or read.
-pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
-    if !Store::exists(root) {
-        return Ok((State::default(), None));
-    }
-    let _lock = Lock::acquire(&root.join(files::LOCK))?;
-    Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
 }

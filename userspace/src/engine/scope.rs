@@ -5,7 +5,11 @@
 //! sees that their interfaces, namespaces and pins are there by name, and believes the rest. Where there is reason not to, it
 //! looks at everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use super::Result;
 use crate::{
@@ -22,46 +26,44 @@ use crate::{
 pub(super) struct Scope<'a> {
     /// The state that is led to.
     next: &'a State,
-    /// What is portlane's on the host.
-    owned: &'a Owned,
-    /// What the change is about, and the state before it, which is in force; none if everything is looked at.
-    part: Option<(Part, &'a State)>,
+    /// The one that is in force.
+    before: &'a State,
+    /// What is portlane's on the host, once that is asked for.
+    owned: OnceLock<Cow<'a, Owned>>,
+    /// What the change is about; none if everything is looked at.
+    part: Option<Part>,
     /// What was pinned when the change began, if that was looked at: its first steps pin nothing.
     pinned: Option<Pinned>,
 }
 
 impl<'a> Scope<'a> {
     /// All of it.
-    pub(super) const fn everything(next: &'a State, owned: &'a Owned) -> Self {
-        Self { next, owned, part: None, pinned: None }
+    pub(super) fn everything(next: &'a State, owned: &'a Owned) -> Self {
+        Self { next, before: next, owned: Cow::Borrowed(owned).into(), part: None, pinned: None }
     }
 
     /// For a change from `before`, which a command that came to its end has put in force.
-    pub(super) fn change(
-        before: &'a State,
-        next: &'a State,
-        owned: &'a Owned,
-        datapath: Option<&Datapath>,
-    ) -> Result<Self> {
+    pub(super) fn change(before: &'a State, next: &'a State, datapath: Option<&Datapath>) -> Result<Self> {
+        let everything = Self { next, before, owned: OnceLock::new(), part: None, pinned: None };
         // Maps that were filled by other programs, or not at all, are looked at.
         let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else {
-            return Ok(Self::everything(next, owned));
+            return Ok(everything);
         };
         let Some(part) = Part::between(before, next) else {
-            return Ok(Self { pinned: Some(datapath.pinned()?), ..Self::everything(next, owned) });
+            return Ok(Self { pinned: Some(datapath.pinned()?), ..everything });
         };
         let Others { veths, netns } = &part.others;
         let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths)? && netns::names()?.is_superset(netns));
         let (pinned, there) = parallel::both(|| datapath.pinned(), there);
         let pinned = pinned?;
-        let part = (there? && pinned.has_all_of(veths)).then_some((part, before));
-        Ok(Self { next, owned, part, pinned: Some(pinned) })
+        let part = (there? && pinned.has_all_of(veths)).then_some(part);
+        Ok(Self { part, pinned: Some(pinned), ..everything })
     }
 
     /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
     /// then everything is looked at.
     pub(super) async fn first_round(&mut self, host: &Host) -> Result<(Snapshot, Vec<Step>)> {
-        if let Some((part, _)) = &self.part {
+        if let Some(part) = &self.part {
             let links = desired_links(&part.next);
             let seen = host.look_at(&part.owned).await?;
             let steps = plan::links(&links, &seen.links(), &part.owned);
@@ -70,34 +72,34 @@ impl<'a> Scope<'a> {
             }
             self.part = None;
         }
-        let seen = host.look(self.owned).await?;
+        let seen = host.look(self.owned()).await?;
         let (desired, mut links) = (desired_links(self.next), seen.links());
         for netns in desired.netns.difference(&links.netns) {
             if let Some(process) = netns::inhabitant(self.next.started_in(netns), &links.netns)? {
                 links.nameless.insert(netns.clone(), process);
             }
         }
-        Ok((seen, plan::links(&desired, &links, self.owned)))
+        Ok((seen, plan::links(&desired, &links, self.owned())))
     }
 
     /// Has the snapshot know what others may have made of host and bridges since.
     pub(super) async fn look(&self, host: &Host) -> Result<Snapshot> {
         Ok(match &self.part {
-            Some((part, _)) => host.look_at(&part.owned).await?,
-            None => host.look(self.owned).await?,
+            Some(part) => host.look_at(&part.owned).await?,
+            None => host.look(self.owned()).await?,
         })
     }
 
     /// What must be there, and what is, once the first steps are done.
     pub(super) fn second_round(&self, datapath: Option<&Datapath>, seen: &Snapshot) -> Result<(Desired, Observed)> {
-        let (links, facts) = (seen.links(), seen.facts(self.owned));
+        let (links, facts) = (seen.links(), self.facts(seen));
         let desired = self.desired(&facts);
         let Some(datapath) = datapath else { return Ok((desired, Observed { links, ..Observed::default() })) };
         let nobody = BTreeSet::new();
         let (tables, others) = match &self.part {
             None => (datapath.tables()?, &nobody),
-            Some((part, before)) => {
-                let believed = desired_part(&part.before, before, &facts);
+            Some(part) => {
+                let believed = desired_part(&part.before, self.before, &facts);
                 (datapath.tables_but(believed.tables)?, &part.others.veths)
             }
         };
@@ -108,16 +110,25 @@ impl<'a> Scope<'a> {
         Ok((desired, Observed { links, tables, attach }))
     }
 
+    fn facts(&self, seen: &Snapshot) -> HostFacts {
+        let mut facts = seen.facts(self.owned());
+        if let Some(part) = &self.part {
+            // Even one that somebody took off its bridge is none.
+            facts.uplinks.retain(|uplink| !part.others.veths.contains(&uplink.name));
+        }
+        facts
+    }
+
     fn desired(&self, facts: &HostFacts) -> Desired {
         match &self.part {
             None => desired(self.next, facts),
-            Some((part, _)) => desired_part(&part.next, self.next, facts),
+            Some(part) => desired_part(&part.next, self.next, facts),
         }
     }
 
     /// As much of the state that is led to as is looked at.
     pub(super) fn part(&self) -> &State {
-        self.part.as_ref().map_or(self.next, |(part, _)| &part.next)
+        self.part.as_ref().map_or(self.next, |part| &part.next)
     }
 
     /// The state that is led to.
@@ -127,7 +138,11 @@ impl<'a> Scope<'a> {
 
     /// What is portlane's of what is looked at.
     pub(super) fn owned(&self) -> &Owned {
-        self.part.as_ref().map_or(self.owned, |(part, _)| &part.owned)
+        self.part.as_ref().map_or_else(|| self.whole(), |part| &part.owned)
+    }
+
+    fn whole(&self) -> &Owned {
+        self.owned.get_or_init(|| Cow::Owned(Owned::by([self.before, self.next])))
     }
 }
 

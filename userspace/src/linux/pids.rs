@@ -65,6 +65,11 @@ pub fn is_still(pid: u32, identity: u64) -> Result<bool, LinuxError> {
     }
 }
 
+/// Whether there is a process of this number, which may have ended with its parent not having heard of it yet.
+pub fn is_there(pid: u32) -> bool {
+    syscall::is_process(pid)
+}
+
 /// Whether a container's process runs.
 ///
 /// # Errors

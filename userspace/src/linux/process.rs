@@ -17,7 +17,7 @@ use super::{
     netns, syscall, which,
 };
 
-pub use super::pids::{alive, identity, is_still, kill_netns, pids_in_netns, runs, start_time, terminate};
+pub use super::pids::{alive, identity, is_still, is_there, kill_netns, pids_in_netns, runs, start_time, terminate};
 
 /// Files of [`ContainerSpec::etc_dir`] that take the place of those under `/etc`.
 pub const ETC_FILES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];

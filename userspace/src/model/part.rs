@@ -9,6 +9,7 @@ use super::{
     names,
     plan::Owned,
     state::{Container, Network, State},
+    tables::side_by_side,
 };
 
 /// The containers that a change is about, as they were and as they will be.
@@ -39,8 +40,10 @@ impl Part {
         if !have_equal_networks(before, next) {
             return None;
         }
+        let differ = side_by_side(&before.containers, &next.containers).filter(|(_, before, next)| before != next);
+        let differ: BTreeSet<&String> = differ.map(|(id, ..)| id).collect();
         let concerned = |container: &Container| {
-            before.containers.get(&container.id) != next.containers.get(&container.id)
+            differ.contains(&container.id)
                 || container.publishes.iter().any(|publish| publish.host.contains(names::PORT))
         };
         let others = others(before.live().filter(|container| !concerned(container)));

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     attach::NetnsIdentity,
     error::ModelError,
+    tables::side_by_side,
     tuning::LinkSettings,
     words::{mac_text, span_text},
 };
@@ -24,7 +25,7 @@ pub use super::{
 };
 
 /// Version of [`State`] as it is stored.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 /// [`Container::network`] of a container on bridge networks.
 pub const BRIDGED: &str = "bridge";
 /// The default network, and the interface of its bridge.
@@ -320,10 +321,8 @@ impl State {
 
     /// Containers that are otherwise in another state, or not there, with what is there.
     pub fn unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Container, Option<&'a Container>)> {
-        self.containers.iter().filter_map(|(id, container)| {
-            let theirs = other.containers.get(id);
-            (theirs != Some(container)).then(|| (container.as_ref(), theirs.map(Arc::as_ref)))
-        })
+        let differ = side_by_side(&self.containers, &other.containers).filter(|(_, ours, theirs)| ours != theirs);
+        differ.filter_map(|(_, ours, theirs)| Some((ours?.as_ref(), theirs.map(Arc::as_ref))))
     }
 
     /// Every place that a container has on a bridge network.

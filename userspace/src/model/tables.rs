@@ -1,6 +1,6 @@
 //! The desired content of every control map, and one row of any of them.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{cmp::Ordering, collections::BTreeMap, fmt, iter, net::IpAddr};
 
 use portlane_common::{
     config::{Config, map},
@@ -104,9 +104,33 @@ pub fn difference<'a, K: Ord, V: PartialEq>(
     desired: &'a BTreeMap<K, V>,
     observed: &'a BTreeMap<K, V>,
 ) -> (impl Iterator<Item = (&'a K, &'a V)>, impl Iterator<Item = (&'a K, &'a V)>) {
-    let put = desired.iter().filter(|(key, value)| observed.get(key) != Some(value));
-    let delete = observed.iter().filter(|(key, _)| !desired.contains_key(key));
-    (put, delete)
+    let put = side_by_side(desired, observed).filter(|(_, desired, observed)| desired != observed);
+    let delete = side_by_side(desired, observed).filter(|(_, desired, _)| desired.is_none());
+    (
+        put.filter_map(|(key, desired, _)| Some((key, desired?))),
+        delete.filter_map(|(key, _, observed)| Some((key, observed?))),
+    )
+}
+
+/// What two maps have under each of their keys, in their order: in one walk along both, because of hundreds that are the same
+/// each search takes longer than a step.
+pub fn side_by_side<'a, K: Ord, V>(
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    iter::from_fn(move || {
+        let order = match (one.peek(), other.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let left = if order.is_le() { one.next() } else { None };
+        let right = if order.is_ge() { other.next() } else { None };
+        let (key, _) = left.or(right)?;
+        Some((key, left.map(|(_, value)| value), right.map(|(_, value)| value)))
+    })
 }
 
 /// A row in words.

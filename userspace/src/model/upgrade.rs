@@ -6,6 +6,8 @@ use super::state::{BRIDGED, SCHEMA};
 
 /// Schemas up to this one were stored in one row, containers and all.
 pub const OF_ONE_ROW: u32 = 2;
+/// Schema in which containers have rows of their own, in JSON.
+pub const OF_TEXT: u32 = 3;
 /// What a container of schema 1 had of its one network, and the endpoint has since.
 const OF_THE_ENDPOINT: [&str; 4] = ["addr4", "addr6", "mac", "veth"];
 
@@ -18,8 +20,8 @@ pub fn upgrade(mut state: Value) -> Result<Value, String> {
         match state["schema"].as_u64() {
             Some(schema) if schema == u64::from(SCHEMA) => return Ok(state),
             Some(1) => to_endpoints(&mut state)?,
-            // Since then containers have rows of their own in the file; what is in them is the same.
-            Some(2) => state["schema"] = 3.into(),
+            // Since then containers have rows of their own in the file, which look otherwise; what is in them is the same.
+            Some(2 | 3) => state["schema"] = 4.into(),
             _ => return Err(format!("its schema is {} and not {SCHEMA}", state["schema"])),
         }
     }
@@ -89,6 +91,6 @@ mod tests {
     #[test]
     fn a_state_of_a_later_version_is_refused() {
         let said = upgrade(json!({"schema": SCHEMA + 1})).expect_err("nobody knows it");
-        assert!(said.contains("its schema is 4 and not 3"), "{said}");
+        assert!(said.contains("its schema is 5 and not 4"), "{said}");
     }
 }

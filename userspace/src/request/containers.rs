@@ -26,7 +26,7 @@ pub(super) async fn inspect(settings: Settings, name: &str) -> Result<Value> {
 /// # Errors
 /// As [`Engine::run`].
 pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value, Started)> {
-    let mut engine = Engine::open(settings).await?;
+    let mut engine = Engine::open_believing(settings).await?;
     let started = start(&mut engine, request, true).await?;
     Ok((json!({"id": started.id, "name": started.name}), started))
 }
@@ -73,7 +73,7 @@ pub(super) async fn stop(settings: &Settings, name: &str, seconds: u64) -> Resul
 }
 
 pub(super) async fn remove(settings: Settings, names: &[String], force: bool) -> Result<Value> {
-    let engine = Engine::open(settings.clone()).await?;
+    let engine = Engine::open_believing(settings.clone()).await?;
     // All or none: a name that is unknown is found before anything is killed.
     let (mut ids, names) = each_once(&engine, names)?;
     drop(engine);

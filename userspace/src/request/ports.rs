@@ -67,7 +67,7 @@ pub(super) async fn list(settings: Settings, name: &str, port: Option<PortSpec>)
 }
 
 pub(super) async fn publish(settings: Settings, name: &str, specs: &[PublishRequest]) -> Result<Value> {
-    Ok(Engine::open(settings).await?.publish(name, specs).await?.iter().map(described).collect())
+    Ok(Engine::open_believing(settings).await?.publish(name, specs).await?.iter().map(described).collect())
 }
 
 pub(super) async fn unpublish(settings: Settings, name: &str, specs: &[PublishRequest]) -> Result<Value> {

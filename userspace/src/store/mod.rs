@@ -286,6 +286,31 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_version_stored_as_text_is_taken_over_with_its_unfinished_change() {
+        let root = Root::new("texts");
+        let rest = |seed| format!(r#"{{"schema":3,"seed":{seed},"containers":{{}},{REST}}}"#);
+        {
+            let database = Database::create(root.0.join(FILE)).expect("makes");
+            let transaction = database.begin_write().expect("begins");
+            let mut table = transaction.open_table(rows::TABLE).expect("opens");
+            table.insert("state", rest(1).as_str()).expect("writes");
+            let change = format!(r#"{{"rest":{},"containers":{{"aa":null,"bb":{CONTAINER}}}}}"#, rest(2));
+            table.insert("pending", change.as_str()).expect("writes");
+            transaction.open_table(rows::TEXTS).expect("opens").insert("aa", CONTAINER).expect("writes");
+            drop(table);
+            transaction.commit().expect("commits");
+        }
+        let mut store = Store::open(&root.0).expect("opens");
+        let stored = store.read().expect("reads");
+        let (state, pending) = (stored.state.expect("a state"), stored.pending.expect("an unfinished change"));
+        assert_eq!((state.seed, pending.seed, pending.schema), (1, 2, State::default().schema));
+        assert_eq!(state.containers.values().collect::<Vec<_>>(), pending.containers.values().collect::<Vec<_>>());
+        assert!(state.containers.contains_key("aa") && pending.containers.contains_key("bb"));
+        store.commit(&state, &state).expect("commits");
+        assert_eq!(store.read().expect("reads"), Stored { state: Some(state), pending: None, as_today: true });
+    }
+
+    #[test]
     fn a_change_is_stored_as_what_it_changes() {
         let root = Root::new("change");
         let container = |name: &str| Container { name: name.to_owned(), ..parsed(CONTAINER) };

@@ -1,0 +1,113 @@
+//! From a state directory to an [`Engine`] whose state is in force: nothing half done, nobody believed to run who has ended.
+
+use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path};
+
+use nix::unistd::Uid;
+
+use super::{Engine, EngineError, Result, Settings, files, life, scope::Scope};
+use crate::{
+    linux::{Expedited, Host, Lock, random},
+    model::{Owned, State},
+    progress,
+    store::{Stamp, Store},
+};
+
+impl Engine {
+    /// Waits for the lock, reads the state, and completes or undoes what an earlier command left half done.
+    ///
+    /// # Errors
+    /// No privileges, no state directory, or a host that cannot be brought in order.
+    pub async fn open(settings: Settings) -> Result<Self> {
+        let mut engine = Self::open_believing(settings).await?;
+        engine.look_closely().await?;
+        Ok(engine)
+    }
+
+    /// [`Engine::open`] for who is about one container, among hundreds: that another runs is believed if there is a process of its
+    /// number. That may be one that has ended, whose parent has not heard of it, or its number's next holder; so who is refused
+    /// something looks closely, and tries again.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_believing(settings: Settings) -> Result<Self> {
+        if !Uid::effective().is_root() {
+            return Err(EngineError::NotRoot);
+        }
+        let root = &settings.root;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(files::failed("created", root))?;
+        let path = root.join(files::LOCK);
+        let lock = match Lock::try_acquire(&path)? {
+            Some(lock) => lock,
+            // Whoever has it may be served by this very thread.
+            None => {
+                let _step = progress::step("waiting for another portlane command to end");
+                life::blocking(move || Lock::acquire(&path)).await??
+            }
+        };
+        Expedited::end(&root.join(files::EXPEDITED));
+        let mut store = Store::open(root)?;
+        let stored = store.read()?;
+        let state = match stored.state {
+            Some(state) => state,
+            None => State { seed: random::<8>().map(u64::from_ne_bytes)?, ..State::default() },
+        };
+        let host = Host::open()?;
+        let mut engine = Self { settings, host, store, state, believing: true, _lock: lock };
+        engine.recover(stored.pending).await?;
+        Ok(engine)
+    }
+
+    /// [`Engine::open`], unless there is no state: it does not come back after `portlane uninstall`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn existing(settings: Settings) -> Result<Option<Self>> {
+        let root = settings.root.clone();
+        if !Store::exists(&root) {
+            return Ok(None);
+        }
+        match Self::open(settings).await {
+            // It went while the lock was waited for.
+            Err(_) if !Store::exists(&root) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Believes no longer; returns whether a container that was believed to run has ended.
+    pub(super) async fn look_closely(&mut self) -> Result<bool> {
+        let ended = self.believing && !life::are_as_stored(&self.state)?;
+        self.believing = false;
+        if ended {
+            self.recover(None).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
+    async fn recover(&mut self, pending: Option<State>) -> Result<()> {
+        if pending.is_none() && self.believing && life::seem_as_stored(&self.state)? {
+            return files::sweep(&self.settings.root, &self.state.containers);
+        }
+        self.believing = false;
+        let mut next = self.state.clone();
+        life::forget_dead(&mut next)?;
+        let owned = Owned::by(pending.iter().chain([&self.state, &next]));
+        // Until this is committed, what is owned must be known to whoever takes over.
+        let datapath = self.datapath_for(&next)?;
+        self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
+        self.commit(next)?;
+        files::sweep(&self.settings.root, &self.state.containers)
+    }
+}
+
+/// What is in force, for who only looks, and the stamp of the file that it is in. Waits for the lock.
+///
+/// # Errors
+/// The state cannot be locked or read.
+pub fn look(root: &Path) -> Result<(State, Option<Stamp>)> {
+    if !Store::exists(root) {
+        return Ok((State::default(), None));
+    }
+    let _lock = Lock::acquire(&root.join(files::LOCK))?;
+    Ok((Store::look(root)?.unwrap_or_default(), Stamp::of(root)))
+}
