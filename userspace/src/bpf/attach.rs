@@ -32,29 +32,29 @@ use crate::{
 };
 
 impl Datapath {
-    /// What is pinned of attachments, which [`Self::attachments`] and [`Pinned::has_all_of`] look through: of many containers
-    /// that is a long list.
-    pub fn pinned(&self) -> Result<Pinned> {
-        pins::names(&self.pins.links()).map(Pinned)
+    /// What is pinned of attachments, for [`Self::attachments`] to look at; of those to the veths of `others`, only whether there is
+    /// one for each program on each, wherever it leads: of many containers that is a long list.
+    pub fn pinned(&self, others: &BTreeSet<String>) -> Result<Pinned> {
+        let (mut names, mut of_others) = (Vec::new(), 0);
+        pins::each_name(&self.pins.links(), |name| match name.split_once('-') {
+            // No name is there twice. A veth's has no dot, which would read otherwise in a pin's.
+            Some((hook, interface)) if others.contains(interface) => {
+                of_others += usize::from(VETH_HOOKS.iter().any(|known| known.name() == hook));
+            }
+            _ => names.push(name.to_owned()),
+        })?;
+        Ok(Pinned { names, has_all_of_others: of_others == others.len() * VETH_HOOKS.len() })
     }
 
     /// Attachments in force: of these programs, to interfaces that exist, whose indices by name these are. Removes pins of
-    /// interfaces that are gone. Those to `others` are not looked at.
-    pub fn attachments(
-        &self,
-        Pinned(pinned): &Pinned,
-        interfaces: &BTreeMap<String, u32>,
-        others: &BTreeSet<String>,
-    ) -> Result<BTreeSet<Attachment>> {
+    /// interfaces that are gone.
+    pub fn attachments(&self, pinned: &Pinned, interfaces: &BTreeMap<String, u32>) -> Result<BTreeSet<Attachment>> {
         let (mut found, mut known) = (BTreeSet::new(), Known::of(&self.pins, Some(interfaces)));
-        for name in pinned {
+        for name in &pinned.names {
             let Some(attachment) = pins::attachment(name) else {
                 qdisc::forget(&self.pins, name, |interface| interfaces.get(interface).copied())?;
                 continue;
             };
-            if others.contains(&attachment.interface) {
-                continue;
-            }
             let state = self.state(&attachment, &mut known)?;
             if matches!(state, State::Attached) {
                 found.insert(attachment);
@@ -167,16 +167,11 @@ impl Datapath {
 
 /// Names of the pins of attachments at one moment.
 #[derive(Debug)]
-pub struct Pinned(BTreeSet<String>);
-
-impl Pinned {
-    /// Whether there is a pin for each program on each of these veths, wherever it leads.
-    pub fn has_all_of(&self, veths: &BTreeSet<String>) -> bool {
-        let pinned = |interface: &String, hook| {
-            self.0.contains(&pins::link_name(&Attachment { interface: interface.clone(), hook }))
-        };
-        veths.iter().all(|veth| VETH_HOOKS.into_iter().all(|hook| pinned(veth, hook)))
-    }
+pub struct Pinned {
+    /// Those to other interfaces than the others'.
+    names: Vec<String>,
+    /// Whether there is a pin for each program on each of the others.
+    pub has_all_of_others: bool,
 }
 
 fn clsact_state(attachment: &Attachment, ifindex: Option<u32>, known: &mut Known<'_>) -> Result<State> {

@@ -148,15 +148,24 @@ pub fn attachment(link_name: &str) -> Option<Attachment> {
 
 /// Names in a folder; none if there is no folder.
 pub fn names(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    each_name(folder, |name| {
+        names.insert(name.to_owned());
+    })?;
+    Ok(names)
+}
+
+/// Shows each of [`names`], in no order.
+pub fn each_name(folder: &Path, mut see: impl FnMut(&str)) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(BpfError::pin("opened", folder)(error)),
     };
-    entries
-        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-        .collect::<io::Result<_>>()
-        .map_err(BpfError::pin("read", folder))
+    for entry in entries {
+        see(&entry.map_err(BpfError::pin("read", folder))?.file_name().to_string_lossy());
+    }
+    Ok(())
 }
 
 fn create_folder(folder: PathBuf) -> Result<()> {

@@ -91,10 +91,16 @@ impl Engine {
         self.believing = false;
         let mut next = self.state.clone();
         life::forget_dead(&mut next)?;
-        let owned = Owned::by(pending.iter().chain([&self.state, &next]));
         // Until this is committed, what is owned must be known to whoever takes over.
         let datapath = self.datapath_for(&next)?;
-        self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
+        if let Some(pending) = pending {
+            let owned = Owned::by([&pending, &self.state, &next]);
+            self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
+        } else {
+            let scope = Scope::change(&self.state, &next, datapath.as_ref())?;
+            self.store.begin(&self.state, &next)?;
+            self.apply(datapath.as_ref(), scope).await?;
+        }
         self.commit(next)?;
         files::sweep(&self.settings.root, &self.state.containers)
     }

@@ -32,7 +32,7 @@ pub(super) struct Scope<'a> {
     owned: OnceLock<Cow<'a, Owned>>,
     /// What the change is about; none if everything is looked at.
     part: Option<Part>,
-    /// What was pinned when the change began, if that was looked at: its first steps pin nothing.
+    /// What was pinned of the part when the change began: its first steps pin nothing.
     pinned: Option<Pinned>,
 }
 
@@ -50,14 +50,16 @@ impl<'a> Scope<'a> {
             return Ok(everything);
         };
         let Some(part) = Part::between(before, next) else {
-            return Ok(Self { pinned: Some(datapath.pinned()?), ..everything });
+            return Ok(everything);
         };
         let Others { veths, netns } = &part.others;
-        let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths)? && netns::names()?.is_superset(netns));
-        let (pinned, there) = parallel::both(|| datapath.pinned(), there);
+        let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths)? && netns::are_names(netns)?);
+        let (pinned, there) = parallel::both(|| datapath.pinned(veths), there);
         let pinned = pinned?;
-        let part = (there? && pinned.has_all_of(veths)).then_some(part);
-        Ok(Self { part, pinned: Some(pinned), ..everything })
+        if there? && pinned.has_all_of_others {
+            return Ok(Self { part: Some(part), pinned: Some(pinned), ..everything });
+        }
+        Ok(everything)
     }
 
     /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
@@ -70,7 +72,7 @@ impl<'a> Scope<'a> {
             if steps == plan::links(&links, &in_force(&part.before), &part.owned) {
                 return Ok((seen, steps));
             }
-            self.part = None;
+            (self.part, self.pinned) = (None, None);
         }
         let seen = host.look(self.owned()).await?;
         let (desired, mut links) = (desired_links(self.next), seen.links());
@@ -95,17 +97,16 @@ impl<'a> Scope<'a> {
         let (links, facts) = (seen.links(), self.facts(seen));
         let desired = self.desired(&facts);
         let Some(datapath) = datapath else { return Ok((desired, Observed { links, ..Observed::default() })) };
-        let nobody = BTreeSet::new();
-        let (tables, others) = match &self.part {
-            None => (datapath.tables()?, &nobody),
+        let tables = match &self.part {
+            None => datapath.tables()?,
             Some(part) => {
                 let believed = desired_part(&part.before, self.before, &facts);
-                (datapath.tables_but(believed.tables)?, &part.others.veths)
+                datapath.tables_but(believed.tables)?
             }
         };
         let attach = match &self.pinned {
-            Some(pinned) => datapath.attachments(pinned, &facts.ifindex, others)?,
-            None => datapath.attachments(&datapath.pinned()?, &facts.ifindex, others)?,
+            Some(pinned) => datapath.attachments(pinned, &facts.ifindex)?,
+            None => datapath.attachments(&datapath.pinned(&BTreeSet::new())?, &facts.ifindex)?,
         };
         Ok((desired, Observed { links, tables, attach }))
     }

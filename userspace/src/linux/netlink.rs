@@ -115,7 +115,11 @@ impl Host {
         const NOBODY: u32 = u32::MAX;
         let mut request = self.handle.link().get();
         let message = request.message_mut();
-        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        // Told to leave something out, the kernel first works out for each interface how much that leaves: more than is spared
+        // where few are told of.
+        if !matches!(which, Which::Apart) {
+            message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        }
         match which {
             Which::All => {}
             Which::Apart => message.attributes.push(LinkAttribute::Controller(NOBODY)),

@@ -46,21 +46,23 @@ pub fn exists(netns: &str) -> bool {
 /// # Errors
 /// The directory is there and cannot be read.
 pub fn list() -> Result<BTreeSet<String>, LinuxError> {
-    let mut names = names()?;
-    names.retain(|name| exists(name));
-    Ok(names)
+    Ok(names()?.filter(|name| exists(name)).collect())
 }
 
-/// Names under `/run/netns`, whether or not a namespace is behind each.
+/// Whether there is each of these names under `/run/netns`, whether or not a namespace is behind it.
 ///
 /// # Errors
 /// As [`list`].
-pub fn names() -> Result<BTreeSet<String>, LinuxError> {
+pub fn are_names(wanted: &BTreeSet<String>) -> Result<bool, LinuxError> {
+    Ok(names()?.filter(|name| wanted.contains(name)).count() == wanted.len())
+}
+
+fn names() -> Result<impl Iterator<Item = String>, LinuxError> {
     let entries = match fs::read_dir(DIRECTORY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        entries => entries.attempt(|| format!("list {DIRECTORY}"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => Some(entries.attempt(|| format!("list {DIRECTORY}"))?),
     };
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    Ok(entries.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()))
 }
 
 /// Makes a namespace with this name, unless there is one.

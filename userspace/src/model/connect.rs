@@ -132,7 +132,7 @@ pub(super) fn place(
     }
     let own = || container.endpoints.iter();
     let numbers = state.endpoints().map(|(_, endpoint)| endpoint).chain(own()).map(|endpoint| endpoint.number);
-    let number = ipam::lowest_free(&numbers.collect(), MAX_ENDPOINTS).ok_or(ModelError::EndpointsFull)?;
+    let number = ipam::lowest_free(numbers, MAX_ENDPOINTS).ok_or(ModelError::EndpointsFull)?;
     let inside = &view.inside.interfaces;
     let free = |name: &String| !inside.contains(name) && own().all(|endpoint| endpoint.interface != *name);
     let interface = (0..MAX_INTERFACES).map(|n| format!("eth{n}")).find(free).ok_or(ModelError::EndpointsFull)?;

@@ -310,6 +310,9 @@ fn tables(state: &State, whole: &State, placed: &[Placed<'_>], facts: &HostFacts
 /// What links open on networks whose containers otherwise do not reach each other.
 fn policies(state: &State) -> BTreeMap<PolicyKey, Policy> {
     let mut rows = BTreeMap::new();
+    if state.networks.values().all(|network| network.icc) {
+        return rows;
+    }
     let apart = |endpoint: &state::Endpoint| state.networks.get(&endpoint.network).is_some_and(|network| !network.icc);
     for (container, from) in state.endpoints().filter(|(_, endpoint)| apart(endpoint)) {
         let targets = container.links.iter().filter_map(|link| state.containers.get(&link.target));

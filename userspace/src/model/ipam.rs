@@ -41,14 +41,19 @@ const fn sixteen(second: u8) -> (u8, Ipv4Addr, u8) {
 const PREFIX6: u8 = 64;
 
 /// The lowest number from 1 that is below `limit` and not taken.
-pub fn lowest_free(taken: &BTreeSet<u32>, limit: u32) -> Option<u32> {
+pub fn lowest_free(taken: impl IntoIterator<Item = u32>, limit: u32) -> Option<u32> {
     all_free(taken, limit).next()
 }
 
 /// The numbers from 1 that are below `limit` and not taken, in order.
-pub fn all_free(taken: &BTreeSet<u32>, limit: u32) -> impl Iterator<Item = u32> {
-    let mut taken = taken.iter().filter(|number| **number > 0).peekable();
-    (1..limit).filter(move |number| taken.next_if_eq(&number).is_none())
+pub fn all_free(taken: impl IntoIterator<Item = u32>, limit: u32) -> impl Iterator<Item = u32> {
+    let mut taken: Vec<u32> = taken.into_iter().collect();
+    taken.sort_unstable();
+    let mut taken = taken.into_iter().peekable();
+    (1..limit).filter(move |number| {
+        while taken.next_if(|taken| taken < number).is_some() {}
+        taken.peek() != Some(number)
+    })
 }
 
 /// The next address of a part of the subnet that a container can have: not the network's, the broadcast or a taken one.

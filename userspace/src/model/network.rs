@@ -275,9 +275,9 @@ fn insert(state: &mut State, request: NetworkRequest, bridge: String, view: &Hos
     if let Some(link_mtu) = request.links.mtu.filter(|link_mtu| !(mtu..=MOST_MTU).contains(link_mtu)) {
         return Err(ModelError::BadLinkMtu { link_mtu, mtu });
     }
-    let numbers = state.networks.values().map(|network| network.id).collect();
+    let numbers = state.networks.values().map(|network| network.id);
     let network = Network {
-        id: ipam::lowest_free(&numbers, u32::MAX).unwrap_or(u32::MAX),
+        id: ipam::lowest_free(numbers, u32::MAX).unwrap_or(u32::MAX),
         name: name.clone(),
         bridge_mac: ipam::bridge_mac(name),
         bridge,

@@ -194,8 +194,7 @@ pub(super) fn entries(
         return Err(ModelError::NeedsBridge { network, what: "published ports" });
     }
     let mut added: Vec<Publish> = Vec::with_capacity(requests.len());
-    let taken: BTreeSet<u32> = state.publishes().map(|(_, publish)| publish.id).collect();
-    let mut numbers = ipam::all_free(&taken, MAX_PUBLISHES);
+    let mut numbers = ipam::all_free(state.publishes().map(|(_, publish)| publish.id), MAX_PUBLISHES);
     for (index, request) in requests.iter().enumerate() {
         let host_addr = request.host_addr.or_else(|| binding(state, container));
         let request = &PublishRequest { host_addr, ..request.clone() };

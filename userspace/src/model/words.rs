@@ -60,13 +60,16 @@ impl fmt::Display for Mac {
 
 /// A MAC in the stored state: as people write it.
 pub(super) mod mac_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(mac: &[u8; 6], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&super::Mac(*mac))
+        if to.is_human_readable() { to.collect_str(&super::Mac(*mac)) } else { mac.serialize(to) }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 6], D::Error> {
+        if !from.is_human_readable() {
+            return <[u8; 6]>::deserialize(from);
+        }
         let text = String::deserialize(from)?;
         crate::model::spec::octets_of_mac(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no MAC address")))
     }
@@ -128,13 +131,13 @@ pub(super) mod hosts_text {
     }
 }
 
-/// A range in the stored state: as people write it.
+/// A range in the stored state: as people write it, or where they do not read, both ends.
 pub(super) mod span_text {
     use std::fmt;
 
     use portlane_common::span::Span;
     use serde::{
-        Deserializer, Serializer,
+        Deserialize as _, Deserializer, Serialize as _, Serializer,
         de::{Error, Visitor},
     };
 
@@ -154,10 +157,22 @@ pub(super) mod span_text {
     }
 
     pub fn serialize<S: Serializer>(span: &Span, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&super::Ports(*span))
+        if to.is_human_readable() {
+            to.collect_str(&super::Ports(*span))
+        } else {
+            (span.first, span.last).serialize(to)
+        }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
-        from.deserialize_str(Text)
+        if from.is_human_readable() {
+            return from.deserialize_str(Text);
+        }
+        let (first, last) = <(u16, u16)>::deserialize(from)?;
+        if first > last {
+            Err(D::Error::custom(format!("`{first}-{last}` is no range")))
+        } else {
+            Ok(Span { first, last })
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Report {
     async fn see(&mut self, engine: &Engine, datapath: &Datapath, facts: &HostFacts) -> Result<()> {
         self.programs = datapath.programs()?;
         self.attachments =
-            datapath.attachments(&datapath.pinned()?, &facts.ifindex, &BTreeSet::new())?.into_iter().collect();
+            datapath.attachments(&datapath.pinned(&BTreeSet::new())?, &facts.ifindex)?.into_iter().collect();
         self.maps = datapath.fill()?;
         self.foreign = engine.foreign_programs(datapath, &self.attachments, facts).await?;
         Ok(())
