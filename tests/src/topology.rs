@@ -14,7 +14,7 @@ use std::{
     net::IpAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::Mutex,
 };
 
@@ -194,6 +194,16 @@ impl Topology {
     pub fn portlane(&self, arguments: &[&str]) -> Result<String> {
         let output = limited(&self.portlane_words(arguments)).output()?;
         finish(&format!("portlane {}", arguments.join(" ")), &output)
+    }
+
+    /// Starts a portlane command, which says nothing; whoever asks for it ends it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn portlane_started(&self, arguments: &[&str]) -> Result<Child> {
+        let words = self.portlane_words(arguments);
+        let (program, arguments) = words.split_first().context("no command")?;
+        Ok(Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
     /// Runs a portlane command that must be refused; returns its sentence.

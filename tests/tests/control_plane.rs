@@ -4,7 +4,7 @@
 use std::{os::unix::fs::MetadataExt as _, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use portlane_tests::topology::{Conversation, Family, Topology, at, both, ip, test, test_with};
+use portlane_tests::topology::{Conversation, Family, Topology, at, both, ip, test, test_with, until};
 
 fn started(net: &Topology, options: &[&str]) -> Result<()> {
     net.portlane(&[&["run", "-d"], options, &["--", "sleep", "600"]].concat()).map(drop)
@@ -148,6 +148,26 @@ fn a_container_that_ends_lets_go_of_its_address_and_port_and_what_it_left_runnin
         ensure!(left.is_empty(), "what it started still runs: {left}");
         net.portlane(&["run", "--rm", "-p", "8080:80", "--", "true"])?;
         net.portlane(&["rm", "c"]).map(drop)
+    })
+}
+
+#[test]
+fn a_container_that_ended_without_its_parent_having_heard_of_it_lets_go_of_its_port() -> Result<()> {
+    test(|net| {
+        // Its parent is stopped, once it lets others go on, and then it ends: there is a process of its number for as long.
+        let lock = net.state().join("lock");
+        let ends = format!("flock {} kill -STOP $PPID; kill -KILL $$", lock.display());
+        let unheard_of = ["run", "--name", "c", "-p", "8080:80", "--", "sh", "-c", &ends];
+        let mut parent = net.portlane_started(&unheard_of)?;
+        let child = format!("ps -o stat= --ppid {}", parent.id());
+        until(|| Ok(net.host().run(&["sh", "-c", &format!("{child} || true")])?.starts_with('Z')))?;
+        let successor = net.portlane(&["run", "-d", "--name", "d", "-p", "8080:80", "--", "sleep", "600"]);
+        parent.kill()?;
+        parent.wait()?;
+        successor?;
+        let c = net.json(&["inspect", "c"])?;
+        ensure!(c["status"] == "exited", "{c}");
+        Ok(())
     })
 }
 
