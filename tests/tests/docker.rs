@@ -216,6 +216,25 @@ fn a_container_is_called_by_its_short_id_unless_it_is_given_a_name() -> Result<(
 }
 
 #[test]
+fn what_scripts_for_docker_ask_is_answered() -> Result<()> {
+    test(|net| {
+        net.portlane(&["run", "-d", "--name", "runs", "-p", "0:80", "--", "sleep", "600"])?;
+        net.portlane(&["run", "--name", "ended", "-p", "8080:80", "--", "true"])?;
+        let listed = net.portlane(&["ps", "-a"])?;
+        let of = |name: &str| listed.lines().find(|line| line.contains(name)).context("not listed").map(str::to_owned);
+        ensure!(of("runs")?.contains("->80/tcp") && of("runs")?.contains("172.17.0.2"), "{listed}");
+        // It has let go of both.
+        ensure!(!of("ended")?.contains("8080") && !of("ended")?.contains("172.17.0"), "{listed}");
+        ensure!(net.portlane(&["ps", "-aq"])?.lines().count() == 2, "not two identifiers");
+        let both = net.json(&["inspect", "runs", "ended"])?;
+        ensure!(both[0]["name"] == "runs" && both[1]["name"] == "ended", "{both}");
+        ensure!(net.refused(&["inspect", "runs", "nobody"])?.contains("nobody"), "an unknown one");
+        ensure!(net.portlane(&["network", "ls", "-q"])?.trim() == "portlane0", "not its name alone");
+        Ok(())
+    })
+}
+
+#[test]
 fn hosts_and_resolv_conf_are_what_docker_writes_line_by_line() -> Result<()> {
     test_with(IPV4_ONLY, |net| {
         let options = "--hostname w1 --dns 202.106.0.20 --add-host docker01:172.17.0.1";

@@ -121,9 +121,12 @@ impl Exec {
     }
 }
 
-/// List containers
+/// List containers, those that ended too
 #[derive(Debug, Args)]
 pub(super) struct Ps {
+    /// Nothing more is listed: for who is used to Docker's
+    #[arg(short, long)]
+    all: bool,
     /// Print identifiers only
     #[arg(short, long)]
     quiet: bool,
@@ -131,8 +134,9 @@ pub(super) struct Ps {
 
 impl Ps {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
+        let Self { all: _, quiet } = self;
         let containers = global.ask(Request::Containers).await?;
-        if self.quiet {
+        if quiet {
             return print::names(global, print::rows(&containers).map(short_id).collect());
         }
         if global.json {
@@ -142,7 +146,9 @@ impl Ps {
             .map(|row| {
                 let field = |name| print::field(row, name);
                 let list = |name| print::rows(&row[name]).filter_map(Value::as_str).collect::<Vec<_>>();
-                let networks = print::rows(&row["networks"]);
+                // Who ended has let go of them.
+                let live = !field("status").starts_with("exited");
+                let networks = print::rows(&row["networks"]).filter(|_| live);
                 let addresses = networks.flat_map(|at| [print::field(at, "addr4"), print::field(at, "addr6")]);
                 let addresses = addresses.filter(|address| !address.is_empty());
                 vec![
@@ -151,7 +157,7 @@ impl Ps {
                     field("status"),
                     field("network"),
                     addresses.collect::<Vec<_>>().join(", "),
-                    list("publishes").join(", "),
+                    if live { list("publishes").join(", ") } else { String::new() },
                     shortened(&list("command").join(" ")),
                 ]
             })
@@ -160,17 +166,25 @@ impl Ps {
     }
 }
 
-/// Print all that is known of a container, as JSON
+/// Print all that is known of a container, as JSON; of several, as a list
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane inspect web")]
 pub(super) struct Inspect {
-    /// Name or identifier
-    name: String,
+    /// Names or identifiers
+    #[arg(required = true)]
+    names: Vec<String>,
 }
 
 impl Inspect {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
-        print::json(&global.ask(Request::Inspect { name: self.name }).await?)
+        let mut answers = Vec::new();
+        for name in self.names {
+            answers.push(global.ask(Request::Inspect { name }).await?);
+        }
+        match answers.as_slice() {
+            [one] => print::json(one),
+            several => print::json(&several.into()),
+        }
     }
 }
 

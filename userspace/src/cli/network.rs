@@ -172,11 +172,18 @@ impl Create {
 
 /// List networks
 #[derive(Debug, Args)]
-pub(super) struct Ls;
+pub(super) struct Ls {
+    /// Print names only
+    #[arg(short, long)]
+    quiet: bool,
+}
 
 impl Ls {
     async fn run(self, global: &Global) -> Result<()> {
         let networks = global.ask(Request::Networks).await?;
+        if self.quiet {
+            return print::names(global, print::rows(&networks).map(|row| print::field(row, "name")).collect());
+        }
         if global.json {
             return print::json(&networks);
         }

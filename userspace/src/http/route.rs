@@ -340,7 +340,7 @@ mod tests {
             ("PUT", "/containers", None, "", 404, "there is no `PUT /containers`"),
             ("POST", "/containers", None, "", 400, "makes no sense"),
             ("POST", "/containers", None, r#"{"comand": []}"#, 400, "unknown field `comand`"),
-            ("POST", "/containers", None, r#"{"publishes": ["0:80"]}"#, 400, "1 to 65535"),
+            ("POST", "/containers", None, r#"{"publishes": ["80:0"]}"#, 400, "1 to 65535"),
             ("POST", "/containers", None, r#"{"networks": [{"mac": "01:00:5e:00:00:01"}]}"#, 400, "unicast"),
             ("POST", "/namespaces", None, r#"{"name": "w1"}"#, 400, "which `netns`"),
             ("POST", "/namespaces", None, r#"{"netns": "w1", "nam": "w1"}"#, 400, "unknown field `nam`"),

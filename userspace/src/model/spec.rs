@@ -62,7 +62,8 @@ fn publish_of(text: &str) -> Result<PublishRequest, String> {
     };
     let (host, container) = match ports.split_once(':') {
         Some((_, ports)) if ports.contains(':') => return Err("there are too many colons".to_owned()),
-        Some(("", container)) => (None, container),
+        // Port 0 is the kernel's word, and Docker's, for any free one.
+        Some(("" | "0", container)) => (None, container),
         Some((host, container)) => (Some(span_of(host)?), container),
         None if host_addr.is_some() => {
             return Err("write a host port, or none, between address and container port: `address::80`".to_owned());
