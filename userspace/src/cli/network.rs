@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Global, options::Addresses, print};
 use crate::{
-    model::{ConnectRequest, NetworkRequest},
+    model::{ConnectRequest, NetworkRequest, state::DEFAULT_MTU},
     request::Request,
 };
 
@@ -190,24 +190,33 @@ impl Ls {
         let rows: Vec<_> = print::rows(&networks)
             .map(|row| {
                 let field = |name| print::field(row, name);
-                let set = |name: &str, to: bool| row[name] == Value::Bool(to);
-                let flags = [
-                    (set("icc", false), "icc=false"),
-                    (set("masquerade", false), "masquerade=false"),
-                    (set("internal", true), "internal"),
-                ];
                 vec![
                     field("name"),
                     field("bridge"),
                     field("subnet4"),
                     field("subnet6"),
                     print::rows(&row["containers"]).count().to_string(),
-                    flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect::<Vec<_>>().join(" "),
+                    options(row),
                 ]
             })
             .collect();
         print::table(&["NAME", "BRIDGE", "IPV4", "IPV6", "CONTAINERS", "OPTIONS"], &rows)
     }
+}
+
+/// What was asked for that is not so by itself, in the words of `create`.
+fn options(network: &Value) -> String {
+    const USUAL_MTU: u64 = DEFAULT_MTU as u64;
+    let switches = [("icc", true), ("masquerade", true), ("gro", false), ("big_tcp", false)];
+    let switched = switches.into_iter().filter(|(name, usual)| network[*name] == Value::Bool(!usual));
+    let switched = switched.map(|(name, usual)| format!("{}={}", name.replace('_', "-"), !usual));
+    let values = ["mtu", "link_mtu", "host_binding", "host_ipv4", "host_ipv6"].into_iter();
+    let set = values.filter(|name| *name != "mtu" || network[*name] != USUAL_MTU).filter_map(|name| {
+        let value = print::field(network, name);
+        (!value.is_empty()).then(|| format!("{}={value}", name.replace('_', "-")))
+    });
+    let internal = (network["internal"] == true).then(|| "internal".to_owned());
+    switched.chain(internal).chain(set).collect::<Vec<_>>().join(" ")
 }
 
 /// Print all that is known of a network, as JSON
@@ -300,5 +309,22 @@ pub(super) struct Rm {
 impl Rm {
     async fn run(self, global: &Global) -> Result<()> {
         print::names(global, print::texts(&global.ask(Request::RemoveNetworks { names: self.names }).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::options;
+
+    #[test]
+    fn of_a_networks_options_those_are_listed_that_somebody_asked_for() {
+        let usual = json!({"icc": true, "masquerade": true, "gro": false, "big_tcp": false, "internal": false,
+            "mtu": 1500, "link_mtu": null, "host_binding": null, "host_ipv4": null, "host_ipv6": null});
+        assert_eq!(options(&usual), "");
+        let asked = json!({"icc": false, "masquerade": true, "gro": true, "big_tcp": false, "internal": true,
+            "mtu": 1400, "link_mtu": 65535, "host_binding": "127.0.0.1", "host_ipv4": null, "host_ipv6": null});
+        assert_eq!(options(&asked), "icc=false gro=true internal mtu=1400 link-mtu=65535 host-binding=127.0.0.1");
     }
 }
