@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::{Global, print};
 use crate::{
     engine::{self, Engine, EngineError},
-    model::Status,
     request::Request,
 };
 
@@ -74,11 +73,10 @@ impl Uninstall {
             return Err(EngineError::InUse { names: live().map(|container| container.name.clone()).collect() }.into());
         }
         // What runs where containers are attached is not portlane's.
-        let running = live().filter(|container| container.status != Status::Attached);
-        let running: Vec<String> = running.map(|container| container.id.clone()).collect();
+        let running: Vec<_> = live().cloned().collect();
         drop(engine);
-        for id in &running {
-            engine::stop(&settings, id, Duration::ZERO).await?;
+        for container in &running {
+            engine::terminate(container, Duration::ZERO).await?;
         }
         Ok(Engine::open(settings).await?.uninstall().await?)
     }

@@ -168,20 +168,29 @@ pub async fn finish(settings: Settings, started: Started) -> Result<i32> {
 /// It is unknown, attached, or cannot be stopped.
 pub async fn stop(settings: &Settings, name: &str, grace: Duration) -> Result<String> {
     let engine = Engine::open_believing(settings.clone()).await?;
-    let container = engine.state.container(name)?;
-    let (id, name, status) = (container.id.clone(), container.name.clone(), container.status);
+    let container = Arc::clone(&engine.state.containers[&engine.state.container(name)?.id]);
     drop(engine);
-    if status == Status::Attached {
-        return Err(EngineError::Attached { name });
+    if container.status == Status::Attached {
+        return Err(EngineError::Attached { name: container.name.clone() });
     }
-    if let Status::Running { pid, start_time, .. } = status {
-        let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
-        let code = blocking(move || process::terminate(pid, start_time, grace)).await??;
+    if matches!(container.status, Status::Running { .. }) {
+        let code = terminate(&container, grace).await?;
         // A foreground `run`, or a daemon, may have been first to see it.
         let mut engine = Engine::open_believing(settings.clone()).await?;
-        engine.ended(&id, code).await?;
+        engine.ended(&container.id, code).await?;
     }
-    Ok(name)
+    Ok(container.name.clone())
+}
+
+/// Ends a container's process, if it runs; returns its exit status, where that can be known.
+///
+/// # Errors
+/// It cannot be stopped.
+pub async fn terminate(container: &Container, grace: Duration) -> Result<Option<i32>> {
+    let Status::Running { pid, start_time, .. } = container.status else { return Ok(None) };
+    let name = &container.name;
+    let _step = progress::step(format!("waiting for {name} to end, SIGKILL after {} s", grace.as_secs()));
+    Ok(blocking(move || process::terminate(pid, start_time, grace)).await??)
 }
 
 /// Containers whose process is gone have ended, and go away with that if they are to; those that were attached to a namespace

@@ -76,18 +76,13 @@ pub(super) async fn remove(settings: Settings, names: &[String], force: bool) ->
     let engine = Engine::open_believing(settings.clone()).await?;
     // All or none: a name that is unknown is found before anything is killed.
     let (mut ids, names) = each_once(&engine, names)?;
+    let killed: Vec<_> =
+        ids.iter().filter(|_| force).filter_map(|id| engine.state().containers.get(id).cloned()).collect();
     drop(engine);
-    if force {
-        for id in &ids {
-            match engine::stop(&settings, id, Duration::ZERO).await {
-                // Somebody else was faster: it is gone, as it was to be.
-                Err(error) if error.is_unknown() => {}
-                // There is nothing to stop.
-                Err(EngineError::Attached { .. }) => {}
-                stopped => drop(stopped?),
-            }
-        }
+    for container in &killed {
+        engine::terminate(container, Duration::ZERO).await?;
     }
+    // Takes note of all those ends at once.
     let mut engine = Engine::open(settings).await?;
     // One that was to go away when it ended has.
     ids.retain(|id| engine.state().containers.contains_key(id));
