@@ -79,6 +79,22 @@ fn a_running_container_is_connected_to_a_further_network_and_disconnected() -> R
 }
 
 #[test]
+fn a_network_is_left_without_a_trace_whatever_somebody_took_away_before() -> Result<()> {
+    test(|net| {
+        two(net)?;
+        let _web = net.container("web", "--network front", "")?;
+        net.portlane(&["network", "connect", "back", "web"])?;
+        let inspected = net.json(&["inspect", "web"])?;
+        let veth = inspected["networks"][1]["veth"].as_str().context("veth")?;
+        net.host().run(&["ip", "link", "del", veth])?;
+        net.portlane(&["network", "disconnect", "back", "web"])?;
+        let plan = net.portlane(&["repair", "--dry-run"])?;
+        ensure!(plan.trim() == "everything is as it must be", "{plan}");
+        Ok(())
+    })
+}
+
+#[test]
 fn the_default_route_and_published_ports_lead_to_the_first_network_until_that_goes() -> Result<()> {
     test(|net| {
         two(net)?;

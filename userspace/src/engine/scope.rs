@@ -68,8 +68,11 @@ impl<'a> Scope<'a> {
         if let Some(part) = &self.part {
             let links = desired_links(&part.next);
             let seen = host.look_at(&part.owned).await?;
-            let steps = plan::links(&links, &seen.links(), &part.owned);
-            if steps == plan::links(&links, &in_force(&part.before), &part.owned) {
+            let (there, before) = (seen.links(), in_force(&part.before));
+            let steps = plan::links(&links, &there, &part.owned);
+            // What is to go and is gone already takes no step, but left rows behind that are filed under its index.
+            let whole = before.veths.keys().all(|veth| there.veths.contains_key(veth));
+            if whole && there.netns.is_superset(&before.netns) && steps == plan::links(&links, &before, &part.owned) {
                 return Ok((seen, steps));
             }
             (self.part, self.pinned) = (None, None);
