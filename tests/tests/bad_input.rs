@@ -116,7 +116,7 @@ fn a_wrong_command_line_is_explained_in_a_sentence_with_exit_status_2() -> Resul
     test(|net| {
         for (request, words) in [
             ("run -p 80:90:100:110 -- true", "brackets"),
-            ("run -p 0:80 -- true", "1 to 65535"),
+            ("run -p 80:0 -- true", "1 to 65535"),
             ("run -p 80-90:80-85 -- true", "equally long"),
             ("run -p 80/icmp -- true", "tcp, udp or sctp"),
             ("run -p 90-80 -- true", "ends before it begins"),

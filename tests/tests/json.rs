@@ -99,6 +99,7 @@ fn every_command_that_prints_prints_the_json_that_is_documented() -> Result<()> 
         check("attach", &format!("attach {}", by_hand.netns()))?;
         check("detach", &format!("detach {}", by_hand.netns()))?;
         check("ps -q", "ps -q")?;
+        check("network ls -q", "network ls -q")?;
         check("inspect", "inspect web")?;
         check("port", "port web")?;
         check("publish", "publish web 8443:443")?;
