@@ -18,9 +18,7 @@ impl Engine {
     /// # Errors
     /// No privileges, no state directory, or a host that cannot be brought in order.
     pub async fn open(settings: Settings) -> Result<Self> {
-        let mut engine = Self::open_believing(settings).await?;
-        engine.look_closely().await?;
-        Ok(engine)
+        Self::open_as(settings, false).await
     }
 
     /// [`Engine::open`] for who is about one container, among hundreds: that another runs is believed if there is a process of its
@@ -30,6 +28,10 @@ impl Engine {
     /// # Errors
     /// As there.
     pub async fn open_believing(settings: Settings) -> Result<Self> {
+        Self::open_as(settings, true).await
+    }
+
+    async fn open_as(settings: Settings, believing: bool) -> Result<Self> {
         if !Uid::effective().is_root() {
             return Err(EngineError::NotRoot);
         }
@@ -52,7 +54,7 @@ impl Engine {
             None => State { seed: random::<8>().map(u64::from_ne_bytes)?, ..State::default() },
         };
         let host = Host::open()?;
-        let mut engine = Self { settings, host, store, state, believing: true, _lock: lock };
+        let mut engine = Self { settings, host, store, state, believing, _lock: lock };
         engine.recover(stored.pending).await?;
         Ok(engine)
     }
@@ -85,7 +87,8 @@ impl Engine {
 
     /// Undoes what `pending` was to lead to, and takes note of containers that ended while nobody watched.
     async fn recover(&mut self, pending: Option<State>) -> Result<()> {
-        if pending.is_none() && self.believing && life::seem_as_stored(&self.state)? {
+        let as_stored = if self.believing { life::seem_as_stored } else { life::are_as_stored };
+        if pending.is_none() && as_stored(&self.state)? {
             return files::sweep(&self.settings.root, &self.state.containers);
         }
         self.believing = false;

@@ -10,9 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::{
-    stat::fstat,
-    statfs::{FsType, fstatfs},
+use nix::{
+    sys::{
+        signal::kill,
+        stat::fstat,
+        statfs::{FsType, fstatfs},
+    },
+    unistd::Pid,
 };
 
 use super::{Attempt, LinuxError, netns, syscall, sysctl};
@@ -67,7 +71,7 @@ pub fn is_still(pid: u32, identity: u64) -> Result<bool, LinuxError> {
 
 /// Whether there is a process of this number, which may have ended with its parent not having heard of it yet.
 pub fn is_there(pid: u32) -> bool {
-    syscall::is_process(pid)
+    kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
 }
 
 /// Whether a container's process runs.

@@ -98,13 +98,6 @@ pub(super) fn own_proc() -> io::Result<OwnedFd> {
     descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes) })
 }
 
-/// Whether there is a process of this number, which may have ended with nobody having heard of it.
-pub(super) fn is_process(pid: u32) -> bool {
-    // SAFETY: takes two numbers; signal 0 is only checked, not sent.
-    let result = check(unsafe { libc::kill(pid as libc::pid_t, 0) }.into());
-    result.is_ok()
-}
-
 /// Whether an interface of this name is in the network namespace of a socket (netdevice(7), `SIOCGIFINDEX`).
 pub(super) fn is_interface(socket: BorrowedFd<'_>, name: &str) -> bool {
     let Some(mut request) = interface_request(name) else { return false };
