@@ -20,6 +20,8 @@ pub const NEIGHBOUR: u32 = 4;
 pub const NEXT: u32 = 5;
 /// Up the host's own stack, past every other hook of ours: the packet is as its receiver shall see it.
 pub const HOST: u32 = 6;
+/// To the bridge [`Verdict::ifindex`] itself, as if it had arrived there, and to none of its ports.
+pub const BRIDGE: u32 = 7;
 
 /// Places of the programs that carry on with IPv4, in the order of [`portlane_common::config::program::NEXT`]; each is
 /// followed by the one for IPv6.

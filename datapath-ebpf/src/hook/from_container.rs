@@ -49,6 +49,9 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
         return Verdict::new(verdict::DROP, 0, spoofed);
     }
     tables.count_endpoint(veth.endpoint, false, packet.length());
+    if guard::is_membership(&parsed.dst) {
+        return Verdict::to(verdict::BRIDGE, veth.bridge);
+    }
     if parsed.dst.is_multicast() || (F::AF == V6::AF && discovers::<F, T>(tables, veth, &parsed)) {
         return Verdict::PASS;
     }

@@ -30,6 +30,8 @@ const PSEUDO_HEADER: u64 = 16;
 const MARK_MANGLED_0: u64 = 32;
 /// `PACKET_HOST`.
 const PACKET_HOST: u32 = 0;
+/// `BPF_F_INGRESS`: received by the interface, not sent.
+const INGRESS: u64 = 1;
 
 /// A packet at a tc hook.
 pub struct Skb {
@@ -194,6 +196,7 @@ fn act(context: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
                 generated::bpf_redirect_peer(verdict.ifindex(), 0) as i32
             }
             verdict::UPLINK => generated::bpf_redirect(verdict.ifindex(), 0) as i32,
+            verdict::BRIDGE => generated::bpf_redirect(verdict.ifindex(), INGRESS) as i32,
             verdict::NEIGHBOUR => generated::bpf_redirect_neigh(verdict.ifindex(), core::ptr::null_mut(), 0, 0) as i32,
             _ => TC_ACT_SHOT,
         }

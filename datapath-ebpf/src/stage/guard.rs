@@ -65,6 +65,13 @@ pub fn is_discovery<A: Copy>(parsed: &Parsed<A>) -> bool {
         )
 }
 
+/// Where IPv6's listeners say which groups they want (RFC 3810 §5.2.14): routers hear it, and no container is one. The host may
+/// be; to flood it would wake every container of a network each time that one starts.
+#[inline(always)]
+pub fn is_membership<A: Address>(dst: &A) -> bool {
+    words(dst) == [u32::from_ne_bytes([0xff, 2, 0, 0]), 0, 0, 0x16u32.to_be()]
+}
+
 /// What an IPv6 packet carries, extension headers seen through: they could hide a router's or a neighbour's words.
 /// Multicast membership travels behind one (RFC 3810 §5), and nothing else that a container needs does.
 #[inline(always)]

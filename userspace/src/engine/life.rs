@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Engine, EngineError, Result, Settings, files, view::Surroundings};
 use crate::{
-    linux::{ContainerSpec, Place, Running, Stdio, netns, process, random, spawn},
+    linux::{ContainerSpec, Place, Running, netns, process, random},
     model::{Container, ContainerRequest, HostView, Inside, Process, State, Status, container},
     parallel, progress,
 };
@@ -31,8 +31,8 @@ impl Engine {
         let [command, args @ ..] = request.command.as_slice() else {
             return Err(EngineError::NoCommand);
         };
-        let (command, args) = (command.clone(), args.to_vec());
-        process::find_command(&command)?;
+        // The process makes its namespaces beside all that is done until its own are there.
+        let begun = process::begin(command, args, !detached)?;
         draw_id(&mut request)?;
         if request.name.is_empty() {
             request.name = format!("c-{}", &request.id[..8]);
@@ -43,16 +43,15 @@ impl Engine {
             }
             added => added?,
         };
+        let mut next = Arc::new(next);
         let container = Arc::clone(&next.containers[&id]);
         let name = container.name.clone();
-        let (root, state) = (self.settings.root.clone(), next.clone());
+        let (root, state) = (self.settings.root.clone(), Arc::clone(&next));
         let start = move || {
-            let stdio =
-                if detached { Stdio::Detached { log: files::log(&root, &container.id) } } else { Stdio::Foreground };
             let netns = (!container.netns.is_empty()).then(|| container.netns.clone());
             let etc_dir = files::write(&root, &state, &container)?;
-            let hostname = container.hostname.clone();
-            Ok(spawn(&ContainerSpec { netns, hostname, etc_dir, command, args, stdio })?)
+            let (hostname, log) = (container.hostname.clone(), files::log(&root, &container.id));
+            Ok(begun.enter(&ContainerSpec { netns, hostname, etc_dir, log })?)
         };
         let starting = match self.prepare_container(&next, &id, start).await {
             Ok(starting) => starting,
@@ -62,11 +61,11 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mut next = next;
         let (pid, start_time) = (starting.pid(), starting.start_time());
-        next.container_mut(&id)?.status = Status::Running { pid, start_time, identity: process::identity(pid) };
+        Arc::make_mut(&mut next).container_mut(&id)?.status =
+            Status::Running { pid, start_time, identity: process::identity(pid) };
         // The next state is known as pending: who takes over from here finds a dead process, and undoes this.
-        self.commit(next)?;
+        self.commit(Arc::unwrap_or_clone(next))?;
         match starting.go() {
             Ok(running) => Ok(Started { id, name, running }),
             Err(error) => {

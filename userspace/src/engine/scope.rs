@@ -52,7 +52,7 @@ impl<'a> Scope<'a> {
         let Some(part) = Part::between(before, next) else {
             return Ok(everything);
         };
-        let Others { veths, netns } = &part.others;
+        let Others { veths, netns, .. } = &part.others;
         let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths)? && netns::are_names(netns)?);
         let (pinned, there) = parallel::both(|| datapath.pinned(veths), there);
         let pinned = pinned?;
@@ -103,7 +103,7 @@ impl<'a> Scope<'a> {
         let tables = match &self.part {
             None => datapath.tables()?,
             Some(part) => {
-                let believed = desired_part(&part.before, self.before, &facts);
+                let believed = desired_part(&part.before, self.before, &facts, part.others.classes);
                 datapath.tables_but(believed.tables)?
             }
         };
@@ -126,7 +126,7 @@ impl<'a> Scope<'a> {
     fn desired(&self, facts: &HostFacts) -> Desired {
         match &self.part {
             None => desired(self.next, facts),
-            Some(part) => desired_part(&part.next, self.next, facts),
+            Some(part) => desired_part(&part.next, self.next, facts, part.others.classes),
         }
     }
 

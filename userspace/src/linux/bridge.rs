@@ -8,7 +8,7 @@ use std::{
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
-    link::{InfoKind, LinkFlags, LinkMessage},
+    link::{InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec};
 
@@ -38,8 +38,10 @@ impl Host {
         };
         // First: below IPv6's least MTU, an interface has no IPv6 settings (RFC 8200 §5). And not as the bridge is made: it keeps
         // an MTU only if that was changed (`BR_MTU_SET_BY_USER`), and else has that of its ports, and 1500 without any.
-        let mtu = LinkUnspec::new_with_index(index).mtu(bridge.mtu).build();
-        self.send(RouteNetlinkMessage::NewLink(mtu), IfThere::Change).await.attempt(attempt)?;
+        // And it does not listen for who wants which multicast: of what containers say of that (RFC 3810), the host hears all
+        // and the bridge's ports nothing (the packet path, `guard`), so a bridge that went by it would reach nobody.
+        let change = LinkMessageBuilder::<LinkBridge>::new(&bridge.name).mtu(bridge.mtu).mcast_snooping(false).build();
+        self.send(RouteNetlinkMessage::NewLink(change), IfThere::Change).await.attempt(attempt)?;
         settings(bridge)?;
         let up = LinkUnspec::new_with_index(index).address(bridge.mac.to_vec()).up().build();
         let up = self.send(RouteNetlinkMessage::NewLink(up), IfThere::Change);
@@ -106,6 +108,18 @@ fn existing(link: &LinkMessage, bridge: &Bridge) -> Result<u32, LinuxError> {
             ),
         }),
     }
+}
+
+/// Whether it sends multicast only to those ports behind which somebody has asked for it.
+pub(super) fn snoops(link: &LinkMessage) -> bool {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.flatten().any(|info| match info {
+        LinkInfo::Data(InfoData::Bridge(bridge)) => bridge.contains(&InfoBridge::MulticastSnooping(true)),
+        _ => false,
+    })
 }
 
 /// The containers' router: it forwards, listens to no other router, and never waits to see whether somebody else has

@@ -7,6 +7,7 @@ pub mod bpf_query;
 pub mod bpf_run;
 pub mod bpf_syscall;
 mod bridge;
+mod child;
 mod diag;
 mod endpoint;
 mod ethtool;
@@ -34,7 +35,7 @@ pub use grace::Expedited;
 pub use lock::Lock;
 pub use netlink::Host;
 pub use observe::{Snapshot, are_interfaces};
-pub use process::{ContainerSpec, Place, Running, Starting, Stdio, exec_in, spawn};
+pub use process::{Begun, ContainerSpec, Place, Running, Starting, exec_in};
 pub use sockets::{Listener, Listeners};
 pub use without::{Fallback, Without};
 

@@ -18,7 +18,7 @@ use netlink_packet_route::{
 
 use portlane_common::span::Span;
 
-use super::{Attempt, Host, LinuxError, netlink::Which, netns, sockets, syscall, tuning};
+use super::{Attempt, Host, LinuxError, bridge, netlink::Which, netns, sockets, syscall, tuning};
 use crate::model::{HostFacts, ObservedBridge, ObservedLinks, Owned, Trains, UplinkFact, state::DEFAULT_MTU};
 
 /// Interfaces, addresses and named namespaces at one moment.
@@ -41,6 +41,8 @@ struct Interface {
     master: Option<u32>,
     mtu: u32,
     mac: [u8; 6],
+    /// Of a bridge: multicast goes to all ports.
+    floods: bool,
     /// The longest that it carries, and that the kernel knows of.
     trains: [Trains; 2],
 }
@@ -240,6 +242,7 @@ impl Snapshot {
             mac: interface.mac,
             mtu: if interface.flags.contains(LinkFlags::Up) { interface.mtu } else { 0 },
             addresses: addresses.map(|address| (address.address, address.prefix_length)).collect(),
+            floods: interface.floods,
         }
     }
 
@@ -305,6 +308,7 @@ impl Interface {
             master: master(link),
             mtu: 0,
             mac: [0; 6],
+            floods: !bridge::snoops(link),
             trains: [tuning::trains(link), tuning::known_trains(link)],
         };
         for attribute in &link.attributes {

@@ -13,8 +13,8 @@ use nix::{errno::Errno, sched::CloneFlags};
 use super::{
     Attempt, LinuxError,
     forward::Forwarder,
-    launch::{self, Launch, Launched},
-    netns, syscall, which,
+    launch::{self, Launch, Launched, World},
+    netns, syscall,
 };
 
 pub use super::pids::{alive, identity, is_still, is_there, kill_netns, pids_in_netns, runs, start_time, terminate};
@@ -22,7 +22,7 @@ pub use super::pids::{alive, identity, is_still, is_there, kill_netns, pids_in_n
 /// Files of [`ContainerSpec::etc_dir`] that take the place of those under `/etc`.
 pub const ETC_FILES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
 
-/// What a container runs, and where.
+/// Where a container's command runs.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
     /// Its network namespace, by name or path; none for the host's.
@@ -34,24 +34,16 @@ pub struct ContainerSpec {
     /// They are mounted as files: to change one under a running container, write to it; a file renamed over it is not
     /// seen.
     pub etc_dir: PathBuf,
-    /// Looked up in `$PATH`.
-    pub command: String,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Where it reads from and writes to.
-    pub stdio: Stdio,
+    /// Where a detached one writes to the end of.
+    pub log: PathBuf,
 }
 
-/// Where a process reads from and writes to.
-#[derive(Clone, Debug)]
-pub enum Stdio {
-    /// As portlane itself; the signals sent to portlane are passed on.
-    Foreground,
-    /// A session of its own, reading nothing and writing to the end of a file.
-    Detached {
-        /// The file.
-        log: PathBuf,
-    },
+/// A process that waits for [`Begun::enter`]. Dropped before, or left by a portlane that died, it ends without having run
+/// anything.
+#[derive(Debug)]
+pub struct Begun {
+    launched: Launched,
+    foreground: bool,
 }
 
 /// A process that waits for [`Starting::go`]. Dropped before, or left by a portlane that died, it ends without having
@@ -86,46 +78,41 @@ pub enum Place {
     Netns(String),
 }
 
-/// Whether a command is there to be run: what [`spawn`] would say of it, before anything is made for it.
+/// Starts what is to be a container's process, before anything else of the container is there: it makes namespaces of its own
+/// meanwhile. The command is looked up in `$PATH`.
+///
+/// One in the foreground reads from and writes to where portlane does, and gets the signals sent to portlane. A detached one has
+/// a session of its own, reads nothing, and writes to a file.
 ///
 /// # Errors
-/// [`LinuxError::CommandNotFound`], or [`LinuxError::Exec`] for a file that is not executable.
-pub fn find_command(command: &str) -> Result<PathBuf, LinuxError> {
-    which::find(command)
-}
-
-/// Starts a container's process up to the point where it would run the command. It has its number and its namespaces
-/// then, and waits for the word.
-///
-/// # Errors
-/// The command is not there, or the kernel refuses a namespace or a mount.
-pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
-    let mut launch = Launch::new(&spec.command, &spec.args)?;
-    if let Some(netns) = &spec.netns {
-        launch.join = Some((open_netns(netns)?, CloneFlags::CLONE_NEWNET));
-        launch.sysfs = true;
-        // Each container would hold a mount for every other one.
-        launch.unmount = Some(c_string(Path::new(netns::DIRECTORY))?);
-    }
+/// [`LinuxError::CommandNotFound`], or [`LinuxError::Exec`] for a file that is not executable; the kernel refuses a process.
+pub fn begin(command: &str, args: &[String], foreground: bool) -> Result<Begun, LinuxError> {
+    let mut launch = Launch::new(command, args)?;
+    // Each container would hold a mount for every other one.
+    launch.unmount = Some(c_string(Path::new(netns::DIRECTORY))?);
     launch.unshare = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
-    launch.binds = binds(&spec.etc_dir)?;
-    if !spec.hostname.is_empty() {
-        launch.hostname =
-            Some(CString::new(spec.hostname.as_str()).attempt(|| "use a host name with a zero byte".to_owned())?);
-    }
-    launch.detached = match &spec.stdio {
-        Stdio::Foreground => None,
-        Stdio::Detached { log } => Some(detached(log)?),
-    };
-    let foreground = launch.detached.is_none();
     if !foreground {
         // A daemon's, to which a container is not to speak (sd_notify(3)).
         launch.without("NOTIFY_SOCKET");
     }
-    let launched = launch.start()?;
-    let start_time = start_time(launched.pid()).ok_or(Errno::ESRCH);
-    let start_time = start_time.attempt(|| format!("start `{}`", spec.command))?;
-    Ok(Starting { launched, start_time, foreground })
+    Ok(Begun { launched: launch.start()?, foreground })
+}
+
+impl Begun {
+    /// Brings it to the point where it would run the command. It has its number and its namespaces then, and waits for the word.
+    ///
+    /// # Errors
+    /// The kernel refuses a namespace or a mount.
+    pub fn enter(self, spec: &ContainerSpec) -> Result<Starting, LinuxError> {
+        let hostname = Some(spec.hostname.as_str()).filter(|hostname| !hostname.is_empty()).map(CString::new);
+        let world = World {
+            netns: spec.netns.as_deref().map(open_netns).transpose()?,
+            binds: binds(&spec.etc_dir)?,
+            hostname: hostname.transpose().attempt(|| "use a host name with a zero byte".to_owned())?,
+            detached: if self.foreground { None } else { Some(detached(&spec.log)?) },
+        };
+        Starting::of(self.launched, world, self.foreground)
+    }
 }
 
 /// Runs a command where a container is, in the foreground, and returns its exit status: 128 + the signal's number if a
@@ -135,6 +122,7 @@ pub fn spawn(spec: &ContainerSpec) -> Result<Starting, LinuxError> {
 /// The command or the container is not there, or the kernel refuses.
 pub fn exec_in(place: Place, command: &str, args: &[String]) -> Result<i32, LinuxError> {
     let mut launch = Launch::new(command, args)?;
+    let mut world = World::default();
     match place {
         Place::Process { pid, start_time } => {
             let attempt = || format!("enter the namespaces of process {pid}");
@@ -145,14 +133,11 @@ pub fn exec_in(place: Place, command: &str, args: &[String]) -> Result<i32, Linu
             launch.join = Some((process, kinds));
         }
         Place::Netns(netns) => {
-            launch.join = Some((open_netns(&netns)?, CloneFlags::CLONE_NEWNET));
+            world.netns = Some(open_netns(&netns)?);
             launch.unshare = CloneFlags::CLONE_NEWNS;
-            launch.sysfs = true;
         }
     }
-    let launched = launch.start()?;
-    let start_time = start_time(launched.pid()).unwrap_or_default();
-    Starting { launched, start_time, foreground: true }.go()?.wait()
+    Starting::of(launch.start()?, world, true)?.go()?.wait()
 }
 
 /// Waits for the end of a process, whoever's child it is, without a thread; returns its exit status if it is this
@@ -175,6 +160,13 @@ pub async fn ended(pid: u32, start_time: u64) -> Result<Option<i32>, LinuxError>
 }
 
 impl Starting {
+    fn of(mut launched: Launched, world: World, foreground: bool) -> Result<Self, LinuxError> {
+        launched.arrange(world)?;
+        let start_time = start_time(launched.pid()).ok_or(Errno::ESRCH);
+        let start_time = start_time.attempt(|| format!("watch process {}", launched.pid()))?;
+        Ok(Self { launched, start_time, foreground })
+    }
+
     /// Number of the process.
     pub fn pid(&self) -> u32 {
         self.launched.pid()

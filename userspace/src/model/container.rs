@@ -1,6 +1,7 @@
 //! Making containers and taking them away.
 
 use std::{
+    mem,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -89,22 +90,33 @@ pub struct LinkRequest {
 /// unchanged then.
 pub fn add_container(state: &mut State, request: ContainerRequest, view: &HostView<'_>) -> Result<String, ModelError> {
     check_words(state, &request)?;
-    let mut next = state.clone();
+    // All but the containers, of which there may be hundreds: they change hands, and back where it comes to nothing.
+    let mut next = State { containers: mem::take(&mut state.containers), ..state.clone() };
+    let added = add(&mut next, &request, view);
+    match added {
+        Ok(()) => *state = next,
+        Err(_) => state.containers = next.containers,
+    }
+    added.map(|()| request.id)
+}
+
+/// Where that fails, what is not a container may be another.
+fn add(next: &mut State, request: &ContainerRequest, view: &HostView<'_>) -> Result<(), ModelError> {
     let networks = request.networks();
     let mut container = match networks.first().map(|first| first.network.as_str()) {
-        Some(word @ ("host" | "none")) => unbridged(&request, word)?,
-        Some(word) if word.starts_with("container:") => sharing(state, &request, word)?,
-        _ => bridged(&mut next, &request, &networks, view)?,
+        Some(word @ ("host" | "none")) => unbridged(request, word)?,
+        Some(word) if word.starts_with("container:") => sharing(next, request, word)?,
+        _ => bridged(next, request, &networks, view)?,
     };
-    container.extra_hosts = extra_hosts(&next, &container, &request.extra_hosts)?;
-    container.publishes = publish::entries(&next, &container, &request.publishes, view)?;
+    container.extra_hosts = extra_hosts(next, &container, &request.extra_hosts)?;
+    container.publishes = publish::entries(next, &container, &request.publishes, view)?;
     next.next_generation = publish::following(next.next_generation, container.publishes.len());
     next.containers.insert(request.id.clone(), Arc::new(container));
-    if exceeds_policies(&next) {
+    if exceeds_policies(next) {
+        next.containers.remove(&request.id);
         return Err(ModelError::PoliciesFull);
     }
-    *state = next;
-    Ok(request.id)
+    Ok(())
 }
 
 /// Takes a container away, whatever its status; links to it come to nothing.

@@ -133,13 +133,14 @@ pub struct Attachment {
 
 /// What the host and the maps must hold for `state` to be in force on a host of which `facts` are true.
 pub fn desired(state: &State, facts: &HostFacts) -> Desired {
-    desired_part(state, state, facts)
+    desired_part(state, state, facts, 0)
 }
 
 /// The part of it that is about some of the containers, or about no container at all: `part` is `whole` with these alone.
-pub fn desired_part(part: &State, whole: &State, facts: &HostFacts) -> Desired {
+/// `others` are the [`classes`](published::classes) of the rest.
+pub fn desired_part(part: &State, whole: &State, facts: &HostFacts, others: u32) -> Desired {
     let placed = placed(part);
-    let (tables, attach) = (tables(part, whole, &placed, facts), attachments(part, &placed, facts));
+    let (tables, attach) = (tables(part, whole, &placed, facts, others), attachments(part, &placed, facts));
     Desired { tables, attach, ..links(part, &placed) }
 }
 
@@ -163,12 +164,12 @@ fn placed(state: &State) -> Vec<Placed<'_>> {
 }
 
 /// A container and one of the networks that it is on.
-struct Placed<'a> {
+pub(super) struct Placed<'a> {
     container: &'a Container,
-    endpoint: &'a state::Endpoint,
+    pub(super) endpoint: &'a state::Endpoint,
     network: &'a Network,
     /// Whether its default routes lead there: the IPv4 one, the IPv6 one.
-    leads: [bool; 2],
+    pub(super) leads: [bool; 2],
 }
 
 /// Where the default routes of a container lead.
@@ -196,7 +197,7 @@ pub(super) fn bridge(network: &Network) -> Bridge {
 }
 
 impl<'a> Placed<'a> {
-    fn all(state: &'a State, container: &'a Container) -> impl Iterator<Item = Self> {
+    pub(super) fn all(state: &'a State, container: &'a Container) -> impl Iterator<Item = Self> {
         let (four, six) = state.gateways(container);
         container.endpoints.iter().filter_map(move |endpoint| {
             let leads = [four, six].map(|best| best.is_some_and(|best| best.number == endpoint.number));
@@ -254,7 +255,7 @@ impl<'a> Placed<'a> {
     }
 }
 
-fn tables(state: &State, whole: &State, placed: &[Placed<'_>], facts: &HostFacts) -> Tables {
+fn tables(state: &State, whole: &State, placed: &[Placed<'_>], facts: &HostFacts, others: u32) -> Tables {
     let mut tables = Tables { policy: policies(whole), ..Tables::default() };
     for (address, ifindex) in facts.addresses.iter().filter(|(address, _)| !address.is_loopback()) {
         let host = HostAddr { ifindex: *ifindex };
@@ -303,7 +304,7 @@ fn tables(state: &State, whole: &State, placed: &[Placed<'_>], facts: &HostFacts
     for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
         *tables.reserved.entry(u32::from(port / 64)).or_default() |= 1 << (port % 64);
     }
-    tables.config = config(whole, &tables);
+    tables.config = config(state, &tables, others);
     tables
 }
 
@@ -350,20 +351,14 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
     merged
 }
 
-fn config(state: &State, tables: &Tables) -> Config {
+/// The tables may be those of a few containers: `others` are the classes of the rest.
+fn config(state: &State, tables: &Tables, others: u32) -> Config {
     let bits = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
     let (four, six) = (tables.publish4.keys().map(|key| key.class), tables.publish6.keys().map(|key| key.class));
-    // The tables may be those of a few containers.
-    let all = placed(state).into_iter().flat_map(|place| {
-        place
-            .container
-            .publishes
-            .iter()
-            .filter_map(move |publish| published::class(place.endpoint, place.leads, publish))
-    });
+    let all = state.live().fold(others, |bits, container| bits | published::classes(state, container));
     Config {
         schema: SCHEMA,
-        publish_classes: bits(&mut four.chain(six).chain(all)),
+        publish_classes: bits(&mut four.chain(six)) | all,
         policy_classes: bits(&mut tables.policy.keys().map(|key| key.class)),
         flow_share: state.flows.share,
         timeouts: state.flows.timeouts.into(),

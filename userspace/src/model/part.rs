@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::{
     names,
     plan::Owned,
+    published,
     state::{Container, Network, State},
     tables::side_by_side,
 };
@@ -32,6 +33,8 @@ pub struct Others {
     pub veths: BTreeSet<String>,
     /// Names under `/run/netns`.
     pub netns: BTreeSet<String>,
+    /// Classes of their publish entries, a bit each.
+    pub classes: u32,
 }
 
 impl Part {
@@ -46,7 +49,7 @@ impl Part {
             differ.contains(&container.id)
                 || container.publishes.iter().any(|publish| publish.host.contains(names::PORT))
         };
-        let others = others(before.live().filter(|container| !concerned(container)));
+        let others = others(before, |container| !concerned(container));
         let before = only(before, concerned);
         let next = only(next, concerned);
         let mut owned = Owned::by([&before, &next]);
@@ -80,11 +83,12 @@ fn only(state: &State, concerned: impl Fn(&Container) -> bool) -> State {
     }
 }
 
-fn others<'a>(containers: impl Iterator<Item = &'a Container>) -> Others {
-    let mut others = Others::default();
-    for container in containers {
-        others.veths.extend(container.endpoints.iter().map(|endpoint| endpoint.veth.clone()));
-        others.netns.extend(Some(&container.netns).filter(|_| container.owns_netns()).cloned());
+fn others(state: &State, are: impl Fn(&Container) -> bool) -> Others {
+    let others: Vec<&Container> = state.live().filter(|container| are(container)).collect();
+    let endpoints = others.iter().flat_map(|container| &container.endpoints);
+    Others {
+        veths: endpoints.map(|endpoint| endpoint.veth.clone()).collect(),
+        netns: others.iter().filter(|c| c.owns_netns()).map(|c| c.netns.clone()).collect(),
+        classes: others.iter().fold(0, |bits, container| bits | published::classes(state, container)),
     }
-    others
 }

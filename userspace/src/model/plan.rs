@@ -57,6 +57,8 @@ pub struct ObservedBridge {
     pub mtu: u32,
     /// Addresses and their prefix lengths, whoever gave it them.
     pub addresses: BTreeSet<(IpAddr, u8)>,
+    /// Whether it floods multicast to all its ports, or only to who has asked for it.
+    pub floods: bool,
 }
 
 /// Names of what is portlane's: nothing else is ever taken away.
@@ -172,7 +174,8 @@ impl Owned {
 impl ObservedBridge {
     /// Whether it is as it must be. What other addresses it has is somebody else's affair.
     fn is(&self, wanted: &Bridge) -> bool {
-        self.mac == wanted.mac && self.mtu == wanted.mtu && wanted.addresses().all(|own| self.addresses.contains(&own))
+        let is_so = self.mac == wanted.mac && self.mtu == wanted.mtu && self.floods;
+        is_so && wanted.addresses().all(|own| self.addresses.contains(&own))
     }
 
     /// Takes away the addresses that its network had before it was made anew, or was to have had.
@@ -188,7 +191,7 @@ impl ObservedBridge {
 
 impl From<Bridge> for ObservedBridge {
     fn from(bridge: Bridge) -> Self {
-        Self { mac: bridge.mac, mtu: bridge.mtu, addresses: bridge.addresses().collect() }
+        Self { mac: bridge.mac, mtu: bridge.mtu, addresses: bridge.addresses().collect(), floods: true }
     }
 }
 

@@ -164,10 +164,12 @@ pub fn choose(range: Span, taken: &dyn Fn(u16) -> bool, count: u32, seed: u64) -
     None
 }
 
-/// The entry that holds ports of the range on one of the addresses, and whose it is. Entries on a specific address
-/// and on every address do not get in each other's way: the specific one wins.
-pub fn conflict(state: &State, proto: Proto, host_addr: Option<IpAddr>, host: Span) -> Option<(&Container, &Publish)> {
-    state.publishes().find(|(_, publish)| collides(publish, proto, host_addr, host))
+/// All entries that could be in the way of one of the requests for host ports: among thousands, looked for once.
+fn near<'a>(state: &'a State, requests: &[PublishRequest]) -> Vec<(&'a Container, &'a Publish)> {
+    let asked = requests.iter().filter_map(|request| request.host);
+    let hull = asked.reduce(|a, b| Span { first: a.first.min(b.first), last: a.last.max(b.last) });
+    let within = |hull| state.publishes().filter(move |(_, publish)| publish.host.overlaps(hull));
+    hull.map(within).into_iter().flatten().collect()
 }
 
 /// Whether ports can be published on an address of the host: loopback and unspecified ones it always has.
@@ -194,12 +196,13 @@ pub(super) fn entries(
         return Err(ModelError::NeedsBridge { network, what: "published ports" });
     }
     let mut added: Vec<Publish> = Vec::with_capacity(requests.len());
+    let near = near(state, requests);
     let mut numbers = ipam::all_free(state.publishes().map(|(_, publish)| publish.id), MAX_PUBLISHES);
     for (index, request) in requests.iter().enumerate() {
         let host_addr = request.host_addr.or_else(|| binding(state, container));
         let request = &PublishRequest { host_addr, ..request.clone() };
         check_host_address(container, host_addr, view)?;
-        let host = host_ports(state, container, &added, request, index, view)?;
+        let host = host_ports(state, container, (&near, &added), request, index, view)?;
         added.push(Publish {
             id: numbers.next().ok_or(ModelError::PublishesFull)?,
             generation: following(state.next_generation, index),
@@ -255,7 +258,7 @@ fn check_host_address(container: &Container, address: Option<IpAddr>, view: &Hos
 fn host_ports(
     state: &State,
     container: &Container,
-    added: &[Publish],
+    (near, added): (&[(&Container, &Publish)], &[Publish]),
     request: &PublishRequest,
     index: usize,
     view: &HostView<'_>,
@@ -264,7 +267,9 @@ fn host_ports(
     let count = request.container.ports();
     match request.host {
         Some(host) if host.ports() == count => {
-            let theirs = conflict(state, proto, host_addr, host).map(|(holder, held)| (&holder.name, held));
+            // Entries on a specific address and on every address are not in each other's way: the specific one wins.
+            let theirs = near.iter().find(|(_, publish)| collides(publish, proto, host_addr, host));
+            let theirs = theirs.map(|(holder, held)| (&holder.name, *held));
             let own = added.iter().find(|p| collides(p, proto, host_addr, host)).map(|held| (&container.name, held));
             if let Some((holder, held)) = theirs.or(own) {
                 return Err(ModelError::PortPublished {

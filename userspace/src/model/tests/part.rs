@@ -95,7 +95,9 @@ fn a_change_seen_in_part_takes_the_steps_of_one_seen_whole() {
         let whole = steps(desired(&before, &facts), &desired(&next, &facts), &Owned::by([&before, &next]));
         let part = Part::between(&before, &next).expect(what);
         assert!(!part.others.veths.is_empty(), "{what}");
-        let (was, will) = (desired_part(&part.before, &before, &facts), desired_part(&part.next, &next, &facts));
+        let classes = part.others.classes;
+        let (was, will) =
+            (desired_part(&part.before, &before, &facts, classes), desired_part(&part.next, &next, &facts, classes));
         assert_eq!(will.tables.config, desired(&next, &facts).tables.config, "{what}");
         assert_eq!(steps(was, &will, &part.owned), whole, "{what}");
         assert!(!whole.is_empty(), "{what}");
