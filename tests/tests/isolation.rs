@@ -112,6 +112,31 @@ fn a_link_opens_the_exposed_and_the_published_ports_one_way_and_nothing_else() -
 }
 
 #[test]
+fn a_container_that_starts_wakes_no_other_one_and_the_host_hears_which_groups_it_listens_to() -> Result<()> {
+    test(|net| {
+        let multicast = |place: Place<'_>, interface: &str, counter: &str| -> Result<u64> {
+            let counters = place.run(&["cat", &format!("/proc/net/dev_snmp6/{interface}")])?;
+            let mut words = counters.split_whitespace().skip_while(|word| *word != counter);
+            words.nth(1).context("no such counter")?.parse().context("no number")
+        };
+        let bystander = net.container("bystander", "", "")?;
+        let heard = || multicast(bystander.inside(), "eth0", "Ip6InMcastPkts");
+        // What it says of itself comes at least twice (RFC 3810 §9.1).
+        until(|| Ok(multicast(net.host(), "portlane0", "Ip6InMcastPkts")? >= 2))?;
+        let (before, told) = (heard()?, multicast(net.host(), "portlane0", "Ip6InMcastPkts")?);
+        let newcomer = net.container("newcomer", "", "")?;
+        let said = || multicast(newcomer.inside(), "eth0", "Icmp6OutMLDv2Reports");
+        until(|| Ok(said()? >= 2 && multicast(net.host(), "portlane0", "Ip6InMcastPkts")? - told >= said()?))?;
+        ensure!(heard()? == before, "{} packets came to a container that nobody had to do with", heard()? - before);
+        // Though who has something to say to all of them is heard, a host that asks for listeners or not.
+        net.host().run(&["ip", "link", "set", "portlane0", "type", "bridge", "mcast_querier", "1"])?;
+        newcomer.inside().run(&["ping", "-6", "-c1", "-W5", "-I", "eth0", "ff02::1"])?;
+        ensure!(heard()? > before, "a packet to all nodes did not come to all");
+        newcomer.inside().ping(bystander.address(Family::V6))
+    })
+}
+
+#[test]
 fn two_networks_do_not_reach_each_other() -> Result<()> {
     test(|net| {
         net.portlane(&["network", "create", "--ipv6", "other"])?;

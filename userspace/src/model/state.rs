@@ -16,7 +16,7 @@ use super::{
     error::ModelError,
     tables::side_by_side,
     tuning::LinkSettings,
-    words::{mac_text, span_text},
+    words::{dense, mac_text, span_text},
 };
 pub use super::{
     configured::{DefaultNetwork, FlowSettings, Pool, ResolverSettings, TimeoutSettings, Xdp},
@@ -25,7 +25,7 @@ pub use super::{
 };
 
 /// Version of [`State`] as it is stored.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 /// [`Container::network`] of a container on bridge networks.
 pub const BRIDGED: &str = "bridge";
 /// The default network, and the interface of its bridge.
@@ -178,6 +178,7 @@ pub struct Container {
     /// Ports that links to it open.
     pub exposed: Vec<PortSpec>,
     /// Ports of the host that lead to it.
+    #[serde(with = "dense")]
     pub publishes: Vec<Publish>,
     /// What it runs.
     pub command: Vec<String>,

@@ -8,6 +8,8 @@ use super::state::{BRIDGED, SCHEMA};
 pub const OF_ONE_ROW: u32 = 2;
 /// Schema in which containers have rows of their own, in JSON.
 pub const OF_TEXT: u32 = 3;
+/// Schema whose rows have their ports in lists.
+pub const OF_LISTS: u32 = 4;
 /// What a container of schema 1 had of its one network, and the endpoint has since.
 const OF_THE_ENDPOINT: [&str; 4] = ["addr4", "addr6", "mac", "veth"];
 
@@ -21,7 +23,7 @@ pub fn upgrade(mut state: Value) -> Result<Value, String> {
             Some(schema) if schema == u64::from(SCHEMA) => return Ok(state),
             Some(1) => to_endpoints(&mut state)?,
             // Since then containers have rows of their own in the file, which look otherwise; what is in them is the same.
-            Some(2 | 3) => state["schema"] = 4.into(),
+            Some(2..=4) => state["schema"] = SCHEMA.into(),
             _ => return Err(format!("its schema is {} and not {SCHEMA}", state["schema"])),
         }
     }
@@ -91,6 +93,6 @@ mod tests {
     #[test]
     fn a_state_of_a_later_version_is_refused() {
         let said = upgrade(json!({"schema": SCHEMA + 1})).expect_err("nobody knows it");
-        assert!(said.contains("its schema is 5 and not 4"), "{said}");
+        assert!(said.contains("its schema is 6 and not 5"), "{said}");
     }
 }

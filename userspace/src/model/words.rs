@@ -131,6 +131,49 @@ pub(super) mod hosts_text {
     }
 }
 
+/// A list as one string of bytes, where nobody is to read it: of a crowd's ports there are thousands, and to read each field by
+/// itself takes three times as long. What is in it has no names and no kinds, so any change of that is a new schema.
+pub(super) mod dense {
+    use std::{fmt, marker::PhantomData};
+
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
+        ser::Error as _,
+    };
+
+    struct Bytes<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Bytes<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a packed list")
+        }
+
+        fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Vec<T>, E> {
+            postcard::from_bytes(bytes).map_err(E::custom)
+        }
+
+        /// Of schema 4.
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    pub fn serialize<T: Serialize, S: Serializer>(list: &Vec<T>, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            list.serialize(to)
+        } else {
+            to.serialize_bytes(&postcard::to_allocvec(list).map_err(S::Error::custom)?)
+        }
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+        if from.is_human_readable() { Vec::deserialize(from) } else { from.deserialize_any(Bytes(PhantomData)) }
+    }
+}
+
 /// A range in the stored state: as people write it, or where they do not read, both ends.
 pub(super) mod span_text {
     use std::fmt;

@@ -3,7 +3,7 @@
 //!
 //! The rest, and a change, are JSON. Every command reads the rows of all containers: those are `MessagePack`, without the names of
 //! fields, a third as long and read in a third of the time. So a new field of a container goes behind the others, with
-//! `#[serde(default)]`; anything else is a new schema.
+//! `#[serde(default)]`; anything else, and any change of what is in its list of ports, is a new schema.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::model::{
     Container, State,
     state::SCHEMA,
     tables::difference,
-    upgrade::{OF_ONE_ROW, OF_TEXT, upgrade},
+    upgrade::{OF_LISTS, OF_ONE_ROW, OF_TEXT, upgrade},
 };
 
 /// [`STATE`] and [`PENDING`].
@@ -121,7 +121,7 @@ pub(super) fn read(database: &impl ReadableDatabase) -> Result<Stored> {
     };
     if let Some(state) = state.as_mut() {
         match stored_as {
-            Some(SCHEMA) => state.containers = containers(&transaction, CONTAINERS, unpack)?,
+            Some(SCHEMA | OF_LISTS) => state.containers = containers(&transaction, CONTAINERS, unpack)?,
             Some(OF_TEXT) => state.containers = containers(&transaction, TEXTS, parse)?,
             _ => {}
         }
@@ -215,7 +215,13 @@ fn no_sense(error: impl ToString) -> Problem {
 mod tests {
     use super::*;
 
-    /// A container with something in each of its fields, as it was packed when rows were first stored so.
+    /// A container with something in each of its fields, as it is packed since rows have their ports as one string of bytes.
+    const DENSE: &str = "dc0012a26161a3776562a6627269646765919903a9706f72746c616e6530a46574683094ccac110002dc0010ccfd00000000000000000000
+        0000000002960242ccac110002ab766574683132333435363791a177f9a5706c2d616192a16205a1689181a25634940909090991a7657861
+        6d706c6591a76e646f74733a319192a17881a25636dc0010ccfd0000000000000000000000000000039192a26262a264629192a375647092
+        3536c4280101020001007f000001903f913f5002000a0000000801fd0000000000000000000000000000000891a5736c65657081a772756e
+        6e696e6793070809c3a966756c6c2d636f6e65";
+    /// The same when rows were first packed.
     const PACKED: &str = "dc0012a26161a3776562a6627269646765919903a9706f72746c616e6530a46574683094ccac110002dc0010ccfd00000000000000000000
         0000000002960242ccac110002ab766574683132333435363791a177f9a5706c2d616192a16205a1689181a25634940909090991a7657861
         6d706c6591a76e646f74733a319192a17881a25636dc0010ccfd0000000000000000000000000000039192a26262a264629192a375647092
@@ -233,11 +239,13 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_was_first_packed() {
         let container: Container = parse(TEXT).unwrap_or_else(|_| panic!("it is a container"));
-        let bytes = PACKED.split_whitespace().flat_map(|line| line.as_bytes().chunks(2));
-        let bytes: Vec<u8> = bytes
-            .map(|digits| u8::from_str_radix(&String::from_utf8_lossy(digits), 16).expect("two hexadecimal digits"))
-            .collect();
-        assert!(unpack(&bytes).is_ok_and(|unpacked| unpacked == container));
+        for hexadecimal in [DENSE, PACKED] {
+            let bytes = hexadecimal.split_whitespace().flat_map(|line| line.as_bytes().chunks(2));
+            let bytes: Vec<u8> = bytes
+                .map(|digits| u8::from_str_radix(&String::from_utf8_lossy(digits), 16).expect("two hexadecimal digits"))
+                .collect();
+            assert!(unpack(&bytes).is_ok_and(|unpacked| unpacked == container));
+        }
         // Before Linux 6.9, and for those that ended.
         for status in [r#"{"running":{"pid":7,"start_time":8}}"#, r#"{"exited":{"code":null}}"#] {
             let status = parse(status).unwrap_or_else(|_| panic!("it is a status"));
