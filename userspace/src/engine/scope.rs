@@ -53,7 +53,8 @@ impl<'a> Scope<'a> {
             return Ok(everything);
         };
         let Others { veths, netns, .. } = &part.others;
-        let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths)? && netns::are_names(netns)?);
+        let bridges = || before.networks.values().map(|network| network.bridge.as_str());
+        let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths, bridges())? && netns::are_names(netns)?);
         let (pinned, there) = parallel::both(|| datapath.pinned(veths), there);
         let pinned = pinned?;
         if there? && pinned.has_all_of_others {

@@ -1,8 +1,9 @@
 //! What is on the host: interfaces, addresses and routes, in the model's words.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
+    collections::{BTreeMap, BTreeSet, HashSet},
+    ffi::{OsStr, OsString},
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::{fd::AsFd as _, unix::net::UnixDatagram},
 };
@@ -56,14 +57,20 @@ struct Address {
     flags: AddressFlags,
 }
 
-/// Whether there is an interface of each of these names in the host's network namespace, at the price of one short system
-/// call each.
+/// Whether there is an interface of each of these names in the host's network namespace: on one of the bridges, whose ports
+/// are listed at once, or elsewhere, at the price of one short system call each.
 ///
 /// # Errors
 /// The kernel gives no socket.
-pub fn are_interfaces(names: &BTreeSet<String>) -> Result<bool, LinuxError> {
+pub fn are_interfaces<'a>(
+    names: &BTreeSet<String>,
+    bridges: impl Iterator<Item = &'a str>,
+) -> Result<bool, LinuxError> {
     let asker = UnixDatagram::unbound().attempt(|| "open a socket".to_owned())?;
-    Ok(names.iter().all(|name| syscall::is_interface(asker.as_fd(), name)))
+    // Where sysfs shows another namespace's interfaces, no name of these is among them.
+    let ports = bridges.filter_map(|bridge| fs::read_dir(format!("/sys/class/net/{bridge}/brif")).ok());
+    let ports: HashSet<OsString> = ports.flatten().flatten().map(|port| port.file_name()).collect();
+    Ok(names.iter().all(|name| ports.contains(OsStr::new(name)) || syscall::is_interface(asker.as_fd(), name)))
 }
 
 impl Host {

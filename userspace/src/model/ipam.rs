@@ -47,13 +47,12 @@ pub fn lowest_free(taken: impl IntoIterator<Item = u32>, limit: u32) -> Option<u
 
 /// The numbers from 1 that are below `limit` and not taken, in order.
 pub fn all_free(taken: impl IntoIterator<Item = u32>, limit: u32) -> impl Iterator<Item = u32> {
-    let mut taken: Vec<u32> = taken.into_iter().collect();
-    taken.sort_unstable();
-    let mut taken = taken.into_iter().peekable();
-    (1..limit).filter(move |number| {
-        while taken.next_if(|taken| taken < number).is_some() {}
-        taken.peek() != Some(number)
-    })
+    let mut known: Vec<bool> = Vec::new();
+    for number in taken.into_iter().filter(|number| *number < limit).map(|number| number as usize) {
+        known.resize(known.len().max(number + 1), false);
+        known[number] = true;
+    }
+    (1..limit).filter(move |number| known.get(*number as usize) != Some(&true))
 }
 
 /// The next address of a part of the subnet that a container can have: not the network's, the broadcast or a taken one.
