@@ -12,11 +12,10 @@ use std::{
 
 use nix::{
     sys::{
-        signal::kill,
         stat::fstat,
         statfs::{FsType, fstatfs},
     },
-    unistd::Pid,
+    unistd::{Pid, getpgid},
 };
 
 use super::{Attempt, LinuxError, netns, syscall, sysctl};
@@ -69,9 +68,10 @@ pub fn is_still(pid: u32, identity: u64) -> Result<bool, LinuxError> {
     }
 }
 
-/// Whether there is a process of this number, which may have ended with its parent not having heard of it yet.
+/// Whether there is a process of this number, which may have ended with its parent not having heard of it yet. Asked for
+/// hundreds, so not by a signal 0, which takes twice as long: the kernel has each audited.
 pub fn is_there(pid: u32) -> bool {
-    kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
+    getpgid(Some(Pid::from_raw(pid.cast_signed()))).is_ok()
 }
 
 /// Whether a container's process runs.
