@@ -50,6 +50,21 @@ fn a_container_has_eth0_and_lo_and_the_bridge_lists_the_other_end_as_a_veth() ->
 }
 
 #[test]
+fn named_namespaces_are_seen_with_host_networking_and_are_nobody_elses_mounts() -> Result<()> {
+    test(|net| {
+        let web = net.container("web", "", "")?;
+        let mounts = |options: &str| alone(net, options, "cat /proc/self/mounts");
+        let held = format!(" /run/netns/{} ", web.field("netns"));
+        ensure!(mounts("--network host")?.contains(&held), "who shares the host's network does not see its namespaces");
+        for options in ["", "--network none", "--network container:web"] {
+            let listed = mounts(options)?;
+            ensure!(!listed.contains("/run/netns"), "with `{options}` it holds other containers' namespaces: {listed}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn with_host_networking_ip_a_shows_the_hosts_and_a_server_is_at_the_hosts_address_and_port() -> Result<()> {
     test(|net| {
         let listed = alone(net, "--network host", "ip addr")?;

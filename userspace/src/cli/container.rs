@@ -68,11 +68,12 @@ impl Run {
             return Ok(0);
         }
         ensure!(!global.is_remote(), "over --host a container runs by itself: use `portlane run -d`");
+        let begun = engine::begin(&request, detach)?;
         let mut engine = Engine::open_believing(global.settings()?).await?;
         let settings = engine.settings().clone();
         let verbose = settings.log_level > 0;
         let log = if verbose { engine.listen()? } else { None };
-        let started = start(&mut engine, request, detach).await?;
+        let started = start(&mut engine, request, begun).await?;
         drop(engine);
         let code = if detach {
             print::id(global, &json!({"id": started.id, "name": started.name}))?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Engine, EngineError, Result, Settings, files, view::Surroundings};
 use crate::{
-    linux::{ContainerSpec, Place, Running, netns, process, random},
+    linux::{Begun, ContainerSpec, Place, Running, netns, process, random},
     model::{Container, ContainerRequest, HostView, Inside, Process, State, Status, container},
     parallel, progress,
 };
@@ -21,18 +21,14 @@ pub struct Started {
 }
 
 impl Engine {
-    /// Makes a container and starts its process. Identifier and name are drawn where the request has none.
+    /// Makes a container, and has the process that [`begin`] started for it run the command. Identifier and name are drawn where
+    /// the request has none.
     ///
     /// The process waits until the container is committed: one that runs is always known.
     ///
     /// # Errors
     /// As [`container::add_container`]; the command cannot be executed; a failed step is undone.
-    pub async fn run(&mut self, mut request: ContainerRequest, detached: bool) -> Result<Started> {
-        let [command, args @ ..] = request.command.as_slice() else {
-            return Err(EngineError::NoCommand);
-        };
-        // The process makes its namespaces beside all that is done until its own are there.
-        let begun = process::begin(command, args, !detached)?;
+    pub async fn run(&mut self, mut request: ContainerRequest, begun: Begun) -> Result<Started> {
         draw_id(&mut request)?;
         if request.name.is_empty() {
             request.name = format!("c-{}", &request.id[..8]);
@@ -139,6 +135,21 @@ impl Engine {
         self.reach(next).await?;
         if auto_remove { files::remove(&self.settings.root, id) } else { Ok(()) }
     }
+}
+
+/// Starts what is to be a container's process, which makes namespaces of its own while the state is read and the container's
+/// network made: with hundreds of containers, each takes its time. It has done nothing if it is dropped.
+///
+/// # Errors
+/// No command, or one that is not there; the kernel refuses a process.
+pub fn begin(request: &ContainerRequest, detached: bool) -> Result<Begun> {
+    let [command, args @ ..] = request.command.as_slice() else {
+        return Err(EngineError::NoCommand);
+    };
+    let networks = request.networks();
+    let shares = |word: &str| word == "host" || word.starts_with("container:");
+    let apart = !networks.first().is_some_and(|first| shares(&first.network));
+    Ok(process::begin(command, args, !detached, apart)?)
 }
 
 /// An identifier for a container that has none yet.

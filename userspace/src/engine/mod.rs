@@ -25,10 +25,11 @@ pub use apply::{Followed, HostAddresses};
 pub use error::EngineError;
 pub use files::DAEMON_LOCK;
 pub use files::host_name_servers;
-pub use life::{Started, finish, stop, terminate};
+pub use life::{Started, begin, finish, stop, terminate};
 pub use open::look;
 pub use reload::Reloaded;
 
+pub use crate::linux::Begun;
 use crate::{
     bpf::{self, Datapath, LoadSettings},
     daemon_json::DaemonJson,

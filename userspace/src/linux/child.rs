@@ -113,7 +113,9 @@ unsafe fn separate(launch: &Launch) -> Result<(), Report> {
         if launch.unshare.contains(CloneFlags::CLONE_NEWNS) {
             // What is mounted here stays here; what the host mounts later still shows up.
             check(Stage::Private, mount(None, c"/", None, libc::MS_SLAVE | libc::MS_REC))?;
-            unmount(launch);
+            if launch.apart {
+                unmount(launch);
+            }
         }
     }
     Ok(())

@@ -61,6 +61,8 @@ pub(super) struct Launch {
     pub(super) unshare: CloneFlags,
     /// Takes away what the host has mounted over this folder, and will mount in it. Needs a mount namespace of its own.
     pub(super) unmount: Option<CString>,
+    /// Does that at once, and not only when it joins a network namespace.
+    pub(super) apart: bool,
     /// Limits of open files, if they are not this process's.
     pub(super) files: Option<libc::rlimit>,
     /// The rest, once that is known.
@@ -116,6 +118,7 @@ impl Launch {
             join: None,
             unshare: CloneFlags::empty(),
             unmount: None,
+            apart: false,
             files: limits::started_with(),
             told: OnceLock::new(),
         })

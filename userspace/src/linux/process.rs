@@ -82,14 +82,16 @@ pub enum Place {
 /// meanwhile. The command is looked up in `$PATH`.
 ///
 /// One in the foreground reads from and writes to where portlane does, and gets the signals sent to portlane. A detached one has
-/// a session of its own, reads nothing, and writes to a file.
+/// a session of its own, reads nothing, and writes to a file. One `apart` has a network of its own: the host's named namespaces
+/// are not among its mounts.
 ///
 /// # Errors
 /// [`LinuxError::CommandNotFound`], or [`LinuxError::Exec`] for a file that is not executable; the kernel refuses a process.
-pub fn begin(command: &str, args: &[String], foreground: bool) -> Result<Begun, LinuxError> {
+pub fn begin(command: &str, args: &[String], foreground: bool, apart: bool) -> Result<Begun, LinuxError> {
     let mut launch = Launch::new(command, args)?;
     // Each container would hold a mount for every other one.
     launch.unmount = Some(c_string(Path::new(netns::DIRECTORY))?);
+    launch.apart = apart;
     launch.unshare = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
     if !foreground {
         // A daemon's, to which a container is not to speak (sd_notify(3)).

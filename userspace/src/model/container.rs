@@ -67,7 +67,8 @@ pub struct ContainerRequest {
 
 impl ContainerRequest {
     /// Its networks: at least one.
-    fn networks(&self) -> Vec<ConnectRequest> {
+    /// What it asks for; the default network if that is none.
+    pub fn networks(&self) -> Vec<ConnectRequest> {
         if self.networks.is_empty() { vec![ConnectRequest::to(DEFAULT_NETWORK)] } else { self.networks.clone() }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Result;
 use crate::{
-    engine::{self, Engine, EngineError, Settings, Started},
+    engine::{self, Begun, Engine, EngineError, Settings, Started},
     model::{Container, ContainerRequest, Endpoint, Status, attach, state::Mac},
 };
 
@@ -26,16 +26,18 @@ pub(super) async fn inspect(settings: Settings, name: &str) -> Result<Value> {
 /// # Errors
 /// As [`Engine::run`].
 pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value, Started)> {
+    let begun = engine::begin(&request, true)?;
     let mut engine = Engine::open_believing(settings).await?;
-    let started = start(&mut engine, request, true).await?;
+    let started = start(&mut engine, request, begun).await?;
     Ok((json!({"id": started.id, "name": started.name}), started))
 }
 
-/// Starts a container, with the settings of names that the administrator configured for those that ask for none.
+/// Has a process that has begun be a container's, with the settings of names that the administrator configured for those that
+/// ask for none.
 ///
 /// # Errors
 /// As [`Engine::run`].
-pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached: bool) -> Result<Started> {
+pub async fn start(engine: &mut Engine, mut request: ContainerRequest, begun: Begun) -> Result<Started> {
     let daemon = &engine.settings().daemon;
     if request.dns.is_empty() {
         request.dns.clone_from(&daemon.resolver.servers);
@@ -46,7 +48,7 @@ pub async fn start(engine: &mut Engine, mut request: ContainerRequest, detached:
     if request.dns_options.is_empty() {
         request.dns_options.clone_from(&daemon.resolver.options);
     }
-    engine.run(request, detached).await
+    engine.run(request, begun).await
 }
 
 /// Attaches a network namespace that somebody else made.
