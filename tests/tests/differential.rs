@@ -91,7 +91,9 @@ impl Action {
         match self {
             Self::On => matches!(action, verdict::PASS | verdict::HOST),
             Self::Refused => action == verdict::DROP,
-            Self::Sent => matches!(action, verdict::ENDPOINT | verdict::UPLINK | verdict::NEIGHBOUR),
+            Self::Sent => {
+                matches!(action, verdict::ENDPOINT | verdict::UPLINK | verdict::NEIGHBOUR | verdict::BRIDGE)
+            }
             Self::Handed(to) => matches!(action, verdict::ENDPOINT | verdict::HOST) && to == ifindex,
         }
     }

@@ -196,7 +196,7 @@ mod tests {
                 assert!(right(bytes), "{version:?}: {}", case.name);
                 let mut damaged = bytes.clone();
                 damaged[if version == Version::Four { 26 } else { 40 }] ^= 1;
-                let covered = version == Version::Four || !matches!(bytes[20], 44 | 47 | 60 | 132);
+                let covered = version == Version::Four || !matches!(bytes[20], 0 | 44 | 47 | 60 | 132);
                 assert_eq!(right(&damaged), !covered, "{version:?}: {}", case.name);
                 assert_eq!(kept(bytes, &damaged), !covered, "{version:?}: {}", case.name);
                 mend(&mut damaged);

@@ -231,6 +231,10 @@ fn meet(tables: &Memory, at: At, packet: &mut Bytes) -> Verdict {
                 "{at:?}: {verdict:?}: leaves as somebody else: {after:02x?}"
             );
         }
+        (At::FromContainer(from), verdict::BRIDGE) => {
+            assert_eq!(Some(verdict.ifindex()), veth(from).map(|veth| veth.bridge), "{at:?}: to its own bridge");
+            assert_eq!(*after, before, "{at:?}: only handed on");
+        }
         (At::FromContainer(_), verdict::PASS) => {
             assert!(
                 to_the_stack(tables, verdict, after),

@@ -25,6 +25,9 @@ const TAGS: [u16; 2] = [0x8100, 0x88a8];
 /// ICMPv6 neighbour discovery (RFC 4861 §4).
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+/// Multicast listener discovery (RFC 3810 §5).
+const LISTENER_QUERY: u8 = 130;
+const LISTENER_REPORT: u8 = 143;
 
 /// The frame with a VLAN tag before its type.
 fn tagged(frame: &Frame, tag: u16) -> Vec<u8> {
@@ -100,6 +103,24 @@ impl Table {
             steps.push(self.refused_bytes(self.of(WEB), router, Reason::RouterAdvertisement));
         }
         self.case("a container speaks for itself to its neighbours, and for nobody else", steps);
+        if self.version == Version::Six {
+            let listens = |kind| {
+                let mut bytes = [[0x33, 0x33, 0, 0, 0, 0x16], WEB.mac()].concat();
+                bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]);
+                bytes.extend(checksum::octets(WEB.address(self.version)));
+                let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16];
+                let report = [58, 0, 5, 2, 0, 0, 1, 0, kind, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0];
+                bytes.extend([&group[..], &report, &group].concat());
+                bytes
+            };
+            let bridge = self.interfaces.bridges[usize::from(WEB.network) - 1];
+            let told = self.passed_bytes(self.of(WEB), listens(LISTENER_REPORT));
+            let steps = vec![
+                Step { action: verdict::BRIDGE, ifindex: bridge, ..told },
+                self.refused_bytes(self.of(WEB), listens(LISTENER_QUERY), Reason::ExtensionHeader),
+            ];
+            self.case("who listens to a group tells the host, and no other container", steps);
+        }
         let loopback: IpAddr =
             if self.version == Version::Four { [127, 0, 0, 1].into() } else { [0, 0, 0, 0, 0, 0, 0, 1].into() };
         let claim = self.arriving(self.version.host(), Body::Udp(33_333, 8080)).from(loopback, 33_333);
