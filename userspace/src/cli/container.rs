@@ -68,8 +68,7 @@ impl Run {
             return Ok(0);
         }
         ensure!(!global.is_remote(), "over --host a container runs by itself: use `portlane run -d`");
-        let begun = engine::begin(&request, detach)?;
-        let mut engine = Engine::open_believing(global.settings()?).await?;
+        let (mut engine, begun) = Engine::open_to_run(global.settings()?, &request, detach).await?;
         let settings = engine.settings().clone();
         let verbose = settings.log_level > 0;
         let log = if verbose { engine.listen()? } else { None };

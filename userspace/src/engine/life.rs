@@ -21,7 +21,7 @@ pub struct Started {
 }
 
 impl Engine {
-    /// Makes a container, and has the process that [`begin`] started for it run the command. Identifier and name are drawn where
+    /// Makes a container, and has the process that [`Engine::open_to_run`] started for it run the command. Identifier and name are drawn where
     /// the request has none.
     ///
     /// The process waits until the container is committed: one that runs is always known.
@@ -142,7 +142,7 @@ impl Engine {
 ///
 /// # Errors
 /// No command, or one that is not there; the kernel refuses a process.
-pub fn begin(request: &ContainerRequest, detached: bool) -> Result<Begun> {
+pub(super) fn begin(request: &ContainerRequest, detached: bool) -> Result<Begun> {
     let [command, args @ ..] = request.command.as_slice() else {
         return Err(EngineError::NoCommand);
     };

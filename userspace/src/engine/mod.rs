@@ -25,7 +25,7 @@ pub use apply::{Followed, HostAddresses};
 pub use error::EngineError;
 pub use files::DAEMON_LOCK;
 pub use files::host_name_servers;
-pub use life::{Started, begin, finish, stop, terminate};
+pub use life::{Started, finish, stop, terminate};
 pub use open::look;
 pub use reload::Reloaded;
 

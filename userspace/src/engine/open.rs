@@ -6,8 +6,8 @@ use nix::unistd::Uid;
 
 use super::{Engine, EngineError, Result, Settings, files, life, scope::Scope};
 use crate::{
-    linux::{Expedited, Host, Lock, random},
-    model::{Owned, State},
+    linux::{Begun, Expedited, Host, Lock, random},
+    model::{ContainerRequest, Owned, State},
     progress,
     store::{Stamp, Store},
 };
@@ -18,7 +18,7 @@ impl Engine {
     /// # Errors
     /// No privileges, no state directory, or a host that cannot be brought in order.
     pub async fn open(settings: Settings) -> Result<Self> {
-        Self::open_as(settings, false).await
+        Ok(Self::open_as(settings, false, || Ok(())).await?.0)
     }
 
     /// [`Engine::open`] for who is about one container, among hundreds: that another runs is believed if there is a process of its
@@ -28,10 +28,24 @@ impl Engine {
     /// # Errors
     /// As there.
     pub async fn open_believing(settings: Settings) -> Result<Self> {
-        Self::open_as(settings, true).await
+        Ok(Self::open_as(settings, true, || Ok(())).await?.0)
     }
 
-    async fn open_as(settings: Settings, believing: bool) -> Result<Self> {
+    /// The same for who is to start a container: its process [begins](life::begin) while the state is read. Not before there is
+    /// the lock: it has copies of all open files until it runs the command, so of two at a time the one would hold the pipe at whose
+    /// end the other's parent waits.
+    ///
+    /// # Errors
+    /// As there, and those of [`life::begin`].
+    pub async fn open_to_run(settings: Settings, request: &ContainerRequest, detached: bool) -> Result<(Self, Begun)> {
+        Self::open_as(settings, true, || life::begin(request, detached)).await
+    }
+
+    async fn open_as<T>(
+        settings: Settings,
+        believing: bool,
+        once_locked: impl FnOnce() -> Result<T>,
+    ) -> Result<(Self, T)> {
         if !Uid::effective().is_root() {
             return Err(EngineError::NotRoot);
         }
@@ -47,6 +61,7 @@ impl Engine {
             }
         };
         Expedited::end(&root.join(files::EXPEDITED));
+        let done = once_locked()?;
         let mut store = Store::open(root)?;
         let stored = store.read()?;
         let state = match stored.state {
@@ -56,7 +71,7 @@ impl Engine {
         let host = Host::open()?;
         let mut engine = Self { settings, host, store, state, believing, _lock: lock };
         engine.recover(stored.pending).await?;
-        Ok(engine)
+        Ok((engine, done))
     }
 
     /// [`Engine::open`], unless there is no state: it does not come back after `portlane uninstall`.

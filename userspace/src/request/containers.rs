@@ -26,8 +26,7 @@ pub(super) async fn inspect(settings: Settings, name: &str) -> Result<Value> {
 /// # Errors
 /// As [`Engine::run`].
 pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value, Started)> {
-    let begun = engine::begin(&request, true)?;
-    let mut engine = Engine::open_believing(settings).await?;
+    let (mut engine, begun) = Engine::open_to_run(settings, &request, true).await?;
     let started = start(&mut engine, request, begun).await?;
     Ok((json!({"id": started.id, "name": started.name}), started))
 }
