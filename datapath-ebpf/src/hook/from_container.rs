@@ -49,10 +49,11 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
         return Verdict::new(verdict::DROP, 0, spoofed);
     }
     tables.count_endpoint(veth.endpoint, false, packet.length());
-    if guard::is_membership(&parsed.dst) {
-        return Verdict::to(verdict::BRIDGE, veth.bridge);
+    if parsed.dst.is_multicast() {
+        let membership = guard::is_membership(&parsed.dst);
+        return if membership { Verdict::to(verdict::BRIDGE, veth.bridge) } else { Verdict::PASS };
     }
-    if parsed.dst.is_multicast() || (F::AF == V6::AF && discovers::<F, T>(tables, veth, &parsed)) {
+    if F::AF == V6::AF && discovers::<F, T>(tables, veth, &parsed) {
         return Verdict::PASS;
     }
     // Neighbours' packets have no flow, and most packets to what looks like a neighbour are to one.

@@ -21,8 +21,8 @@ pub struct Started {
 }
 
 impl Engine {
-    /// Makes a container, and has the process that [`Engine::open_to_run`] started for it run the command. Identifier and name are drawn where
-    /// the request has none.
+    /// Makes a container, and has the process that [`Engine::open_to_run`] started for it run the command. Identifier and
+    /// name are drawn where the request has none.
     ///
     /// The process waits until the container is committed: one that runs is always known.
     ///

@@ -8,7 +8,7 @@ use std::{
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
-    link::{InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoBridge, InfoData, InfoKind, LinkFlags, LinkInfo, LinkMessage},
 };
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec};
 
@@ -112,11 +112,7 @@ fn existing(link: &LinkMessage, bridge: &Bridge) -> Result<u32, LinuxError> {
 
 /// Whether it sends multicast only to those ports behind which somebody has asked for it.
 pub(super) fn snoops(link: &LinkMessage) -> bool {
-    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
-        _ => None,
-    });
-    infos.flatten().any(|info| match info {
+    observe::infos(link).any(|info| match info {
         LinkInfo::Data(InfoData::Bridge(bridge)) => bridge.contains(&InfoBridge::MulticastSnooping(true)),
         _ => false,
     })

@@ -82,11 +82,15 @@ unsafe fn live(
     // SAFETY: this is the child; paths, and arrays that end with a null pointer, were made before the fork.
     unsafe {
         separate(launch)?;
-        let true = wait_for_word(&pipes.go) else { return Ok(()) };
+        if !wait_for_word(&pipes.go) {
+            return Ok(());
+        }
         let Some(told) = launch.told.get() else { return Ok(()) };
         enter(launch, told)?;
         report(&pipes.status, [Stage::Ready as i32, libc::getpid(), -1]);
-        let true = wait_for_word(&pipes.go) else { return Ok(()) };
+        if !wait_for_word(&pipes.go) {
+            return Ok(());
+        }
         libc::execve(launch.path.as_ptr(), argv.as_ptr(), envp.as_ptr());
     }
     Err([Stage::Exec as i32, Errno::last_raw(), -1])

@@ -330,13 +330,18 @@ impl Interface {
     }
 }
 
-/// What made an interface: none for hardware.
-pub(super) fn kind(link: &LinkMessage) -> Option<InfoKind> {
-    let infos = link.attributes.iter().find_map(|attribute| match attribute {
+/// What the kernel says of an interface's kind: nothing of hardware.
+pub(super) fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => Some(infos),
         _ => None,
-    })?;
-    infos.iter().find_map(|info| match info {
+    });
+    infos.flatten()
+}
+
+/// What made an interface: none for hardware.
+pub(super) fn kind(link: &LinkMessage) -> Option<InfoKind> {
+    infos(link).find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind.clone()),
         _ => None,
     })

@@ -74,11 +74,10 @@ fn leave_to_host<A: Address + Ord>(gateway: A, rows: &mut BTreeMap<PublishKey<A>
 
 /// The classes of all entries of a container, a bit each.
 pub(super) fn classes(state: &State, container: &Container) -> u32 {
-    let of_place = |place: Placed<'_>| {
-        let classes = container.publishes.iter().filter_map(|publish| class(place.endpoint, place.leads, publish));
-        classes.fold(0, |bits, class| bits | 1 << class)
-    };
-    if container.publishes.is_empty() { 0 } else { Placed::all(state, container).map(of_place).fold(0, |a, b| a | b) }
+    let all = Placed::all(state, container).flat_map(|place| {
+        container.publishes.iter().filter_map(move |publish| class(place.endpoint, place.leads, publish))
+    });
+    all.fold(0, |bits, class| bits | 1 << class)
 }
 
 /// The range class of the entry's rows, if it has any.
