@@ -2,7 +2,7 @@
 
 use std::{
     panic::resume_unwind,
-    thread::{self, ScopedJoinHandle},
+    thread::{self, JoinHandle, ScopedJoinHandle},
 };
 
 use nix::{
@@ -13,13 +13,9 @@ use nix::{
 /// For fewer, a thread takes longer to start than its work.
 const WORTH_A_THREAD: usize = 64;
 
-/// Does two things at once; one after the other where there is no thread to be had.
-pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl Fn() -> B + Sync) -> (A, B) {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, &other);
-        let one = one();
-        (one, thread.map_or_else(|_| other(), joined))
-    })
+/// Begins what will be asked for later, if it is about so many things that it is worth a thread, and there is one to be had.
+pub fn ahead<T: Send + 'static>(things: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<JoinHandle<T>> {
+    (things >= WORTH_A_THREAD).then(|| thread::Builder::new().spawn(work).ok()).flatten()
 }
 
 /// What the work makes of each of them, in their order.
@@ -75,6 +71,12 @@ mod tests {
             name.to_str().and_then(|name| name.strip_prefix("cpu")).is_some_and(|rest| rest.parse::<u32>().is_ok())
         });
         assert!((1..=count.count()).contains(&processors()));
+    }
+
+    #[test]
+    fn what_is_about_few_things_is_not_begun_ahead() {
+        assert!(ahead(WORTH_A_THREAD - 1, || 1).is_none());
+        assert_eq!(ahead(WORTH_A_THREAD, || 1).map(|thread| thread.join().expect("it ends")), Some(1));
     }
 
     #[test]

@@ -32,18 +32,9 @@ use crate::{
 };
 
 impl Datapath {
-    /// What is pinned of attachments, for [`Self::attachments`] to look at; of those to the veths of `others`, only whether there is
-    /// one for each program on each, wherever it leads: of many containers that is a long list.
-    pub fn pinned(&self, others: &BTreeSet<String>) -> Result<Pinned> {
-        let (mut names, mut of_others) = (Vec::new(), 0);
-        pins::each_name(&self.pins.links(), |name| match name.split_once('-') {
-            // No name is there twice. A veth's has no dot, which would read otherwise in a pin's.
-            Some((hook, interface)) if others.contains(interface) => {
-                of_others += usize::from(VETH_HOOKS.iter().any(|known| known.name() == hook));
-            }
-            _ => names.push(name.to_owned()),
-        })?;
-        Ok(Pinned { names, has_all_of_others: of_others == others.len() * VETH_HOOKS.len() })
+    /// What is pinned of attachments, for [`Self::attachments`] to look at.
+    pub fn pinned(&self) -> Result<Pinned> {
+        Pinned::list(self.bpffs())
     }
 
     /// Attachments in force: of these programs, to interfaces that exist, whose indices by name these are. Removes pins of
@@ -168,10 +159,31 @@ impl Datapath {
 /// Names of the pins of attachments at one moment.
 #[derive(Debug)]
 pub struct Pinned {
-    /// Those to other interfaces than the others'.
     names: Vec<String>,
-    /// Whether there is a pin for each program on each of the others.
-    pub has_all_of_others: bool,
+}
+
+impl Pinned {
+    /// Those under this folder.
+    pub fn list(bpffs: &Path) -> Result<Self> {
+        let mut names = Vec::new();
+        pins::each_name(&Pins::new(bpffs).links(), |name| names.push(name.to_owned()))?;
+        Ok(Self { names })
+    }
+
+    /// Whether there is one for each program on each of the veths of `others`, which are not looked at any more: of many containers
+    /// that is a long list.
+    pub fn believe(&mut self, others: &BTreeSet<String>) -> bool {
+        let mut of_others = 0;
+        self.names.retain(|name| match name.split_once('-') {
+            // No name is there twice. A veth's has no dot, which would read otherwise in a pin's.
+            Some((hook, interface)) if others.contains(interface) => {
+                of_others += usize::from(VETH_HOOKS.iter().any(|known| known.name() == hook));
+                false
+            }
+            _ => true,
+        });
+        of_others == others.len() * VETH_HOOKS.len()
+    }
 }
 
 fn clsact_state(attachment: &Attachment, ifindex: Option<u32>, known: &mut Known<'_>) -> Result<State> {

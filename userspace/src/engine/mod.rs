@@ -14,6 +14,7 @@ mod gone;
 mod life;
 mod open;
 mod ports;
+mod presence;
 mod reload;
 mod scope;
 mod tuning;
@@ -40,6 +41,7 @@ use crate::{
     },
     store::Store,
 };
+use presence::Looking;
 use scope::Scope;
 use view::Surroundings;
 
@@ -67,6 +69,8 @@ pub struct Engine {
     state: State,
     /// Whether containers are believed to run for a first look at their processes.
     believing: bool,
+    /// What the first change needs, on its way.
+    looking: Option<Looking>,
     _lock: Lock,
 }
 
@@ -279,7 +283,7 @@ impl Engine {
     ) -> Result<T> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        let mut scope = Scope::change(&self.state, next, datapath.as_ref())?;
+        let mut scope = Scope::change(&self.state, next, datapath.as_ref(), self.looking.take())?;
         self.store.begin(&self.state, next)?;
         let both = async {
             let linked = self.apply_links(&mut scope).await?;

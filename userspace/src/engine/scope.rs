@@ -5,21 +5,19 @@
 //! sees that their interfaces, namespaces and pins are there by name, and believes the rest. Where there is reason not to, it
 //! looks at everything.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    sync::OnceLock,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
 
-use super::Result;
+use super::{
+    Result,
+    presence::{Looking, Presence},
+};
 use crate::{
     bpf::{Datapath, Pinned},
-    linux::{self, Host, LinuxError, Snapshot, netns},
+    linux::{Host, Snapshot, netns},
     model::{
-        Desired, HostFacts, Observed, ObservedLinks, Others, Owned, Part, State, Step, desired, desired_links,
-        desired_part, plan,
+        Desired, HostFacts, Observed, ObservedLinks, Owned, Part, State, Step, desired, desired_links, desired_part,
+        plan,
     },
-    parallel,
 };
 
 /// How much of host and maps is looked at, for a change.
@@ -42,8 +40,14 @@ impl<'a> Scope<'a> {
         Self { next, before: next, owned: Cow::Borrowed(owned).into(), part: None, pinned: None }
     }
 
-    /// For a change from `before`, which a command that came to its end has put in force.
-    pub(super) fn change(before: &'a State, next: &'a State, datapath: Option<&Datapath>) -> Result<Self> {
+    /// For a change from `before`, which a command that came to its end has put in force. Of what there is by name it is perhaps
+    /// `looking` already.
+    pub(super) fn change(
+        before: &'a State,
+        next: &'a State,
+        datapath: Option<&Datapath>,
+        looking: Option<Looking>,
+    ) -> Result<Self> {
         let everything = Self { next, before, owned: OnceLock::new(), part: None, pinned: None };
         // Maps that were filled by other programs, or not at all, are looked at.
         let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else {
@@ -52,15 +56,11 @@ impl<'a> Scope<'a> {
         let Some(part) = Part::between(before, next) else {
             return Ok(everything);
         };
-        let Others { veths, netns, .. } = &part.others;
-        let bridges = || before.networks.values().map(|network| network.bridge.as_str());
-        let there = || Ok::<_, LinuxError>(linux::are_interfaces(veths, bridges())? && netns::are_names(netns)?);
-        let (pinned, there) = parallel::both(|| datapath.pinned(veths), there);
-        let pinned = pinned?;
-        if there? && pinned.has_all_of_others {
-            return Ok(Self { part: Some(part), pinned: Some(pinned), ..everything });
-        }
-        Ok(everything)
+        let present = looking.map_or_else(|| Presence::look(datapath.bpffs(), before), Looking::end)?;
+        Ok(match present.apart_from(&part.others)? {
+            Some(pinned) => Self { part: Some(part), pinned: Some(pinned), ..everything },
+            None => everything,
+        })
     }
 
     /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
@@ -110,7 +110,7 @@ impl<'a> Scope<'a> {
         };
         let attach = match &self.pinned {
             Some(pinned) => datapath.attachments(pinned, &facts.ifindex)?,
-            None => datapath.attachments(&datapath.pinned(&BTreeSet::new())?, &facts.ifindex)?,
+            None => datapath.attachments(&datapath.pinned()?, &facts.ifindex)?,
         };
         Ok((desired, Observed { links, tables, attach }))
     }

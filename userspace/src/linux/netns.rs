@@ -49,15 +49,11 @@ pub fn list() -> Result<BTreeSet<String>, LinuxError> {
     Ok(names()?.filter(|name| exists(name)).collect())
 }
 
-/// Whether there is each of these names under `/run/netns`, whether or not a namespace is behind it.
+/// Names under `/run/netns`, whether or not a namespace is behind them.
 ///
 /// # Errors
 /// As [`list`].
-pub fn are_names(wanted: &BTreeSet<String>) -> Result<bool, LinuxError> {
-    Ok(names()?.filter(|name| wanted.contains(name)).count() == wanted.len())
-}
-
-fn names() -> Result<impl Iterator<Item = String>, LinuxError> {
+pub fn names() -> Result<impl Iterator<Item = String>, LinuxError> {
     let entries = match fs::read_dir(DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         entries => Some(entries.attempt(|| format!("list {DIRECTORY}"))?),

@@ -57,20 +57,26 @@ struct Address {
     flags: AddressFlags,
 }
 
-/// Whether there is an interface of each of these names in the host's network namespace: on one of the bridges, whose ports
-/// are listed at once, or elsewhere, at the price of one short system call each.
-///
-/// # Errors
-/// The kernel gives no socket.
-pub fn are_interfaces<'a>(
-    names: &BTreeSet<String>,
-    bridges: impl Iterator<Item = &'a str>,
-) -> Result<bool, LinuxError> {
-    let asker = UnixDatagram::unbound().attempt(|| "open a socket".to_owned())?;
-    // Where sysfs shows another namespace's interfaces, no name of these is among them.
-    let ports = bridges.filter_map(|bridge| fs::read_dir(format!("/sys/class/net/{bridge}/brif")).ok());
-    let ports: HashSet<OsString> = ports.flatten().flatten().map(|port| port.file_name()).collect();
-    Ok(names.iter().all(|name| ports.contains(OsStr::new(name)) || syscall::is_interface(asker.as_fd(), name)))
+/// Names of interfaces on bridges, in the host's network namespace.
+#[derive(Debug)]
+pub struct Ports(HashSet<OsString>);
+
+impl Ports {
+    /// Those of the bridges, as far as there are such bridges.
+    pub fn list(bridges: &[String]) -> Self {
+        // Where sysfs shows another namespace's interfaces, no name of portlane's veths is among them.
+        let ports = bridges.iter().filter_map(|bridge| fs::read_dir(format!("/sys/class/net/{bridge}/brif")).ok());
+        Self(ports.flatten().flatten().map(|port| port.file_name()).collect())
+    }
+
+    /// Whether there is an interface of each of these names: among them, or elsewhere, at the price of one short system call each.
+    ///
+    /// # Errors
+    /// The kernel gives no socket.
+    pub fn are_interfaces(&self, names: &BTreeSet<String>) -> Result<bool, LinuxError> {
+        let asker = UnixDatagram::unbound().attempt(|| "open a socket".to_owned())?;
+        Ok(names.iter().all(|name| self.0.contains(OsStr::new(name)) || syscall::is_interface(asker.as_fd(), name)))
+    }
 }
 
 impl Host {

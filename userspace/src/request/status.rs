@@ -1,6 +1,6 @@
 //! What the kernel has, what there is, and what gets in the way.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -68,8 +68,7 @@ impl Report {
 
     async fn see(&mut self, engine: &Engine, datapath: &Datapath, facts: &HostFacts) -> Result<()> {
         self.programs = datapath.programs()?;
-        self.attachments =
-            datapath.attachments(&datapath.pinned(&BTreeSet::new())?, &facts.ifindex)?.into_iter().collect();
+        self.attachments = datapath.attachments(&datapath.pinned()?, &facts.ifindex)?.into_iter().collect();
         self.maps = datapath.fill()?;
         self.foreign = engine.foreign_programs(datapath, &self.attachments, facts).await?;
         Ok(())

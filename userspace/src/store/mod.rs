@@ -3,6 +3,7 @@
 //! A change writes where it is going ([`Store::begin`]) before it touches anything, and the new state
 //! ([`Store::commit`]) when all is done. Whoever finds a beginning without an end knows what may be half made.
 
+mod disk;
 mod rows;
 
 use std::{
@@ -11,10 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase, WriteTransaction};
+use redb::{Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, WriteTransaction, backends::FileBackend};
 use thiserror::Error;
 
-use self::rows::Problem;
+use self::{disk::Disk, rows::Problem};
 use crate::model::State;
 
 /// Name of an empty file in the state directory, written after each commit of another state: a daemon learns so of changes
@@ -115,7 +116,11 @@ impl Store {
     /// [`StoreError`].
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let path = root.join(FILE);
-        let database = Database::create(&path).map_err(|error| StoreError::Database {
+        let database = || {
+            let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            Database::builder().create_with_backend(Disk::new(FileBackend::new(file)?))
+        };
+        let database = database().map_err(|error: DatabaseError| StoreError::Database {
             path: path.clone(),
             action: "opened",
             source: Box::new(error.into()),
@@ -216,14 +221,14 @@ mod tests {
     use super::*;
     use crate::model::Container;
 
-    const CONTAINER: &str = r#"{"id":"aa","name":"web","network":"host","endpoints":[],"netns":"","hostname":"",
+    pub(super) const CONTAINER: &str = r#"{"id":"aa","name":"web","network":"host","endpoints":[],"netns":"","hostname":"",
         "dns":[],"dns_search":[],"dns_options":[],"extra_hosts":[],"links":[],"exposed":[],"publishes":[],
         "command":["true"],"status":{"exited":{"code":0}},"auto_remove":false}"#;
     /// The rest of a state, after schema, seed and containers.
     const REST: &str = r#""default_network":{"bip":null,"ipv6":true,"subnet6":null,"icc":true,"masquerade":true,
         "mtu":1500},"networks":{},"next_generation":1"#;
 
-    fn parsed<T: for<'de> serde::Deserialize<'de>>(text: &str) -> T {
+    pub(super) fn parsed<T: for<'de> serde::Deserialize<'de>>(text: &str) -> T {
         serde_json::from_str(text).expect("it is JSON")
     }
 

@@ -11,11 +11,14 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _, TableDefinitio
 use serde::{Deserialize, Serialize};
 
 use super::Stored;
-use crate::model::{
-    Container, State,
-    state::SCHEMA,
-    tables::difference,
-    upgrade::{OF_LISTS, OF_ONE_ROW, OF_TEXT, upgrade},
+use crate::{
+    model::{
+        Container, State,
+        state::SCHEMA,
+        tables::difference,
+        upgrade::{OF_LISTS, OF_ONE_ROW, OF_TEXT, upgrade},
+    },
+    parallel,
 };
 
 /// [`STATE`] and [`PENDING`].
@@ -135,18 +138,15 @@ pub(super) fn read(database: &impl ReadableDatabase) -> Result<Stored> {
 }
 
 /// The rows of all containers.
-fn containers<V: Value>(
+fn containers<V: Value + Sync>(
     transaction: &ReadTransaction,
     table: TableDefinition<'_, &'static str, V>,
-    read: impl Fn(V::SelfType<'_>) -> Result<Container>,
+    read: impl Fn(V::SelfType<'_>) -> Result<Container> + Sync,
 ) -> Result<BTreeMap<String, Arc<Container>>> {
     let table = transaction.open_table(table)?;
-    let rows = table.iter()?;
-    rows.map(|row| {
-        let (id, container) = row?;
-        Ok((id.value().to_owned(), Arc::new(read(container.value())?)))
-    })
-    .collect()
+    let rows: Vec<_> = table.iter()?.collect::<std::result::Result<_, _>>()?;
+    let containers = parallel::all(&rows, |(_, container)| read(container.value()).map(Arc::new))?;
+    Ok(rows.iter().map(|(id, _)| id.value().to_owned()).zip(containers).collect())
 }
 
 /// What a row holds of a state, and its schema; where that is not today's, containers may be in it.
