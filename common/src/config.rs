@@ -31,8 +31,11 @@ pub const MAX_POLICIES: u32 = 16_384;
 pub const MAX_SOCKETS: u32 = 16_384;
 /// Source ports tried for a masqueraded flow before it is refused.
 pub const PORT_TRIES: u32 = 64;
-/// Words of the set of ports that the administrator keeps for himself, one bit a port.
-pub const RESERVED_WORDS: u32 = 1024;
+/// Blocks of the set of ports that the administrator keeps for himself.
+pub const RESERVED_BLOCKS: u32 = 256;
+
+/// Those of a block of 256 ports, one bit each. Whoever reads all blocks takes a step for each: of words, that would be 1,024.
+pub type ReservedBlock = [u64; 4];
 
 /// What may change while the programs run (`pl_config`, one entry).
 #[repr(C)]

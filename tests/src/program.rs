@@ -27,7 +27,7 @@ use portlane::{
     model::Tables,
 };
 use portlane_common::{
-    config::{Config, FLOW_SHARE, program as next},
+    config::{Config, FLOW_SHARE, RESERVED_BLOCKS, program as next},
     endpoint::Share,
     reason::Hook,
 };
@@ -189,8 +189,8 @@ impl Programs {
     /// # Errors
     /// The map cannot be changed.
     pub fn reserve_every_port(&self) -> Result<()> {
-        let words = 0..u32::from(u16::MAX).div_ceil(u64::BITS);
-        let reserved = Tables { reserved: words.map(|word| (word, u64::MAX)).collect(), ..Tables::default() };
+        let all = (0..RESERVED_BLOCKS).map(|block| (block, [u64::MAX; 4]));
+        let reserved = Tables { reserved: all.collect(), ..Tables::default() };
         let (puts, _) = reserved.difference(&Tables::default());
         puts.iter().try_for_each(|row| Ok(self.datapath.put(row)?))
     }

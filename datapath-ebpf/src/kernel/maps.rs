@@ -9,7 +9,7 @@ use portlane_common::{
     cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
-        MAX_SOURCES, MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, program,
+        MAX_SOURCES, MAX_UPLINKS, PUBLISH_ROWS, RESERVED_BLOCKS, ReservedBlock, program,
     },
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
@@ -52,7 +52,7 @@ pub static SWEEP: Array<Sweep, 2> = Array::new();
 #[btf_map(name = "pl_share")]
 pub static SHARE: Array<Share, ENDPOINTS> = Array::new();
 #[btf_map(name = "pl_reserved")]
-pub static RESERVED: Array<u64, { RESERVED_WORDS as usize }> = Array::new();
+pub static RESERVED: Array<ReservedBlock, { RESERVED_BLOCKS as usize }> = Array::new();
 #[btf_map(name = "pl_cone4")]
 pub static CONE4: LruHashMap<ConeKey<Addr4>, Cone<Addr4>, { MAX_CONES as usize }> = LruHashMap::new();
 #[btf_map(name = "pl_cone6")]

@@ -110,8 +110,8 @@ impl Shared for Maps {
 
     #[inline(always)]
     fn is_reserved(&self, port: u16) -> bool {
-        let word = maps::RESERVED.get(u32::from(port >> 6)).copied().unwrap_or_default();
-        word >> (port & 63) & 1 != 0
+        let block = maps::RESERVED.get(u32::from(port >> 8));
+        block.is_some_and(|words| words[usize::from(port >> 6 & 3)] >> (port & 63) & 1 != 0)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use portlane_common::{
     cone::{Cone, ConeKey, MAX_CONES},
     config::{
         Config, MAX_ENDPOINTS, MAX_FLOWS, MAX_HOST_ADDRESSES, MAX_NEW_FLOWS, MAX_POLICIES, MAX_PUBLISHES, MAX_SOCKETS,
-        MAX_SOURCES, MAX_UPLINKS, PUBLISH_ROWS, RESERVED_WORDS, map, program,
+        MAX_SOURCES, MAX_UPLINKS, PUBLISH_ROWS, RESERVED_BLOCKS, ReservedBlock, map, program,
     },
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Share, Veth},
@@ -111,7 +111,7 @@ layouts! {
     NEW6: LruHash<FlowKey<Addr6>, Flow<Addr6>>[MAX_NEW_FLOWS];
     SWEEP: Array<u32, Sweep>[2];
     SHARE: Array<u32, Share>[MAX_ENDPOINTS];
-    RESERVED: Array<u32, u64>[RESERVED_WORDS];
+    RESERVED: Array<u32, ReservedBlock>[RESERVED_BLOCKS];
     CONE4: LruHash<ConeKey<Addr4>, Cone<Addr4>>[MAX_CONES];
     CONE6: LruHash<ConeKey<Addr6>, Cone<Addr6>>[MAX_CONES];
     DATAGRAM4: LruHash<DatagramKey<Addr4>, Datagram<Addr4>>[MAX_DATAGRAMS];

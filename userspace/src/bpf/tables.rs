@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytemuck::Pod;
-use portlane_common::config::Config;
+use portlane_common::config::{Config, ReservedBlock};
 
 use super::{
     error::Result,
@@ -39,9 +39,9 @@ impl Datapath {
     /// What the control maps hold of what follows from the host's own addresses and settings, and these rows of containers.
     pub fn tables_but(&self, of_containers: Tables) -> Result<Tables> {
         let mut reserved = BTreeMap::new();
-        self.table(&layout::RESERVED)?.for_each(|word, bits| {
-            if bits != 0 {
-                reserved.insert(word, bits);
+        self.table(&layout::RESERVED)?.for_each(|block, bits| {
+            if bits != ReservedBlock::default() {
+                reserved.insert(block, bits);
             }
         })?;
         Ok(Tables {
@@ -76,7 +76,7 @@ impl Datapath {
     /// Deletes a row by its key; does nothing if there is none. An array's entry becomes zero.
     pub fn delete(&self, row: &Row) -> Result<()> {
         match row {
-            Row::Reserved(key, _) => self.put_in(&layout::RESERVED, key, &0),
+            Row::Reserved(key, _) => self.put_in(&layout::RESERVED, key, &ReservedBlock::default()),
             Row::Uplink(key, _) => self.delete_from(&layout::UPLINK, key),
             Row::Host4(key, _) => self.delete_from(&layout::HOST4, key),
             Row::Host6(key, _) => self.delete_from(&layout::HOST6, key),

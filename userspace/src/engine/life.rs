@@ -92,8 +92,8 @@ impl Engine {
         let requests = request.publishes.clone();
         let mut next = self.configured();
         let around = self.surroundings_of(&next).await?;
-        let add = |view: &HostView<'_>| Ok(container::add_container(&mut next, request, view)?);
-        let id = self.with_view(&requests, &Surroundings { inside, ..around }, add).await?;
+        let add = |next: &mut State, view: &HostView<'_>| Ok(container::add_container(next, request, view)?);
+        let id = self.with_view(&mut next, &requests, &Surroundings { inside, ..around }, add).await?;
         Ok((next, id))
     }
 

@@ -154,7 +154,8 @@ impl Engine {
         let inside = self.inside(container).await?;
         let mut next = self.configured();
         let around = Surroundings { inside, ..self.surroundings_of(&next).await? };
-        self.with_view(&[], &around, |view| Ok(connect::connect(&mut next, name, request, view)?)).await?;
+        let connect = |next: &mut State, view: &HostView<'_>| Ok(connect::connect(next, name, request, view)?);
+        self.with_view(&mut next, &[], &around, connect).await?;
         self.reach(next).await?;
         self.rewrite_files(name)
     }

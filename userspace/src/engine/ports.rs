@@ -20,8 +20,8 @@ impl Engine {
     /// A state with these ports published, and the entries made.
     async fn with_publishes(&self, name: &str, requests: &[PublishRequest]) -> Result<(State, Vec<Publish>)> {
         let mut next = self.configured();
-        let publish = |view: &HostView<'_>| Ok(publish::publish(&mut next, name, requests, view)?);
-        let added = self.with_view(requests, &Surroundings::default(), publish).await?;
+        let publish = |next: &mut State, view: &HostView<'_>| Ok(publish::publish(next, name, requests, view)?);
+        let added = self.with_view(&mut next, requests, &Surroundings::default(), publish).await?;
         Ok((next, added))
     }
 

@@ -30,14 +30,15 @@ impl Default for Surroundings {
 }
 
 impl Engine {
-    /// Has a change that publishes ports look at the host.
+    /// Has a change of `next` that publishes ports look at the host.
     pub(super) async fn with_view<T>(
         &self,
+        next: &mut State,
         requests: &[PublishRequest],
         around: &Surroundings,
-        change: impl FnOnce(&HostView<'_>) -> Result<T>,
+        change: impl FnOnce(&mut State, &HostView<'_>) -> Result<T>,
     ) -> Result<T> {
-        let bound = publish::are_bound(&self.configured(), requests);
+        let bound = publish::are_bound(next, requests);
         let addresses = if bound { Some(self.facts().await?.addresses) } else { None };
         let listeners = if requests.is_empty() { Listeners::default() } else { Listeners::read()? };
         let (ephemeral, reserved, seed) =
@@ -48,7 +49,7 @@ impl Engine {
         let listening = |proto, address, port| listeners.holder(proto, address, port, |holder| keeps(port, holder));
         let Surroundings { used, mtu, inside } = around;
         let (mtu, listening, reserved, addresses) = (*mtu, &listening, &reserved[..], addresses.as_deref());
-        change(&HostView { used, mtu, listening, ephemeral, reserved, seed, inside, addresses })
+        change(next, &HostView { used, mtu, listening, ephemeral, reserved, seed, inside, addresses })
     }
 
     /// What a container's place on a network may need: the only network that is made on the way is the default one.

@@ -302,7 +302,8 @@ fn tables(state: &State, whole: &State, placed: &[Placed<'_>], facts: &HostFacts
     }
     published::leave_to_name_servers(state, &mut tables);
     for port in facts.reserved.iter().flat_map(|span| span.first..=span.last) {
-        *tables.reserved.entry(u32::from(port / 64)).or_default() |= 1 << (port % 64);
+        let block = tables.reserved.entry(u32::from(port / 256)).or_default();
+        block[usize::from(port / 64 % 4)] |= 1 << (port % 64);
     }
     tables.config = config(state, &tables, others);
     tables

@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeMap, fmt, iter, net::IpAddr};
 
 use portlane_common::{
-    config::{Config, map},
+    config::{Config, ReservedBlock, map},
     endpoint::{Endpoint, Veth},
     family::{Addr4, Addr6, Address},
     network::{HostAddr, Uplink},
@@ -72,7 +72,7 @@ macro_rules! tables {
 
 tables! {
     /// Ports that the administrator keeps for himself, one bit a port; the map is an array, where "none" is 0.
-    reserved Reserved(u32, u64) = map::RESERVED;
+    reserved Reserved(u32, ReservedBlock) = map::RESERVED;
     /// By interface index.
     uplink Uplink(u32, Uplink) = map::UPLINK;
     /// The host's IPv4 addresses.
@@ -169,9 +169,10 @@ impl Describe<PolicyKey> for Policy {
     }
 }
 
-impl Describe<u32> for u64 {
+impl Describe<u32> for ReservedBlock {
     fn describe(&self, key: &u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} reserved ports of {} to {}", self.count_ones(), key * 64, key * 64 + 63)
+        let count: u32 = self.iter().map(|word| word.count_ones()).sum();
+        write!(f, "{count} reserved ports of {} to {}", key * 256, key * 256 + 255)
     }
 }
 
