@@ -11,14 +11,11 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _, TableDefinitio
 use serde::{Deserialize, Serialize};
 
 use super::Stored;
-use crate::{
-    model::{
-        Container, State,
-        state::SCHEMA,
-        tables::difference,
-        upgrade::{OF_LISTS, OF_ONE_ROW, OF_TEXT, upgrade},
-    },
-    parallel,
+use crate::model::{
+    Container, State,
+    state::SCHEMA,
+    tables::difference,
+    upgrade::{OF_LISTS, OF_ONE_ROW, OF_TEXT, upgrade},
 };
 
 /// [`STATE`] and [`PENDING`].
@@ -138,15 +135,18 @@ pub(super) fn read(database: &impl ReadableDatabase) -> Result<Stored> {
 }
 
 /// The rows of all containers.
-fn containers<V: Value + Sync>(
+fn containers<V: Value>(
     transaction: &ReadTransaction,
     table: TableDefinition<'_, &'static str, V>,
-    read: impl Fn(V::SelfType<'_>) -> Result<Container> + Sync,
+    read: impl Fn(V::SelfType<'_>) -> Result<Container>,
 ) -> Result<BTreeMap<String, Arc<Container>>> {
     let table = transaction.open_table(table)?;
-    let rows: Vec<_> = table.iter()?.collect::<std::result::Result<_, _>>()?;
-    let containers = parallel::all(&rows, |(_, container)| read(container.value()).map(Arc::new))?;
-    Ok(rows.iter().map(|(id, _)| id.value().to_owned()).zip(containers).collect())
+    let rows = table.iter()?;
+    rows.map(|row| {
+        let (id, container) = row?;
+        Ok((id.value().to_owned(), Arc::new(read(container.value())?)))
+    })
+    .collect()
 }
 
 /// What a row holds of a state, and its schema; where that is not today's, containers may be in it.
