@@ -3,7 +3,7 @@
 use crate::flow::Timeouts;
 
 /// Version of the maps' keys and values. Grows when one of them changes.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// Flow entries a family's table holds, unless set otherwise; a conversation takes two.
 pub const MAX_FLOWS: u32 = 131_072;

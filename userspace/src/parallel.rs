@@ -1,4 +1,4 @@
-//! The same work on many things, on several processors.
+//! Work on many things: the same on several processors, or ahead of when it is asked for.
 
 use std::{
     panic::resume_unwind,

@@ -11,7 +11,7 @@ use std::{
 use super::{EngineError, Result};
 use crate::{
     bpf::Pinned,
-    linux::{Ports, netns},
+    linux::{BridgePorts, netns},
     model::{Others, State},
     parallel,
 };
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Presence {
     pinned: Pinned,
-    ports: Ports,
+    ports: BridgePorts,
     netns: Vec<String>,
 }
 
@@ -57,7 +57,11 @@ impl Presence {
         let bpffs: PathBuf = bpffs.to_owned();
         let bridges: Vec<String> = state.networks.values().map(|network| network.bridge.clone()).collect();
         move || {
-            Ok(Self { pinned: Pinned::list(&bpffs)?, ports: Ports::list(&bridges), netns: netns::names()?.collect() })
+            Ok(Self {
+                pinned: Pinned::list(&bpffs)?,
+                ports: BridgePorts::list(&bridges),
+                netns: netns::names()?.collect(),
+            })
         }
     }
 

@@ -59,9 +59,9 @@ struct Address {
 
 /// Names of interfaces on bridges, in the host's network namespace.
 #[derive(Debug)]
-pub struct Ports(HashSet<OsString>);
+pub struct BridgePorts(HashSet<OsString>);
 
-impl Ports {
+impl BridgePorts {
     /// Those of the bridges, as far as there are such bridges.
     pub fn list(bridges: &[String]) -> Self {
         // Where sysfs shows another namespace's interfaces, no name of portlane's veths is among them.
@@ -208,7 +208,7 @@ impl Host {
         })
     }
 
-    /// All that can be an uplink, a bridge or on one. Ports of bonds and the like are left out, those of VRFs are not.
+    /// All that can be an uplink, a bridge or on one. BridgePorts of bonds and the like are left out, those of VRFs are not.
     async fn interfaces(&self, ports: bool) -> io::Result<BTreeMap<u32, Interface>> {
         let named = |interface: fn(&LinkMessage) -> Interface| {
             move |link: &LinkMessage| Some((link.header.index, interface(link)))

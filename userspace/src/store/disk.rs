@@ -13,10 +13,11 @@
 
 use std::{
     io,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use redb::StorageBackend;
+use redb::{BackendError, StorageBackend};
 
 /// Bytes of the header, which begins the file.
 const HEADER: usize = 320;
@@ -24,6 +25,8 @@ const HEADER: usize = 320;
 const FLAGS: usize = 9;
 /// The recovery flag.
 const RECOVERY: u8 = 2;
+/// No header, and so like none: it has no magic number.
+const UNKNOWN: [u8; HEADER] = [0; HEADER];
 
 /// A file that waits for the disk where something could be lost.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl<B: StorageBackend> StorageBackend for Disk<B> {
         self.file.read(offset, out)?;
         let mut written = self.written();
         if let (None, Some(header)) = (&written.header, header_in(offset, out)) {
-            // Whoever cleared the flag had waited.
+            // Whoever cleared the flag had waited for all that mattered.
             written.matters = header[FLAGS] & RECOVERY != 0;
             written.header = Some(header);
         }
@@ -87,9 +90,17 @@ impl<B: StorageBackend> StorageBackend for Disk<B> {
         let header = header_in(offset, data);
         written.matters |= !header.zip(written.header).is_some_and(differ_by_the_flag);
         if offset < HEADER as u64 {
-            written.header = header;
+            written.header = Some(header.unwrap_or(UNKNOWN));
         }
         self.file.write(offset, data)
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
     }
 
     fn close(&self) -> io::Result<()> {
@@ -102,10 +113,9 @@ fn header_in(offset: u64, data: &[u8]) -> Option<[u8; HEADER]> {
     data.try_into().ok().filter(|_| offset == 0)
 }
 
-/// Whether two headers have all but the recovery flag in common.
-fn differ_by_the_flag((mut one, mut other): ([u8; HEADER], [u8; HEADER])) -> bool {
-    one[FLAGS] |= RECOVERY;
-    other[FLAGS] |= RECOVERY;
+/// Whether the recovery flag, and nothing else, is otherwise in one header than in the other.
+fn differ_by_the_flag((mut one, other): ([u8; HEADER], [u8; HEADER])) -> bool {
+    one[FLAGS] ^= RECOVERY;
     one == other
 }
 

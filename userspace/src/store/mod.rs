@@ -268,6 +268,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_somebody_has_open_is_refused() {
+        let root = Root::new("open");
+        let first = Store::open(&root.0).expect("opens");
+        assert!(Store::open(&root.0).is_err());
+        drop(first);
+        Store::open(&root.0).expect("opens when it is closed");
+    }
+
+    #[test]
     fn what_an_earlier_version_stored_in_one_row_is_taken_over_with_its_unfinished_change() {
         let root = Root::new("one-row");
         let earlier = |seed| format!(r#"{{"schema":2,"seed":{seed},"containers":{{"aa":{CONTAINER}}},{REST}}}"#);

@@ -21,10 +21,10 @@ const AROUND: usize = 4;
 /// When a command fails.
 pub fn measure(control: &mut Control<'_>) -> Result<()> {
     let containers = if control.plan.quick { FEWER } else { CONTAINERS };
-    let start = start(control, containers)?;
+    let first = start(control, containers)?;
     let around = |nth: usize| nth - 1 - AROUND..nth + AROUND;
     let last = containers - AROUND;
-    control.note("run -d with 10 ports", &[("containers", last.to_string())], &start[around(last)]);
+    control.note("run -d with 10 ports", &[("containers", last.to_string())], &first[around(last)]);
     let at = [("containers", containers.to_string())];
     let (mut publish, mut unpublish) = (vec![], vec![]);
     for _ in 0..control.plan.rounds {
@@ -42,8 +42,8 @@ pub fn measure(control: &mut Control<'_>) -> Result<()> {
     control.note("rm -f, all containers", &at, &[all]);
     // A machine's pace changes within seconds: the early ones are measured before and after the late ones.
     idle(0)?;
-    let again = self::start(control, EARLY + AROUND)?;
-    let early = [&start[around(EARLY)], &again[around(EARLY)]].concat();
+    let again = start(control, EARLY + AROUND)?;
+    let early = [&first[around(EARLY)], &again[around(EARLY)]].concat();
     control.note("run -d with 10 ports", &[("containers", EARLY.to_string())], &early);
     remove(control, EARLY + AROUND).map(drop)
 }
