@@ -208,7 +208,7 @@ impl Host {
         })
     }
 
-    /// All that can be an uplink, a bridge or on one. BridgePorts of bonds and the like are left out, those of VRFs are not.
+    /// All that can be an uplink, a bridge or on one. Ports of bonds and the like are left out, those of VRFs are not.
     async fn interfaces(&self, ports: bool) -> io::Result<BTreeMap<u32, Interface>> {
         let named = |interface: fn(&LinkMessage) -> Interface| {
             move |link: &LinkMessage| Some((link.header.index, interface(link)))
