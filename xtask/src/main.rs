@@ -100,6 +100,9 @@ Kernels are Debian's cloud kernels, the latest of each version; they and the dis
     /// The part of the benchmark that runs inside the sandbox
     #[command(hide = true)]
     BenchSteps(bench::Options),
+    /// A host with containers, beside which the benchmark measures
+    #[command(hide = true)]
+    BenchHost { portlane: PathBuf, containers: usize },
 }
 
 fn main() -> ExitCode {
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => done(vm::run(&arguments)),
         Verb::VmGuest => done(vm::guest::run()),
         Verb::BenchSteps(options) => done(bench::steps(&options)),
+        Verb::BenchHost { portlane, containers } => done(bench::host::serve(&portlane, containers)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

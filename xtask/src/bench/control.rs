@@ -60,6 +60,11 @@ pub fn measure(plan: &Plan, record: &mut Run) -> Result<()> {
 }
 
 impl Control<'_> {
+    /// The portlane that is measured.
+    pub fn program(&self) -> &Path {
+        &self.portlane
+    }
+
     /// Runs a command of portlane, whose output nobody reads.
     pub fn run(&self, arguments: &[&str]) -> Result<()> {
         done(Command::new(&self.portlane).args(arguments).stdout(Stdio::null()))

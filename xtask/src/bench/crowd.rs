@@ -4,16 +4,22 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::control::{Control, PINS, idle, timed};
+use super::{
+    control::{Control, PINS, timed},
+    host::Host,
+};
 
 /// Containers, and ports that each publishes.
 const CONTAINERS: usize = 500;
 const FEWER: usize = 50;
 const PORTS: usize = 10;
 const FIRST_PORT: usize = 10_000;
-/// The n-th container and as many on both sides of it are one figure.
+/// The container whose start the last one's is compared with.
 const EARLY: usize = 5;
-const AROUND: usize = 4;
+/// How the record calls the two.
+pub const IN_TURNS: &str = "run -d with 10 ports, in turns";
+/// Starts of each of them.
+const TURNS: usize = 25;
 
 /// Starts containers, and measures commands beside them.
 ///
@@ -21,10 +27,8 @@ const AROUND: usize = 4;
 /// When a command fails.
 pub fn measure(control: &mut Control<'_>) -> Result<()> {
     let containers = if control.plan.quick { FEWER } else { CONTAINERS };
-    let first = start(control, containers)?;
-    let around = |nth: usize| nth - 1 - AROUND..nth + AROUND;
-    let last = containers - AROUND;
-    control.note("run -d with 10 ports", &[("containers", last.to_string())], &first[around(last)]);
+    in_turns(control, containers)?;
+    (0..containers).try_for_each(|number| start(control, number))?;
     let at = [("containers", containers.to_string())];
     let (mut publish, mut unpublish) = (vec![], vec![]);
     for _ in 0..control.plan.rounds {
@@ -40,22 +44,31 @@ pub fn measure(control: &mut Control<'_>) -> Result<()> {
     restart(control, &at)?;
     let all = remove(control, containers)?;
     control.note("rm -f, all containers", &at, &[all]);
-    // A machine's pace changes within seconds: the early ones are measured before and after the late ones.
-    idle(0)?;
-    let again = start(control, EARLY + AROUND)?;
-    let early = [&first[around(EARLY)], &again[around(EARLY)]].concat();
-    control.note("run -d with 10 ports", &[("containers", EARLY.to_string())], &early);
-    remove(control, EARLY + AROUND).map(drop)
+    Ok(())
 }
 
-/// Starts so many containers, one after another; returns how long each took.
-fn start(control: &Control<'_>, containers: usize) -> Result<Vec<Duration>> {
-    let timed = |number| control.timed(&words(number).iter().map(String::as_str).collect::<Vec<_>>());
-    (0..containers).map(timed).collect()
+/// The early and the last start, on two hosts in turns.
+fn in_turns(control: &mut Control<'_>, containers: usize) -> Result<()> {
+    let counts = [EARLY, containers];
+    let mut hosts = counts.map(|nth| Host::with(control.program(), nth - 1)).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut times = counts.map(|_| Vec::<Duration>::new());
+    for _ in 0..TURNS {
+        for (host, times) in hosts.iter_mut().zip(&mut times) {
+            times.push(host.one_more()?);
+        }
+    }
+    for (nth, times) in counts.iter().zip(&times) {
+        control.note(IN_TURNS, &[("containers", nth.to_string())], times);
+    }
+    Ok(())
+}
+
+fn start(control: &Control<'_>, number: usize) -> Result<()> {
+    control.run(&words(number).iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// What starts a container.
-fn words(number: usize) -> Vec<String> {
+pub fn words(number: usize) -> Vec<String> {
     let first = FIRST_PORT + number * PORTS;
     let specs = (0..PORTS).flat_map(|port| ["-p".to_owned(), format!("{}:{}", first + port, 80 + port)]);
     let begin = ["run", "-d", "--name", &format!("c{number}")].map(str::to_owned);

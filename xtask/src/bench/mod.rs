@@ -17,6 +17,7 @@ mod cgroup;
 mod control;
 mod crowd;
 mod engines;
+pub mod host;
 mod load;
 mod memory;
 mod offloads;

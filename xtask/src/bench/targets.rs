@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{
+    crowd::IN_TURNS,
     paths::{Family, Path},
     peers::{DOCKER, DOCKER_EACH, PORTLANE},
     record::{Figure, Run, Section, Unit},
@@ -39,6 +40,8 @@ const COSTS: [Cost; 4] = [
 
 /// What 16,000 ports may take longer than one.
 const MANY_PORTS: f64 = 1.2;
+/// What a start beside 499 containers may take longer than one beside 4.
+const MANY_CONTAINERS: f64 = 1.5;
 
 /// A target and what was reached.
 struct Line {
@@ -53,7 +56,8 @@ struct Line {
 
 /// A line for each target that the run has figures for; how many others there are.
 pub fn table(run: &Run) -> String {
-    let all: Vec<Option<Line>> = paths(run).chain(dockers(run)).chain(costs(run)).chain([many_ports(run)]).collect();
+    let all: Vec<Option<Line>> =
+        paths(run).chain(dockers(run)).chain(costs(run)).chain([many_ports(run), many_containers(run)]).collect();
     let (lines, count) = (all.iter().flatten().collect::<Vec<_>>(), all.len());
     let (missing, met) = (count - lines.len(), lines.iter().filter(|line| line.met()).count());
     let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default();
@@ -122,6 +126,12 @@ fn many_ports(run: &Run) -> Option<Line> {
     Some(Line { name, aim: MANY_PORTS, cost: true, reached: divided(many?, one?)?, unit: None })
 }
 
+fn many_containers(run: &Run) -> Option<Line> {
+    let [many, few] = ["500", "5"].map(|nth| of_portlane(run, Section::Control, IN_TURNS, &[("containers", nth)]));
+    let name = "start of the 500th container, time to that of the 5th".to_owned();
+    Some(Line { name, aim: MANY_CONTAINERS, cost: true, reached: divided(many?, few?)?, unit: None })
+}
+
 fn divided(figure: &Figure, base: &Figure) -> Option<f64> {
     (base.median() > 0.0).then(|| figure.median() / base.median())
 }
@@ -158,7 +168,7 @@ fn is_at(figure: &Figure, at: &[(&str, &str)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::report::sample;
+    use crate::bench::{control::note, report::sample};
 
     fn run() -> Run {
         let mut run = sample::run();
@@ -191,10 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn the_500th_start_is_compared_with_the_5th() {
+        let mut run = run();
+        let name = "start of the 500th container, time to that of the 5th";
+        assert!(!table(&run).contains(name));
+        for (nth, milliseconds) in [("5", 12), ("500", 18)] {
+            let took = [std::time::Duration::from_millis(milliseconds)];
+            note(&mut run.figures, PORTLANE, IN_TURNS, &[("containers", nth.to_owned())], &took);
+        }
+        assert!(line(&run, name).ends_with("1.50   ≤    1.50   met"), "{}", line(&run, name));
+    }
+
+    #[test]
     fn what_was_not_measured_is_counted() {
         let mut run = run();
         run.figures.clear();
-        let all = 2 * (4 * METRICS.len() - 1) + 2 * DOCKERS.len() + COSTS.len() + 1;
+        let all = 2 * (4 * METRICS.len() - 1) + 2 * DOCKERS.len() + COSTS.len() + 2;
         assert_eq!(table(&run), format!("targets: 0 met, 0 missed, {all} not measured\n"));
     }
 }
