@@ -10,6 +10,7 @@
 //! and all that was pinned or mounted in them. The rest of the file system is the machine's own.
 
 use std::{
+    env,
     ffi::OsString,
     fs,
     os::unix::process::ExitStatusExt,
@@ -130,6 +131,18 @@ fn mounts() -> Result<()> {
         mount(Some(GRACE.1), GRACE.0, none, MsFlags::MS_BIND, none)
             .with_context(|| format!("cannot cover {}", GRACE.0))?;
     }
+    Ok(())
+}
+
+/// Refuses to do inside's work outside.
+///
+/// # Errors
+/// When this is no sandbox: typed by hand, it would work on the machine's own network.
+pub fn ensure_inside() -> Result<()> {
+    ensure!(
+        env::var_os(MARK).is_some(),
+        "this is the inner half of a verb: type `cargo xtask demo` or `cargo xtask bench`"
+    );
     Ok(())
 }
 
