@@ -55,6 +55,7 @@ fn assignment(name: &str, value: OsString) -> OsString {
 /// # Errors
 /// When a step does not show what it should.
 pub fn steps() -> Result<()> {
+    sandbox::ensure_inside()?;
     let demo = Demo::new()?;
     demo.publish()?;
     demo.masquerade()?;

@@ -118,15 +118,13 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Sandbox { command } => sandbox::run(&command),
         Verb::SandboxInit { parent, command } => sandbox::init(parent, &command),
-        Verb::DemoSteps => done(sandbox::ensure_inside().and_then(|()| demo::steps())),
+        Verb::DemoSteps => done(demo::steps()),
         Verb::Bench(options) => bench::run(&options),
         Verb::Dist { binary, to } => done(dist::run(binary, to)),
         Verb::Vm(arguments) => done(vm::run(&arguments)),
         Verb::VmGuest => done(vm::guest::run()),
-        Verb::BenchSteps(options) => done(sandbox::ensure_inside().and_then(|()| bench::steps(&options))),
-        Verb::BenchHost { portlane, containers } => {
-            done(sandbox::ensure_inside().and_then(|()| bench::host::serve(&portlane, containers)))
-        }
+        Verb::BenchSteps(options) => done(bench::steps(&options)),
+        Verb::BenchHost { portlane, containers } => done(bench::host::serve(&portlane, containers)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

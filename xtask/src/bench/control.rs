@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -39,7 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Commands of portlane, and where their times go.
 pub struct Control<'a> {
-    portlane: PathBuf,
     pub plan: &'a Plan,
     pub record: &'a mut Run,
 }
@@ -50,7 +49,7 @@ pub struct Control<'a> {
 /// When a command fails.
 pub fn measure(plan: &Plan, record: &mut Run) -> Result<()> {
     engines::add(record)?;
-    let mut control = Control { portlane: plan.portlane.clone(), plan, record };
+    let mut control = Control { plan, record };
     control.start()?;
     control.attach()?;
     memory::measure(control.record)?;
@@ -60,14 +59,9 @@ pub fn measure(plan: &Plan, record: &mut Run) -> Result<()> {
 }
 
 impl Control<'_> {
-    /// The portlane that is measured.
-    pub fn program(&self) -> &Path {
-        &self.portlane
-    }
-
     /// Runs a command of portlane, whose output nobody reads.
     pub fn run(&self, arguments: &[&str]) -> Result<()> {
-        done(Command::new(&self.portlane).args(arguments).stdout(Stdio::null()))
+        run(&self.plan.portlane, arguments)
     }
 
     /// The same: what it takes.
@@ -242,6 +236,11 @@ pub fn note(figures: &mut Vec<Figure>, subject: &str, case: &str, at: &[(&str, S
     };
     let samples = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
     figures.push(Figure { what, unit: Unit::Milliseconds, samples });
+}
+
+/// Runs a command of this portlane, whose output nobody reads.
+pub fn run(portlane: &Path, arguments: &[&str]) -> Result<()> {
+    done(Command::new(portlane).args(arguments).stdout(Stdio::null()))
 }
 
 /// What something takes.

@@ -1,11 +1,11 @@
 //! What commands cost when there are many containers already.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 
 use super::{
-    control::{Control, PINS, timed},
+    control::{Control, PINS, run, timed},
     host::Host,
 };
 
@@ -28,7 +28,7 @@ const TURNS: usize = 25;
 pub fn measure(control: &mut Control<'_>) -> Result<()> {
     let containers = if control.plan.quick { FEWER } else { CONTAINERS };
     in_turns(control, containers)?;
-    (0..containers).try_for_each(|number| start(control, number))?;
+    (0..containers).try_for_each(|number| start(&control.plan.portlane, number))?;
     let at = [("containers", containers.to_string())];
     let (mut publish, mut unpublish) = (vec![], vec![]);
     for _ in 0..control.plan.rounds {
@@ -50,7 +50,8 @@ pub fn measure(control: &mut Control<'_>) -> Result<()> {
 /// The early and the last start, on two hosts in turns.
 fn in_turns(control: &mut Control<'_>, containers: usize) -> Result<()> {
     let counts = [EARLY, containers];
-    let mut hosts = counts.map(|nth| Host::with(control.program(), nth - 1)).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut hosts =
+        counts.map(|nth| Host::with(&control.plan.portlane, nth - 1)).into_iter().collect::<Result<Vec<_>>>()?;
     let mut times = counts.map(|_| Vec::<Duration>::new());
     for _ in 0..TURNS {
         for (host, times) in hosts.iter_mut().zip(&mut times) {
@@ -63,17 +64,14 @@ fn in_turns(control: &mut Control<'_>, containers: usize) -> Result<()> {
     Ok(())
 }
 
-fn start(control: &Control<'_>, number: usize) -> Result<()> {
-    control.run(&words(number).iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// What starts a container.
-pub fn words(number: usize) -> Vec<String> {
+/// Starts the container of this number.
+pub fn start(portlane: &Path, number: usize) -> Result<()> {
     let first = FIRST_PORT + number * PORTS;
     let specs = (0..PORTS).flat_map(|port| ["-p".to_owned(), format!("{}:{}", first + port, 80 + port)]);
     let begin = ["run", "-d", "--name", &format!("c{number}")].map(str::to_owned);
     let end = ["--", "sleep", "infinity"].map(str::to_owned);
-    begin.into_iter().chain(specs).chain(end).collect()
+    let words: Vec<String> = begin.into_iter().chain(specs).chain(end).collect();
+    run(portlane, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// All of it anew while the containers run: programs, maps, their contents and every attachment, as after an update

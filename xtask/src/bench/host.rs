@@ -18,13 +18,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    control::{idle, timed},
-    crowd::words,
+    control::{idle, run, timed},
+    crowd::start,
 };
-use crate::{
-    run::{done, this_program},
-    sandbox,
-};
+use crate::{run::this_program, sandbox};
 
 /// Said once all containers run.
 const READY: &str = "ready";
@@ -89,17 +86,16 @@ impl Drop for Host {
 /// # Errors
 /// When a command fails.
 pub fn serve(portlane: &Path, containers: usize) -> Result<()> {
+    sandbox::ensure_inside()?;
     sandbox::uncover_grace()?;
-    let run = |words: &[&str]| done(Command::new(portlane).args(words).stdout(Stdio::null()));
-    let start = |number: usize| run(&words(number).iter().map(String::as_str).collect::<Vec<_>>());
-    (0..containers).try_for_each(start)?;
+    (0..containers).try_for_each(|number| start(portlane, number))?;
     println!("{READY}");
     for line in stdin().lines() {
         line.context("the bench cannot be heard")?;
         idle(containers)?;
         sleep(REST);
-        let took = timed(|| start(containers))?;
-        run(&["rm", "-f", &format!("c{containers}")])?;
+        let took = timed(|| start(portlane, containers))?;
+        run(portlane, &["rm", "-f", &format!("c{containers}")])?;
         println!("{}", took.as_nanos());
     }
     Ok(())

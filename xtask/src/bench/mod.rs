@@ -171,6 +171,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// # Errors
 /// When one fails, or the file cannot be written.
 pub fn steps(options: &Options) -> Result<()> {
+    sandbox::ensure_inside()?;
     let plan = Plan::new(options)?;
     // Before a run of many minutes.
     let earlier = options.compare.as_deref().map(json::read).transpose()?;
