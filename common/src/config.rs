@@ -190,7 +190,7 @@ pub mod program {
     pub const FROM_UPLINK_XDP: &str = "from_uplink_xdp";
 
     /// The tc programs that carry on, each at its place in `pl_next`: packets without a flow of a container, from outside
-    /// and of the host's own; ICMP errors; fragments; what XDP has left alone.
+    /// and of the host's own; ICMP errors; fragments; what XDP has left alone, or has got its Ethernet header by now.
     pub const NEXT: [&str; 11] = [
         "container_new4",
         "container_new6",

@@ -14,7 +14,7 @@ use portlane_common::{
 
 use crate::{
     header::Header,
-    stage::{fragment::Fragment, nat::Scratch},
+    stage::{crc, fragment::Fragment, nat::Scratch, open},
     verdict::Verdict,
 };
 
@@ -43,6 +43,20 @@ pub trait Packet {
     /// of all bytes beside it.
     #[inline(always)]
     fn uncovered(&mut self, _delta: u16) {}
+    /// [`open::follow`], and in the kernel by a function that the verifier looks at for itself, once: after all that can
+    /// come before, it would do so again and again.
+    #[inline(always)]
+    fn follow<F: Net, T: Tables<F>>(&mut self, tables: &T, table: u32) -> Verdict
+    where
+        Self: Sized,
+    {
+        open::follow::<F, Self, T>(self, tables, table)
+    }
+    /// [`crc::difference`], likewise.
+    #[inline(always)]
+    fn crc_difference(change: u32, behind: u32) -> u32 {
+        crc::difference(change, behind)
+    }
 }
 
 /// A route, as the kernel's FIB sees it from an interface.
@@ -132,8 +146,9 @@ pub trait Shared {
 
 /// Tables of one address family.
 pub trait Tables<F: Family>: Shared {
-    /// Lends room for a flow to be: the stack of a BPF program has 512 bytes, its callees' included.
-    fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> Verdict) -> Verdict;
+    /// Lends room for a flow to be, which finds what the last one left there: the stack of a BPF program has 512 bytes, its
+    /// callees' included. Answers a [`decision`](crate::verdict::decision).
+    fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> u32) -> u32;
     /// The entry for a tuple in one of the [`table`]s.
     fn flow(&self, table: u32, key: &FlowKey<F::Addr>) -> Option<&Flow<F::Addr>>;
     /// Adds an entry.

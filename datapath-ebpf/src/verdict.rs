@@ -36,7 +36,7 @@ pub mod next {
     pub const ICMP_ERROR: u32 = 6;
     /// A fragment, from a container or from outside.
     pub const FRAGMENT: u32 = 8;
-    /// A packet from outside that XDP has left alone.
+    /// A packet from outside that XDP has left alone, or that has got its Ethernet header by now.
     pub const FROM_UPLINK: u32 = 10;
 }
 
@@ -78,6 +78,18 @@ impl Verdict {
         Self::new(action, ifindex, 0)
     }
 
+    /// The word, for a call that the verifier lets nothing but numbers across.
+    #[inline(always)]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// What [`Self::bits`] made a word of.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// One of the numbers above.
     #[inline(always)]
     pub const fn action(self) -> u32 {
@@ -113,7 +125,7 @@ impl std::fmt::Debug for Verdict {
 pub mod decision {
     use portlane_common::reason::Reason;
 
-    /// A flow is described and may be opened; or it was, and is to be looked up.
+    /// A flow is described and may be opened; or it was, and is to be looked up in the table that the second byte names.
     pub const OPEN: u32 = 0;
     /// Nothing of ours.
     pub const PASS: u32 = 1;
@@ -122,6 +134,18 @@ pub mod decision {
 
     /// Beyond the host: by which uplink is the next question.
     pub const LEAVE: u32 = 3;
+
+    /// There is a flow, in this table.
+    #[inline(always)]
+    pub const fn flow_in(table: u32) -> u32 {
+        OPEN | table << 8
+    }
+
+    /// The table, if there is a flow.
+    #[inline(always)]
+    pub const fn table(decision: u32) -> Option<u32> {
+        if decision & 0xff == OPEN { Some(decision >> 8 & 3) } else { None }
+    }
 
     /// Refused, because.
     #[inline(always)]

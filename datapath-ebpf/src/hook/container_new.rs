@@ -17,7 +17,7 @@ use crate::{
 /// The hook, for a packet that `from_container` found to be the container's own.
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
-    let (zone, malformed) = (packet.ifindex(), Verdict::drop(Reason::Malformed));
+    let (zone, malformed) = (packet.ifindex(), decision::drop(Reason::Malformed));
     follow_or_open::<F, P, T>(packet, tables, zone, malformed, |scratch| {
         // One after the other, not one inside the other: the frames of both do not fit the stack.
         let decision = decide::<F, T>(tables, scratch);

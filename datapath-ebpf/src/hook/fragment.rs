@@ -3,13 +3,13 @@
 use portlane_common::{family::Address, flow::ZONE_OUTSIDE, reason::Reason};
 
 use crate::{
-    packet::{Net, Packet, Tables},
+    packet::{Net, Packet, Tables, table},
     stage::{
         flow,
         fragment::{self, Fragment, part},
         parse::{self, Parsed, kind},
     },
-    verdict::{self, Verdict, next},
+    verdict::{self, Verdict, decision, next},
 };
 
 /// The hook, for a packet that one of the first programs took for a fragment.
@@ -107,9 +107,13 @@ fn later<F: Net, P: Packet, T: Tables<F>>(
     inside: bool,
 ) -> Verdict {
     let at = flow::table_of::<F, T>(tables, &fragment.tuple);
-    if let Some(flow) = tables.flow(at, &fragment.tuple) {
-        let parsed = Parsed { kind: kind::FRAGMENT, l4: fragment.parsed.l4 & 127, ..fragment.parsed };
-        return flow::follow::<F, P, T, true>(packet, tables, &parsed, &fragment.tuple, flow, at);
+    if at != table::NONE {
+        tables.with_scratch(|scratch| {
+            scratch.key = fragment.tuple;
+            scratch.parsed = Parsed { kind: kind::FRAGMENT, ..fragment.parsed };
+            decision::flow_in(at)
+        });
+        return packet.follow::<F, T>(tables, at);
     }
     if tables.is_host(&fragment.key.datagram.dst) {
         return Verdict::PASS;

@@ -12,7 +12,7 @@ use crate::{
 /// The hook, for a packet that may open a conversation.
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
-    follow_or_open::<F, P, T>(packet, tables, ZONE_HOST, Verdict::PASS, |scratch| decide::<F, T>(tables, scratch))
+    follow_or_open::<F, P, T>(packet, tables, ZONE_HOST, decision::PASS, |scratch| decide::<F, T>(tables, scratch))
 }
 
 /// Is the tuple that the answer would have a container's already? Then the host's flow takes another source port.

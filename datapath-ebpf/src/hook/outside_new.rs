@@ -16,7 +16,7 @@ use crate::{
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let uplink = packet.ifindex();
-    follow_or_open::<F, P, T>(packet, tables, ZONE_OUTSIDE, Verdict::PASS, |scratch| {
+    follow_or_open::<F, P, T>(packet, tables, ZONE_OUTSIDE, decision::PASS, |scratch| {
         let ports = scratch.parsed.has_ports();
         let decision = if ports { decide::<F, T>(tables, scratch, uplink) } else { decision::PASS };
         if decision == decision::PASS && tables.endpoint(&scratch.key.dst).is_some() {

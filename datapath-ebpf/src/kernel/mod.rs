@@ -1,6 +1,7 @@
 //! The packet path's feet on the ground: everything that touches memory or a BPF helper. The only unsafe code here.
 #![expect(unsafe_code, reason = "BPF contexts, packet memory and helpers are raw pointers")]
 
+mod alone;
 mod held;
 mod helpers;
 mod maps;

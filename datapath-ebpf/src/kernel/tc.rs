@@ -14,7 +14,9 @@ use portlane_common::{
 };
 
 use super::{
-    HANDOVER, Handover, maps,
+    HANDOVER, Handover,
+    alone::{crc_difference, follow4, follow6},
+    maps,
     tables::{self, Maps},
 };
 use crate::{
@@ -35,7 +37,7 @@ const INGRESS: u64 = 1;
 
 /// A packet at a tc hook.
 pub struct Skb {
-    skb: *mut __sk_buff,
+    pub(super) skb: *mut __sk_buff,
 }
 
 impl Skb {
@@ -137,6 +139,16 @@ impl Packet for Skb {
     fn uncovered(&mut self, delta: u16) {
         // SAFETY: the program's own context. Without such a sum (CHECKSUM_COMPLETE) the kernel does nothing.
         unsafe { generated::bpf_csum_update(self.skb, u32::from(delta)) };
+    }
+
+    #[inline(always)]
+    fn crc_difference(change: u32, behind: u32) -> u32 {
+        crc_difference(change, behind)
+    }
+
+    #[inline(always)]
+    fn follow<F: Net, T: Tables<F>>(&mut self, _tables: &T, table: u32) -> Verdict {
+        Verdict::from_bits(if F::AF == V4::AF { follow4(self.skb, table) } else { follow6(self.skb, table) })
     }
 }
 
@@ -250,11 +262,11 @@ pub fn behind_xdp(context: &TcContext) -> i32 {
     act(context, Hook::BehindXdp, verdict)
 }
 
-/// tc ingress of an uplink whose packets have no Ethernet header. They get one, so that all that follows is the same;
-/// the kernel takes it off what goes up its stack (`mac_len` says how much there is).
+/// tc ingress of an uplink whose packets have no Ethernet header. They get one, and `from_uplink` carries on; the kernel
+/// takes it off what goes up its stack (`mac_len` says how much there is).
 #[inline(always)]
 pub fn from_uplink_l3(context: &TcContext) -> i32 {
-    let (mut packet, tables) = seams(context);
+    let (mut packet, _) = seams(context);
     let protocol = packet.field(|skb| skb.protocol) as u16;
     if protocol != V4::ETHERTYPE.to_be() && protocol != V6::ETHERTYPE.to_be() {
         return TC_ACT_UNSPEC;
@@ -267,7 +279,7 @@ pub fn from_uplink_l3(context: &TcContext) -> i32 {
     if !packet.write(ETHERNET - 2, protocol) {
         return TC_ACT_SHOT;
     }
-    act(context, Hook::FromUplinkL3, hook::from_uplink::run(&mut packet, &tables))
+    act(context, Hook::FromUplinkL3, Verdict::to(verdict::NEXT, next::FROM_UPLINK))
 }
 
 /// tc egress of an uplink.

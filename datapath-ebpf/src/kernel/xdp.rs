@@ -11,10 +11,15 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use bytemuck::Pod;
-use portlane_common::reason::{Hook, Reason};
+use portlane_common::{
+    family::{Family, V4},
+    reason::{Hook, Reason},
+};
 
 use super::{
-    HANDOVER, Handover, maps,
+    HANDOVER, Handover,
+    alone::{crc_difference, follow_xdp4, follow_xdp6},
+    maps,
     tables::{self, Maps},
 };
 use crate::{
@@ -25,7 +30,7 @@ use crate::{
 
 /// A packet at XDP.
 pub struct Frame {
-    frame: *mut xdp_md,
+    pub(super) frame: *mut xdp_md,
 }
 
 impl Frame {
@@ -104,6 +109,17 @@ impl Packet for Frame {
         let new = header::update(old, header::fold(u32::from(pseudo) + u32::from(ports)));
         // RFC 768: a computed zero is sent as all ones.
         self.write(offset, if optional && new == 0 { 0xffff } else { new })
+    }
+
+    #[inline(always)]
+    fn crc_difference(change: u32, behind: u32) -> u32 {
+        crc_difference(change, behind)
+    }
+
+    #[inline(always)]
+    fn follow<F: Net, T: Tables<F>>(&mut self, _tables: &T, table: u32) -> Verdict {
+        let frame = self.frame;
+        Verdict::from_bits(if F::AF == V4::AF { follow_xdp4(frame, table) } else { follow_xdp6(frame, table) })
     }
 }
 

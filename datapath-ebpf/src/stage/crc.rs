@@ -54,7 +54,7 @@ const fn multiply(mut a: u32, b: u32) -> u32 {
 
 /// What changing four bytes by `change` (old and new, exclusive or, as read in little-endian order) makes to the CRC of
 /// a packet in which `behind` bytes follow them; to be applied by exclusive or, in little-endian order too.
-#[inline(never)]
+#[inline(always)]
 pub fn difference(change: u32, behind: u32) -> u32 {
     // Behind the change itself, its own four bytes.
     let bytes = behind.wrapping_add(4) & 0xffff;

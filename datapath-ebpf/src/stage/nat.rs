@@ -24,7 +24,7 @@ use crate::{
 
 /// A flow to be: the tuple that its packets leave with, and where each direction goes.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Opening<A> {
     /// Source address of the opener's packets as they leave.
     pub src: A,
@@ -78,7 +78,7 @@ pub struct Opening<A> {
 
 /// Room for the slow path, lent by [`Tables::with_scratch`]. The opener's key is in place when it begins.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scratch<A> {
     flow: Flow<A>,
     /// The packet's headers, but for the addresses.

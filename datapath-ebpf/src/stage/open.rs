@@ -14,21 +14,21 @@ use crate::{
     verdict::{Verdict, decision},
 };
 
-/// Carries the packet on, as the flow that it has or that `decide` describes. What is malformed gets `malformed`.
+/// Carries the packet on, as the flow that it has or that `decide` describes. What is malformed gets the decision
+/// `malformed`.
 #[inline(always)]
 pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
     zone: u32,
-    malformed: Verdict,
+    malformed: u32,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> Verdict {
-    tables.with_scratch(|scratch| {
+    let decision = tables.with_scratch(|scratch| {
         if !read::<F, P>(packet, scratch, zone) {
             return malformed;
         }
-        // IPv4's header has at most 60 bytes, IPv6's with a fragment's 48: the verifier knows no more of it by now.
-        let parsed = Parsed { l4: scratch.parsed.l4 & 127, ..scratch.parsed };
+        let parsed = parsed::<F>(scratch);
         let mut at = table::NONE;
         if parsed.trackable() {
             let sign = handshake::sign(packet, &parsed);
@@ -37,13 +37,37 @@ pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
         if at == table::NONE {
             let decision = nat::begin::<F, T>(tables, scratch, decide);
             if decision != decision::OPEN {
-                return decision::verdict(decision);
+                return decision;
             }
             at = scratch.opening.table;
         }
-        let Some(flow) = tables.flow(at, &scratch.key) else { return Verdict::drop(Reason::FlowsExhausted) };
-        flow::follow::<F, P, T, true>(packet, tables, &parsed, &scratch.key, flow, at)
-    })
+        decision::flow_in(at)
+    });
+    match decision::table(decision) {
+        Some(table) => packet.follow::<F, T>(tables, table),
+        None => decision::verdict(decision),
+    }
+}
+
+/// Carries on the packet whose headers and tuple are in the scratch space, as the flow that the table has for it says.
+#[inline(always)]
+pub fn follow<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, table: u32) -> Verdict {
+    let mut verdict = Verdict::drop(Reason::FlowsExhausted);
+    tables.with_scratch(|scratch| {
+        if let Some(flow) = tables.flow(table, &scratch.key) {
+            let parsed = parsed::<F>(scratch);
+            verdict = flow::follow::<F, P, T, true>(packet, tables, &parsed, &scratch.key, flow, table);
+        }
+        decision::OPEN
+    });
+    verdict
+}
+
+/// IPv4's header has at most 60 bytes, IPv6's with a fragment's 48: the verifier knows no more of what is in the scratch
+/// space.
+#[inline(always)]
+fn parsed<F: Net>(scratch: &Scratch<F::Addr>) -> Parsed<()> {
+    Parsed { l4: scratch.parsed.l4 & 127, ..scratch.parsed }
 }
 
 /// Reads the headers into the scratch space: what follows is then looked at once by the verifier, and not once for each

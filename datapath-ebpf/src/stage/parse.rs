@@ -39,7 +39,7 @@ pub mod kind {
 
 /// A packet's headers. Every field is always set: the verifier wants it so.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Parsed<A> {
     /// Source address.
     pub src: A,

@@ -6,7 +6,6 @@ use crate::{
     header::{ETHERNET, Mac, fold},
     packet::{Net, Packet},
     stage::{
-        crc,
         parse::{Parsed, kind},
         route,
     },
@@ -78,7 +77,7 @@ fn translate_sctp<F: Net, P: Packet>(packet: &mut P, parsed: &Parsed<()>, flow: 
     let change = u32::from(sport ^ new_sport) | u32::from(dport ^ new_dport) << 16;
     // Zero means that it is left to the hardware, which has it still to do.
     if change != 0 && old != 0 {
-        let new = old ^ crc::difference(change, parsed.end - l4 as u32 - 4);
+        let new = old ^ P::crc_difference(change, parsed.end - l4 as u32 - 4);
         let words = |crc: u32| (crc & 0xffff) + (crc >> 16);
         packet
             .uncovered(fold(u32::from(flow.port_delta) + u32::from(crate::header::difference(words(old), words(new)))));

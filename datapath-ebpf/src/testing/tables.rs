@@ -88,6 +88,8 @@ pub struct Memory {
     sockets6: Shelf<Cone<Addr6>>,
     kept4: Kept<Addr4>,
     kept6: Kept<Addr6>,
+    scratch4: RefCell<Scratch<Addr4>>,
+    scratch6: RefCell<Scratch<Addr6>>,
 }
 
 impl Memory {
@@ -237,10 +239,10 @@ fn first_bits<K: Pod>(key: &K, count: usize) -> impl Iterator<Item = u8> {
 }
 
 macro_rules! family {
-    ($family:ty, $addr:ty, $flows:ident, $shelf:ident, $cones:ident, $sockets:ident, $datagrams:ident, $pieces:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident, $source:ident) => {
+    ($family:ty, $addr:ty, $flows:ident, $shelf:ident, $cones:ident, $sockets:ident, $datagrams:ident, $pieces:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident, $source:ident, $scratch:ident) => {
         impl Tables<$family> for Memory {
-            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> Verdict) -> Verdict {
-                run(&mut Scratch::default())
+            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
+                run(&mut self.$scratch.borrow_mut())
             }
 
             fn flow(&self, table: u32, key: &FlowKey<$addr>) -> Option<&Flow<$addr>> {
@@ -393,5 +395,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4, source4);
-family!(V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6, source6);
+family!(V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4, source4, scratch4);
+family!(V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6, source6, scratch6);

@@ -1,9 +1,12 @@
 //! Programs and maps: loaded once, pinned, and found again by every later command.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
 };
 
 use aya::{
@@ -34,6 +37,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portlan
 
 /// aya-log's ring buffer.
 pub(super) const LOG_MAP: &str = "AYA_LOGS";
+
+/// Threads that load programs: there are some fifteen that take long.
+const MOST_LOADERS: usize = 8;
 
 /// What the programs are loaded with. Other settings than the loaded programs' have them replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,18 +172,38 @@ impl Datapath {
         }
         let mut object = loader.load(OBJECT).map_err(BpfError::loading)?;
         self.check_shapes(settings.flows)?;
-        for name in pins::programs() {
-            let program = object.program_mut(&name).ok_or_else(|| BpfError::Object(format!("it has no {name}")))?;
-            load_program(program).map_err(|error| BpfError::program(&name, error))?;
-            let fd = program.fd().map_err(|error| BpfError::program(&name, error))?;
-            self.pin_program(&name, fd)?;
+        let known = pins::programs();
+        let mut programs: BTreeMap<_, _> = object.programs_mut().filter(|(name, _)| known.contains(*name)).collect();
+        if let Some(name) = known.iter().find(|name| !programs.contains_key(name.as_str())) {
+            return Err(BpfError::Object(format!("it has no {name}")));
         }
+        self.load_all(programs.iter_mut().map(|(name, program)| (*name, &mut **program)))?;
         // What carries on first: what is attached never leaves a packet to a program that is not there.
         for (map, programs) in [(map::NEXT, &program::NEXT[..]), (map::NEXT_XDP, &program::NEXT_XDP[..])] {
             self.fill_program_array(map, programs)?;
         }
         attach::replace_all(&self.pins)?;
         self.pins.set_version(version)
+    }
+
+    /// Has the kernel verify and translate programs, one on each processor: it takes up to a quarter of a second for one.
+    fn load_all<'a>(&self, programs: impl Iterator<Item = (&'a str, &'a mut Program)> + Send) -> Result<()> {
+        let waiting = Mutex::new(programs);
+        let next = || waiting.lock().ok()?.next();
+        let work = || {
+            while let Some((name, program)) = next() {
+                load_program(program).map_err(|error| BpfError::program(name, error))?;
+                let fd = program.fd().map_err(|error| BpfError::program(name, error))?;
+                self.pin_program(name, fd)?;
+            }
+            Ok(())
+        };
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS);
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+            let broke_off = |_| Err(BpfError::Object("a thread that loaded programs broke off".to_owned()));
+            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(broke_off))
+        })
     }
 
     /// Unpins maps of another shape than this program's, and whatever is no program of it.
