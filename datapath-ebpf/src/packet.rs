@@ -147,8 +147,8 @@ pub trait Shared {
 /// Tables of one address family.
 pub trait Tables<F: Family>: Shared {
     /// Lends room for a flow to be, which finds what the last one left there: the stack of a BPF program has 512 bytes, its
-    /// callees' included. Answers a [`decision`](crate::verdict::decision).
-    fn with_scratch(&self, run: impl FnOnce(&mut Scratch<F::Addr>) -> u32) -> u32;
+    /// callees' included. Answers `none` where there is no room.
+    fn with_scratch<R>(&self, none: R, run: impl FnOnce(&mut Scratch<F::Addr>) -> R) -> R;
     /// The entry for a tuple in one of the [`table`]s.
     fn flow(&self, table: u32, key: &FlowKey<F::Addr>) -> Option<&Flow<F::Addr>>;
     /// Adds an entry.

@@ -9,7 +9,7 @@ use crate::{
         fragment::{self, Fragment, part},
         parse::{self, Parsed, kind},
     },
-    verdict::{self, Verdict, decision, next},
+    verdict::{self, Verdict, next},
 };
 
 /// The hook, for a packet that one of the first programs took for a fragment.
@@ -108,10 +108,9 @@ fn later<F: Net, P: Packet, T: Tables<F>>(
 ) -> Verdict {
     let at = flow::table_of::<F, T>(tables, &fragment.tuple);
     if at != table::NONE {
-        tables.with_scratch(|scratch| {
+        tables.with_scratch((), |scratch| {
             scratch.key = fragment.tuple;
             scratch.parsed = Parsed { kind: kind::FRAGMENT, ..fragment.parsed };
-            decision::flow_in(at)
         });
         return packet.follow::<F, T>(tables, at);
     }

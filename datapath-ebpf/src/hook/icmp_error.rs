@@ -4,7 +4,7 @@ use portlane_common::{flow::ZONE_OUTSIDE, reason::Reason};
 
 use crate::{
     packet::{Net, Packet, Tables},
-    stage::{icmp, parse},
+    stage::icmp,
     verdict::Verdict,
 };
 
@@ -12,14 +12,19 @@ use crate::{
 #[inline(always)]
 pub fn run<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let inside = tables.veth(packet.ifindex()).is_some();
-    let Some(ip) = parse::ip_alone::<F, P>(packet) else { return Verdict::drop(Reason::Malformed) };
-    let parsed = parse::l4::<F, P>(packet, &ip);
     let zone = if inside { packet.ifindex() } else { ZONE_OUTSIDE };
-    match icmp::follow::<F, P, T>(packet, tables, &parsed, zone) {
-        Some(verdict) => verdict,
-        // About something of the host's own, or with nothing to go by.
-        None if tables.is_host(&parsed.dst) => Verdict::PASS,
-        None if inside => Verdict::drop(Reason::QuotedUnknown),
-        None => Verdict::drop(Reason::DirectAccess),
-    }
+    tables.with_scratch(Verdict::drop(Reason::NotLoaded), |scratch| {
+        let found = match icmp::read::<F, P>(packet, scratch, zone) {
+            icmp::read::MALFORMED => Some(Verdict::drop(Reason::Malformed)),
+            icmp::read::QUOTE => icmp::follow::<F, P, T>(packet, tables, scratch),
+            _ => None,
+        };
+        match found {
+            Some(verdict) => verdict,
+            // About something of the host's own, or with nothing to go by.
+            None if tables.is_host(&scratch.quote.dst) => Verdict::PASS,
+            None if inside => Verdict::drop(Reason::QuotedUnknown),
+            None => Verdict::drop(Reason::DirectAccess),
+        }
+    })
 }

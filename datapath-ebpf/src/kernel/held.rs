@@ -23,12 +23,18 @@ fn fits(length: u32) -> bool {
 #[inline(always)]
 pub fn copy<'a>(context: *mut c_void, length: u32) -> Option<&'a Held> {
     let frame = maps::FRAME.get_ptr_mut(0)?;
+    // Volatile: read where it is compared and handed on. Fetched from the stack a second time, for the helper, it would be
+    // another number to kernels before 6.8.
+    // SAFETY: a per-CPU slot.
+    let length = unsafe {
+        (*frame).length = length;
+        (&raw const (*frame).length).read_volatile()
+    };
     if !fits(length) {
         return None;
     }
-    // SAFETY: a per-CPU slot; the length is within it.
+    // SAFETY: as above; the length is within it.
     unsafe {
-        (*frame).length = length;
         let bytes = (&raw mut (*frame).bytes).cast();
         (generated::bpf_skb_load_bytes(context, 0, bytes, length) == 0).then_some(&*frame)
     }

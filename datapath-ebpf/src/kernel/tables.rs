@@ -37,7 +37,7 @@ use crate::{
         fragment::{Fragment, part},
         nat::Scratch,
     },
-    verdict::{Verdict, decision},
+    verdict::Verdict,
 };
 
 /// What the kernel answers to `BPF_NOEXIST` if the key is there.
@@ -190,11 +190,11 @@ macro_rules! tables {
 
         impl Tables<$family> for Maps {
             #[inline(always)]
-            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
+            fn with_scratch<R>(&self, none: R, run: impl FnOnce(&mut Scratch<$addr>) -> R) -> R {
                 match maps::$scratch.get_ptr_mut(0) {
                     // SAFETY: a per-CPU slot, and the hooks of one CPU do not interrupt each other.
                     Some(scratch) => run(unsafe { &mut *scratch }),
-                    None => decision::drop(Reason::NotLoaded),
+                    None => none,
                 }
             }
 

@@ -13,7 +13,12 @@ use portlane_common::{
 use crate::{
     header::{SCTP, TCP, UDP, difference, fold, update},
     packet::{Net, Packet, Tables},
-    stage::{flow, parse::Parsed, route},
+    stage::{
+        flow,
+        nat::Scratch,
+        parse::{self, Parsed},
+        route,
+    },
     verdict::Verdict,
 };
 
@@ -24,14 +29,49 @@ const QUOTED_L4: usize = 8;
 /// Bytes of the extension headers, or IPv4 options, that a quoted packet may have.
 const QUOTED_OPTIONS: usize = 64;
 
-/// Carries an error on as the flow of the packet that it quotes; none if it quotes none of ours.
+/// What an error says about a packet, beside its tuple.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quote<A> {
+    /// Who speaks.
+    pub src: A,
+    /// To whom.
+    pub dst: A,
+    /// Where the quoted L4 header begins.
+    l4: u32,
+    /// 1 if the quoted packet has a UDP checksum; for other protocols of no meaning.
+    summed: u32,
+}
+
+/// What [`read`] found.
+pub mod read {
+    /// No IP packet.
+    pub const MALFORMED: u32 = 0;
+    /// Nothing to go by.
+    pub const VAGUE: u32 = 1;
+    /// A packet that may be a flow's.
+    pub const QUOTE: u32 = 2;
+}
+
+/// Reads the headers, the quoted ones too, into the scratch space: what follows is then looked at once by the verifier.
+/// Answers one of [`mod@read`].
+#[inline(never)]
+pub fn read<F: Net, P: Packet>(packet: &mut P, scratch: &mut Scratch<F::Addr>, zone: u32) -> u32 {
+    let Some(ip) = parse::ip_alone::<F, P>(packet) else { return read::MALFORMED };
+    let parsed = parse::l4::<F, P>(packet, &ip);
+    scratch.parsed = parsed.rest();
+    scratch.quote.src = parsed.src;
+    scratch.quote.dst = parsed.dst;
+    if quote::<F, P>(packet, scratch, &parsed, zone).is_some() { read::QUOTE } else { read::VAGUE }
+}
+
 #[inline(always)]
-pub fn follow<F: Net, P: Packet, T: Tables<F>>(
+fn quote<F: Net, P: Packet>(
     packet: &mut P,
-    tables: &T,
+    scratch: &mut Scratch<F::Addr>,
     parsed: &Parsed<F::Addr>,
     zone: u32,
-) -> Option<Verdict> {
+) -> Option<()> {
     let inner = parsed.l4 + HEADER;
     packet.pull((inner + F::HEADER_LEN + QUOTED_OPTIONS + QUOTED_L4) as u32);
     let quoted = F::quoted(packet, inner)?;
@@ -58,8 +98,24 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
         return None;
     };
     let (src, dst, proto) = (quoted.dst, quoted.src, quoted.proto);
-    let key = FlowKey { src, dst, sport, dport, zone, proto, pad: 0, pad2: 0 };
-    let flow = tables.flow(flow::table_of::<F, T>(tables, &key), &key)?;
+    scratch.key = FlowKey { src, dst, sport, dport, zone, proto, pad: 0, pad2: 0 };
+    scratch.quote.l4 = quoted.l4 as u32;
+    scratch.quote.summed = u32::from(fourth != 0);
+    Some(())
+}
+
+/// Carries an error on as the flow of the packet that it quotes; none if it quotes none of ours.
+#[inline(always)]
+pub fn follow<F: Net, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &Scratch<F::Addr>,
+) -> Option<Verdict> {
+    let Scratch { key, quote, .. } = scratch;
+    let flow = tables.flow(flow::table_of::<F, T>(tables, key), key)?;
+    let (parsed, proto) = (scratch.parsed(), key.proto);
+    let (inner, quoted_l4) = (parsed.l4 + HEADER, quote.l4 as usize & 511);
+    let echo = proto == F::ICMP;
     let routed = flow.flags & flag::ROUTED != 0;
     // Nobody is told of an error about an error (RFC 1812 §4.3.2.7).
     if flow::ends_here(flow, parsed.ttl) {
@@ -67,26 +123,25 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>>(
     }
     // The speaker may be the far end itself, or any router on the way; a container speaks for nobody else, though it may
     // do so by its link-local address.
-    let outer_src = if parsed.src == key.src || flow.hop == hop::UPLINK { flow.src } else { parsed.src };
-    let outer_dst = if parsed.dst == key.dst { flow.dst } else { parsed.dst };
-    let same = outer_src == parsed.src && outer_dst == parsed.dst;
-    let outer =
-        if same { 0 } else { difference(parsed.src.sum() + parsed.dst.sum(), outer_src.sum() + outer_dst.sum()) };
+    let outer_src = if quote.src == key.src || flow.hop == hop::UPLINK { flow.src } else { quote.src };
+    let outer_dst = if quote.dst == key.dst { flow.dst } else { quote.dst };
+    let same = outer_src == quote.src && outer_dst == quote.dst;
+    let outer = if same { 0 } else { difference(quote.src.sum() + quote.dst.sum(), outer_src.sum() + outer_dst.sum()) };
     let both = fold(u32::from(flow.addr_delta) + u32::from(flow.port_delta));
     // What the quoted addresses and ports change is made up for by the quoted checksums, where those are in reach.
     let (checksum, delta) = match proto {
-        UDP if fourth != 0 => (Some(quoted.l4 + 6), both),
-        _ if echo && F::ICMP_PSEUDO_HEADER => (Some(quoted.l4 + 2), both),
-        _ if echo => (Some(quoted.l4 + 2), flow.port_delta),
+        UDP if quote.summed != 0 => (Some(quoted_l4 + 6), both),
+        _ if echo && F::ICMP_PSEUDO_HEADER => (Some(quoted_l4 + 2), both),
+        _ if echo => (Some(quoted_l4 + 2), flow.port_delta),
         _ => (None, 0),
     };
     // IPv4's quoted header makes up for its own addresses; IPv6's are under the ICMP checksum.
     let bytes = if F::ICMP_PSEUDO_HEADER { both } else { flow.port_delta };
     let covered = fold(u32::from(bytes) + u32::from(if delta == 0 { 0 } else { !delta }));
     let ports = if echo {
-        packet.write(quoted.l4 + 4, (flow.sport | flow.dport).to_be())
+        packet.write(quoted_l4 + 4, (flow.sport | flow.dport).to_be())
     } else {
-        packet.write(quoted.l4, [flow.dport.to_be(), flow.sport.to_be()])
+        packet.write(quoted_l4, [flow.dport.to_be(), flow.sport.to_be()])
     };
     let summed = match checksum {
         Some(at) => match packet.read::<u16>(at) {

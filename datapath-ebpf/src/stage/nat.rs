@@ -16,6 +16,7 @@ use crate::{
     stage::{
         cone,
         flow::{find_whole, forget, is_live},
+        icmp::Quote,
         parse::Parsed,
         publish,
     },
@@ -91,6 +92,16 @@ pub struct Scratch<A> {
     pub opening: Opening<A>,
     /// What came of the port tried last.
     reserved: Added,
+    /// What an ICMP error says about the flow's packet.
+    pub quote: Quote<A>,
+}
+
+impl<A> Scratch<A> {
+    /// The headers. IPv4's has at most 60 bytes, IPv6's with a fragment's 48: the verifier knows no more of what lies here.
+    #[inline(always)]
+    pub const fn parsed(&self) -> Parsed<()> {
+        Parsed { l4: self.parsed.l4 & 127, ..self.parsed }
+    }
 }
 
 impl<A: Address> Opening<A> {

@@ -9,7 +9,7 @@ use crate::{
         flow::{self, find_whole},
         handshake::{self, Sign},
         nat::{self, Scratch},
-        parse::{self, Parsed},
+        parse,
     },
     verdict::{Verdict, decision},
 };
@@ -24,11 +24,11 @@ pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
     malformed: u32,
     decide: impl FnOnce(&mut Scratch<F::Addr>) -> u32,
 ) -> Verdict {
-    let decision = tables.with_scratch(|scratch| {
+    let decision = tables.with_scratch(decision::drop(Reason::NotLoaded), |scratch| {
         if !read::<F, P>(packet, scratch, zone) {
             return malformed;
         }
-        let parsed = parsed::<F>(scratch);
+        let parsed = scratch.parsed();
         let mut at = table::NONE;
         if parsed.trackable() {
             let sign = handshake::sign(packet, &parsed);
@@ -52,22 +52,10 @@ pub fn follow_or_open<F: Net, P: Packet, T: Tables<F>>(
 /// Carries on the packet whose headers and tuple are in the scratch space, as the flow that the table has for it says.
 #[inline(always)]
 pub fn follow<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, table: u32) -> Verdict {
-    let mut verdict = Verdict::drop(Reason::FlowsExhausted);
-    tables.with_scratch(|scratch| {
-        if let Some(flow) = tables.flow(table, &scratch.key) {
-            let parsed = parsed::<F>(scratch);
-            verdict = flow::follow::<F, P, T, true>(packet, tables, &parsed, &scratch.key, flow, table);
-        }
-        decision::OPEN
-    });
-    verdict
-}
-
-/// IPv4's header has at most 60 bytes, IPv6's with a fragment's 48: the verifier knows no more of what is in the scratch
-/// space.
-#[inline(always)]
-fn parsed<F: Net>(scratch: &Scratch<F::Addr>) -> Parsed<()> {
-    Parsed { l4: scratch.parsed.l4 & 127, ..scratch.parsed }
+    tables.with_scratch(Verdict::drop(Reason::NotLoaded), |scratch| {
+        let Some(flow) = tables.flow(table, &scratch.key) else { return Verdict::drop(Reason::FlowsExhausted) };
+        flow::follow::<F, P, T, true>(packet, tables, &scratch.parsed(), &scratch.key, flow, table)
+    })
 }
 
 /// Reads the headers into the scratch space: what follows is then looked at once by the verifier, and not once for each

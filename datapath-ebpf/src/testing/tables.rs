@@ -241,7 +241,7 @@ fn first_bits<K: Pod>(key: &K, count: usize) -> impl Iterator<Item = u8> {
 macro_rules! family {
     ($family:ty, $addr:ty, $flows:ident, $shelf:ident, $cones:ident, $sockets:ident, $datagrams:ident, $pieces:ident, $kept:ident, $endpoint:ident, $host:ident, $publish:ident, $source:ident, $scratch:ident) => {
         impl Tables<$family> for Memory {
-            fn with_scratch(&self, run: impl FnOnce(&mut Scratch<$addr>) -> u32) -> u32 {
+            fn with_scratch<R>(&self, _none: R, run: impl FnOnce(&mut Scratch<$addr>) -> R) -> R {
                 run(&mut self.$scratch.borrow_mut())
             }
 
@@ -395,5 +395,11 @@ macro_rules! family {
     };
 }
 
-family!(V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4, source4, scratch4);
-family!(V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6, source6, scratch6);
+family!(
+    V4, Addr4, flows4, shelf4, cones4, sockets4, datagrams4, pieces4, kept4, endpoint4, host4, publish4, source4,
+    scratch4
+);
+family!(
+    V6, Addr6, flows6, shelf6, cones6, sockets6, datagrams6, pieces6, kept6, endpoint6, host6, publish6, source6,
+    scratch6
+);
