@@ -11,7 +11,7 @@ use portlane_common::{
     family::{Addr4, Addr6},
     flow::{Flow, FlowKey},
     fragment::{Datagram, DatagramKey, Held, HeldKey},
-    reason::{Hook, REASONS, Reason},
+    reason::{Hook, Reason},
 };
 use portlane_datapath::{
     packet::table,
@@ -113,14 +113,8 @@ impl Maps {
             flows6: [read(&self.flow6)?, read(&self.new6)?],
             ..Ledger::default()
         };
-        for hook in Hook::ALL {
-            for reason in Reason::ALL {
-                let cpus = self.reason.per_cpu(hook as u32 * REASONS + *reason as u32)?;
-                let packets = cpus.iter().map(|cpu| cpu.packets).sum();
-                if packets != 0 {
-                    ledger.reasons.insert((hook, *reason), packets);
-                }
-            }
+        for (hook, reason, counter) in Datapath::counted(&self.reason)? {
+            ledger.reasons.insert((hook, reason), counter.packets);
         }
         for endpoint in MEMBERS.map(|member| member.endpoint) {
             ledger.shares.insert(endpoint, self.share.get(&endpoint)?.map_or(0, |share| share.held));

@@ -10,16 +10,18 @@ use super::{error::Result, layout, load::Datapath, table::Table};
 impl Datapath {
     /// What was refused or handed to the host's stack, and where; what never happened is left out.
     pub fn reasons(&self) -> Result<Vec<(Hook, Reason, Counter)>> {
-        let table = self.table(&layout::REASON)?;
+        Self::counted(&self.table(&layout::REASON)?)
+    }
+
+    /// The same, from a table that is open.
+    pub fn counted(table: &Table<u32, Counter>) -> Result<Vec<(Hook, Reason, Counter)>> {
         let mut counted = Vec::new();
-        for hook in Hook::ALL {
-            for &reason in Reason::ALL {
-                let counter = sum(table.per_cpu(hook as u32 * REASONS + reason as u32)?);
-                if counter != Counter::default() {
-                    counted.push((hook, reason, counter));
-                }
+        table.for_each_cpu(|index, cpus| {
+            let hook = Hook::ALL.into_iter().find(|hook| *hook as u32 == index / REASONS);
+            if let Some((hook, reason)) = hook.zip(Reason::from_number((index % REASONS) as u8)) {
+                counted.push((hook, reason, sum(cpus)));
             }
-        }
+        })?;
         Ok(counted)
     }
 
@@ -58,8 +60,8 @@ impl TrafficTables {
     }
 }
 
-fn sum(cpus: Vec<Counter>) -> Counter {
-    cpus.into_iter().fold(Counter::default(), |sum, cpu| Counter {
+fn sum(cpus: &mut dyn Iterator<Item = Counter>) -> Counter {
+    cpus.fold(Counter::default(), |sum, cpu| Counter {
         packets: sum.packets.wrapping_add(cpu.packets),
         bytes: sum.bytes.wrapping_add(cpu.bytes),
     })

@@ -86,8 +86,20 @@ impl<V: Pod> Table<u32, V> {
     pub fn per_cpu(&self, index: u32) -> Result<Vec<V>> {
         let mut bytes = vec![0; self.map.value_len()];
         self.map.lookup(bytemuck::bytes_of(&index), &mut bytes).map_err(self.failed("read"))?;
-        let stride = size_of::<V>().next_multiple_of(8);
-        Ok(bytes.chunks_exact(stride).map(|value| bytemuck::pod_read_unaligned(&value[..size_of::<V>()])).collect())
+        Ok(cpus(&bytes).collect())
+    }
+
+    /// Calls `visit` with each index of a per-CPU array at which there is more than zeros, and with the values that the
+    /// CPUs keep there (Linux 5.13).
+    pub fn for_each_cpu(&self, mut visit: impl FnMut(u32, &mut dyn Iterator<Item = V>)) -> Result<()> {
+        let zeros = vec![0; self.map.value_len()];
+        self.map
+            .for_each(|key, values| {
+                if *values != *zeros {
+                    visit(bytemuck::pod_read_unaligned(key), &mut cpus(values));
+                }
+            })
+            .map_err(self.failed("read"))
     }
 
     /// Sets an index of a per-CPU array to zero on every CPU.
@@ -95,4 +107,10 @@ impl<V: Pod> Table<u32, V> {
         let zeros = vec![0; self.map.value_len()];
         self.map.update(bytemuck::bytes_of(&index), &zeros).map_err(self.failed("changed"))
     }
+}
+
+/// What the CPUs keep in one entry.
+fn cpus<V: Pod>(bytes: &[u8]) -> impl Iterator<Item = V> {
+    let stride = size_of::<V>().next_multiple_of(8);
+    bytes.chunks_exact(stride).map(|value| bytemuck::pod_read_unaligned(&value[..size_of::<V>()]))
 }

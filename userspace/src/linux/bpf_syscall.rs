@@ -296,7 +296,8 @@ impl Map {
         unsafe { bpf(command, &mut attr) }.map(drop)
     }
 
-    /// Calls `visit` with each entry. What changes meanwhile may be seen or not, or twice. Not for per-CPU maps.
+    /// Calls `visit` with each entry. What changes meanwhile may be seen or not, or twice. Of a per-CPU map, a
+    /// value is what all CPUs keep there.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         if self.info.kind == ARRAY && self.info.flags & MMAPABLE != 0 {
             let stride = self.value_len.next_multiple_of(8);
