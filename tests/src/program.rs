@@ -167,6 +167,17 @@ impl Programs {
         self.forget(&layout::NEW6)
     }
 
+    /// Forgets every datagram in pieces, and those that are kept.
+    ///
+    /// # Errors
+    /// The maps cannot be changed.
+    pub fn forget_datagrams(&self) -> Result<()> {
+        self.forget(&layout::DATAGRAM4)?;
+        self.forget(&layout::DATAGRAM6)?;
+        self.forget(&layout::HELD4)?;
+        self.forget(&layout::HELD6)
+    }
+
     /// Forgets which conversations containers hold, as [`Self::forget_flows`] does behind the programs' back.
     ///
     /// # Errors

@@ -20,11 +20,13 @@ use nix::{
     unistd::{getpid, sync},
 };
 
-use super::suite::{Job, REFUSAL};
+use super::suite::{Job, Part, REFUSAL};
 use crate::run::done;
 
 /// The kernel's parameter that says what a machine is for.
 pub const PURPOSE: &str = "portlane.purpose=";
+/// The kernel's parameter that says which of the jobs are this machine's: see [`Part`].
+pub const PART: &str = "portlane.part=";
 /// To turn itself off again.
 pub const PROBE: &str = "probe";
 /// To run its jobs.
@@ -69,7 +71,8 @@ pub fn run() -> Result<()> {
 
 fn serve() -> Result<()> {
     let parameters = fs::read_to_string("/proc/cmdline").context("cannot read the kernel's parameters")?;
-    let purpose = parameters.split_whitespace().find_map(|word| word.strip_prefix(PURPOSE)).unwrap_or_default();
+    let parameter = |name| parameters.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap_or_default();
+    let purpose = parameter(PURPOSE);
     if purpose != PROBE {
         mounts()?;
         done(inside("ip").args(["link", "set", "lo", "up"]))?;
@@ -83,7 +86,7 @@ fn serve() -> Result<()> {
     }
     let mut line = OpenOptions::new().write(true).open(LINE).with_context(|| format!("cannot open {LINE}"))?;
     match purpose {
-        TEST => jobs()?.iter().try_for_each(|job| test(job, &mut line))?,
+        TEST => Part::parse(parameter(PART))?.of(&jobs()?).try_for_each(|job| test(job, &mut line))?,
         REFUSE => refusal(&mut line)?,
         _ => {}
     }

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{PROCESSORS, guest, kernel::Kernel, report::Outcome};
+use super::{PROCESSORS, guest, kernel::Kernel, report::Outcome, suite::Part};
 use crate::run::{done, tool};
 
 /// A machine that runs for longer hangs.
@@ -82,13 +82,14 @@ impl<'a> Machine<'a> {
         Ok(outcome.done)
     }
 
-    /// Boots a kernel and runs its jobs.
+    /// Boots a kernel and runs a part of its jobs.
     ///
     /// # Errors
     /// QEMU cannot be started.
-    pub fn run(&self, kernel: &Kernel) -> Result<Outcome> {
-        let console = self.logs.join(format!("{}.log", kernel.name));
-        let mut command = self.command(kernel, if kernel.is_supported() { guest::TEST } else { guest::REFUSE });
+    pub fn run(&self, kernel: &Kernel, part: Part) -> Result<Outcome> {
+        let console = self.logs.join(format!("{}-{}.log", kernel.name, part.number));
+        let test = format!("{} {}{part}", guest::TEST, guest::PART);
+        let mut command = self.command(kernel, if kernel.is_supported() { &test } else { guest::REFUSE });
         command.arg("-serial").arg(format!("file:{}", console.display())).args(["-serial", "stdio"]);
         let errors = fs::File::create(console.with_extension("qemu"))?;
         let child = command.stdout(Stdio::piped()).stderr(errors).spawn().context("cannot start QEMU")?;

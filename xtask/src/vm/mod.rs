@@ -13,6 +13,8 @@
 //! The cache is `$XDG_CACHE_HOME/portlane` or `~/.cache/portlane`; whoever removes it loses a minute of downloads.
 
 use std::{
+    cell::Cell,
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -25,7 +27,7 @@ use clap::Args;
 use nix::unistd::Uid;
 
 pub use self::suite::Choice;
-use self::{kernel::Kernel, machine::Machine, programs::Programs, report::Outcome};
+use self::{kernel::Kernel, machine::Machine, programs::Programs, report::Outcome, suite::Part};
 use crate::{run::step, setup};
 
 mod debian;
@@ -93,9 +95,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn matrix(names: &[&str], choice: &Choice, broken: bool) -> Result<()> {
-    let jobs = |programs: &Programs| suite::jobs(choice, programs);
+    let count = Cell::new(0);
+    let jobs = |programs: &Programs| {
+        let jobs = suite::jobs(choice, programs)?;
+        count.set(jobs.lines().count());
+        Ok(jobs)
+    };
     with_machine(names, broken, jobs, |machine, kernels| {
-        let outcomes = step("virtual machines", || side_by_side(machine, kernels))?;
+        let outcomes = step("virtual machines", || side_by_side(machine, kernels, count.get()))?;
         report::print(&outcomes);
         report::verdict(&outcomes)
     })
@@ -133,27 +140,36 @@ fn prepare(cache: &Path, names: &[&str]) -> Result<Vec<Kernel>> {
     kernel::prepare(cache, names)
 }
 
-/// One machine at a time for each processor here.
-fn side_by_side(machine: &Machine<'_>, kernels: &[Kernel]) -> Result<Vec<Outcome>> {
-    let lanes = thread::available_parallelism().map_or(1, usize::from).min(kernels.len()).max(1);
-    println!("   {} at a time, each with {PROCESSORS} processors, by {}", lanes, machine.accelerator());
-    let waiting = Mutex::new(kernels.iter().enumerate());
-    let ended = Mutex::new(Vec::new());
+/// One machine at a time for each processor here. As many share a kernel's jobs, so that none has to wait for another at
+/// the end.
+fn side_by_side(machine: &Machine<'_>, kernels: &[Kernel], jobs: usize) -> Result<Vec<Outcome>> {
+    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    println!("   {lanes} at a time, each with {PROCESSORS} processors, by {}", machine.accelerator());
+    let parts = |kernel: &Kernel| if kernel.is_supported() { lanes.min(jobs).max(1) } else { 1 };
+    let machines = (0..lanes).flat_map(|number| {
+        let with = kernels.iter().filter(move |kernel| number < parts(kernel));
+        with.map(move |kernel| (kernel, Part { number, count: parts(kernel) }))
+    });
+    let waiting = Mutex::new(machines);
+    let ended = Mutex::new(BTreeMap::<&str, Outcome>::new());
     let next = || waiting.lock().ok()?.next();
     let lane = || {
-        while let Some((place, kernel)) = next() {
+        while let Some((kernel, part)) = next() {
             let start = Instant::now();
-            let outcome = machine.run(kernel).unwrap_or_else(|error| Outcome::broken(kernel, &error));
-            println!("   {}: {} in {:.0} s", kernel.name, outcome.verdict(), start.elapsed().as_secs_f32());
+            let outcome = machine.run(kernel, part).unwrap_or_else(|error| Outcome::broken(kernel, &error));
+            let (verdict, seconds) = (outcome.verdict(), start.elapsed().as_secs_f32());
+            println!("   {}, part {} of {}: {verdict} in {seconds:.0} s", kernel.name, part.number + 1, part.count);
             if let Ok(mut ended) = ended.lock() {
-                ended.push((place, outcome));
+                match ended.get_mut(&*kernel.name) {
+                    Some(outcomes) => outcomes.join(outcome),
+                    None => drop(ended.insert(&kernel.name, outcome)),
+                }
             }
         }
     };
     thread::scope(|scope| (0..lanes).for_each(|_| drop(scope.spawn(lane))));
     let mut ended = ended.into_inner().map_err(|_| anyhow!("a thread that ran a machine broke off"))?;
-    ended.sort_by_key(|(place, _)| *place);
-    Ok(ended.into_iter().map(|(_, outcome)| outcome).collect())
+    Ok(kernels.iter().filter_map(|kernel| ended.remove(&*kernel.name)).collect())
 }
 
 /// Where kernels and disks are kept.

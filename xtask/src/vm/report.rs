@@ -37,6 +37,15 @@ struct Tally {
     seconds: f32,
 }
 
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.broken += other.broken;
+        self.seconds += other.seconds;
+    }
+}
+
 impl Outcome {
     /// Of a machine that has told nothing yet.
     pub fn new(kernel: &Kernel) -> Self {
@@ -47,6 +56,20 @@ impl Outcome {
     /// Of a machine that could not be started.
     pub fn broken(kernel: &Kernel, error: &anyhow::Error) -> Self {
         Self { output: vec![format!("{error:#}")], ..Self::new(kernel) }
+    }
+
+    /// Takes in what another machine with the same kernel told.
+    pub fn join(&mut self, other: Self) {
+        for (name, tally) in other.suites {
+            match self.suites.iter_mut().find(|(own, _)| *own == name) {
+                Some((_, own)) => own.add(tally),
+                None => self.suites.push((name, tally)),
+            }
+        }
+        self.programs.extend(other.programs);
+        self.output.extend(other.output);
+        self.running.extend(other.running);
+        self.done &= other.done;
     }
 
     /// Takes in a line of the guest's; at the end of a test program, what is to be said of it at once.

@@ -1,8 +1,8 @@
 //! What runs in a machine: suites of test programs, whole or those tests of them to which a kernel makes a difference.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::programs::Programs;
 
@@ -134,6 +134,38 @@ impl Job {
     }
 }
 
+/// Every so manieth job: several machines share a kernel's among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 0 on.
+    pub number: usize,
+    /// How many parts there are.
+    pub count: usize,
+}
+
+impl Part {
+    /// Reads what its display wrote.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn parse(text: &str) -> Result<Self> {
+        let parts = text.split_once('/').and_then(|(number, count)| Some((number.parse().ok()?, count.parse().ok()?)));
+        let part = parts.map(|(number, count)| Self { number, count });
+        part.filter(|part| part.number < part.count).with_context(|| format!("not a part of the jobs: `{text}`"))
+    }
+
+    /// Those among all jobs.
+    pub fn of(self, jobs: &[Job]) -> impl Iterator<Item = &Job> {
+        jobs.iter().skip(self.number).step_by(self.count)
+    }
+}
+
+impl Display for Part {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.count)
+    }
+}
+
 /// The jobs of a choice, a line each, as the guest reads them.
 ///
 /// # Errors
@@ -182,5 +214,16 @@ mod tests {
             assert_eq!(Job::parse(&job.line()), Some(job));
         }
         assert_eq!(Job::parse("traffic\tpublish"), None);
+    }
+
+    #[test]
+    fn parts_are_all_jobs_and_none_twice() -> Result<()> {
+        let job = |number: usize| Job::parse(&format!("traffic\tcables\t{number}\t")).context("no job");
+        let jobs = (0..5).map(job).collect::<Result<Vec<_>>>()?;
+        let part = |number| Part::parse(&Part { number, count: 2 }.to_string());
+        let names = |part: Part| part.of(&jobs).map(|job| job.program.clone()).collect::<Vec<_>>();
+        assert_eq!([names(part(0)?), names(part(1)?)], [vec!["0", "2", "4"], vec!["1", "3"]]);
+        assert!(Part::parse("2/2").is_err() && Part::parse("").is_err());
+        Ok(())
     }
 }
