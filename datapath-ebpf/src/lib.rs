@@ -26,8 +26,12 @@
 //! main table at once, within its share; what someone outside opens moves there when both sides have shown that they mean
 //! it ([`stage::handshake`]). A timer in the kernel sweeps away what is over.
 //!
+//! What these end with, from a flow's entry to the verdict, is one function in the kernel that the verifier looks at for
+//! itself ([`packet::Packet::follow`]); and what they read they put into memory, which it takes for unknown: so it follows each part
+//! once, and not once for each way that leads there. The time to load the programs is made of that.
+//!
 //! Invariants: nothing outside `kernel/` is unsafe or knows a BPF helper; a function that is `inline(never)` returns a
-//! number, and takes no packet, but for those that do nothing but read one (`read`); every refusal has a [`portlane_common::reason::Reason`].
+//! number, and takes no packet, but for those that do nothing but read one (`read`) and those of `kernel/alone.rs`; every refusal has a [`portlane_common::reason::Reason`].
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 pub mod header;

@@ -12,6 +12,7 @@ UDP_SEGMENT, UDP_GRO = 103, 104  # linux/udp.h
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 PATIENCE = 5
 HEAD = struct.Struct(">HH")  # which one of how many
+early = []
 
 
 def opened(family, port, whole):
@@ -33,19 +34,26 @@ def receive(sock):
     return [data[start : start + size] for start in range(0, len(data), size)], peer
 
 
-def train_from(sock, peer=None):
-    """All datagrams of a train in their order, in how many pieces they came, and from whom; from `peer`, if not None."""
-    found, pieces, count = {}, 0, None
-    while count is None or len(found) < count:
-        came, sender = receive(sock)
+def train_from(sock, peer=None, length=None):
+    """All datagrams of a train in their order, in how many pieces they came, and from whom; from `peer`, and a train of that
+    length, if not None. Of another length is what overtook it, sent on another processor: that is kept."""
+    found, pieces, waiting = {}, 0, early[:]
+    early.clear()
+    while length is None or len(found) < length:
+        came, sender = waiting.pop(0) if waiting else receive(sock)
         peer = peer or sender
         assert sender[:2] == peer[:2], f"it comes from {sender}, not from {peer}"
+        _, count = HEAD.unpack_from(came[0])
+        length = length or count
+        if count != length:
+            early.append((came, sender))
+            continue
         pieces += 1
         for datagram in came:
-            number, count = HEAD.unpack_from(datagram)
+            number, _ = HEAD.unpack_from(datagram)
             assert number not in found, f"datagram {number} came twice"
             found[number] = datagram
-    return [found[number] for number in range(count)], pieces, peer
+    return [found[number] for number in range(length)], pieces, peer
 
 
 def turned(datagram):
@@ -67,9 +75,9 @@ def ask(sock, target, size, count):
     bodies = [os.urandom(size - HEAD.size) for _ in range(count)] + [os.urandom(size // 2)]
     sent = [HEAD.pack(number, count + 1) + body for number, body in enumerate(bodies)]
     send(sock, b"".join(sent), size, target)
-    came, pieces, _ = train_from(sock, target)
+    came, pieces, _ = train_from(sock, target, count + 1)
     assert came == [turned(datagram) for datagram in sent], f"{[*map(len, came)]} came back for {[*map(len, sent)]}"
-    (told,), _, _ = train_from(sock, target)
+    (told,), _, _ = train_from(sock, target, 1)
     print(told[HEAD.size :].decode(), pieces)
 
 
