@@ -13,6 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
 };
 
 use nix::{
@@ -164,10 +165,22 @@ fn sys() -> BorrowedFd<'static> {
     let look = || {
         let mounted = folder(AT_FDCWD, ROOT)?;
         let read_only = fstatvfs(&mounted).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY));
-        let own = || folder(syscall::own_proc().ok()?.as_fd(), "sys");
+        let own = || {
+            let own_proc = syscall::own_proc().ok()?;
+            let found = folder(own_proc.as_fd(), "sys");
+            close_aside(own_proc);
+            found
+        };
         if read_only { None } else { own() }.or(Some(mounted))
     };
     SYS.get_or_init(look).as_ref().map_or(AT_FDCWD, AsFd::as_fd)
+}
+
+/// Closes a mount that is nowhere, which waits for all who change mounts (a container's process that copies those of hundreds),
+/// and then for an RCU grace period: on a thread of its own, if there is one to be had.
+fn close_aside(mount: OwnedFd) {
+    // Where there is none, it is closed with the closure.
+    drop(thread::Builder::new().spawn(move || drop(mount)));
 }
 
 fn path(name: &str) -> PathBuf {
