@@ -4,7 +4,7 @@
 //! no tcx links, a clsact filter takes their place and a symbolic link that of the pin (see [`super::clsact`]).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -172,7 +172,7 @@ impl Pinned {
 
     /// Whether there is one for each program on each of the veths of `others`, which are not looked at any more: of many containers
     /// that is a long list.
-    pub fn believe(&mut self, others: &BTreeSet<String>) -> bool {
+    pub fn believe(&mut self, others: &HashSet<String>) -> bool {
         let mut of_others = 0;
         self.names.retain(|name| match name.split_once('-') {
             // No name is there twice. A veth's has no dot, which would read otherwise in a pin's.

@@ -198,7 +198,9 @@ async fn dispatch(global: &Global, command: Command) -> Result<i32> {
 impl Global {
     /// Has the request done: here, or by the daemon that was named.
     async fn ask(&self, request: Request) -> Result<Value> {
-        let Some(address) = &self.host else { return Ok(request.perform(self.settings()?).await?) };
+        let Some(address) = &self.host else {
+            return Ok(request.perform(Settings { brief: true, ..self.settings()? }).await?);
+        };
         let tls = TlsFiles { ca: self.tlscacert.clone(), cert: self.tlscert.clone(), key: self.tlskey.clone() };
         Ok(Client::new(address.clone(), tls).ask(&request).await?)
     }
@@ -224,7 +226,7 @@ impl Global {
             log::warn!("{}: not about networking, or done without: {}", path.display(), daemon.ignored.join(", "));
         }
         let (root, bpffs) = (self.root.clone(), self.bpffs.clone());
-        Ok(Settings { root, bpffs, daemon, log_level: self.programs_level() })
+        Ok(Settings { root, bpffs, daemon, log_level: self.programs_level(), brief: false })
     }
 
     async fn engine(&self) -> Result<Engine, EngineError> {

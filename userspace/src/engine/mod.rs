@@ -20,7 +20,7 @@ mod scope;
 mod tuning;
 mod view;
 
-use std::path::PathBuf;
+use std::{mem, path::PathBuf};
 
 pub use apply::{Followed, HostAddresses};
 pub use error::EngineError;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub daemon: DaemonJson,
     /// aya-log's level of the programs, 0 (off) to 5 (trace).
     pub log_level: u8,
+    /// Whether the process ends with the command.
+    pub brief: bool,
 }
 
 /// portlane's state, locked.
@@ -83,6 +85,14 @@ impl Engine {
     /// Where it keeps what it keeps.
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Lets go of the lock. Who ends with the command leaves what is in memory to the kernel, which takes it back in one piece:
+    /// that of hundreds of containers is thousands.
+    pub fn leave(self) {
+        if self.settings.brief {
+            mem::forget(self.state);
+        }
     }
 
     /// Where a container's output goes, if it is a detached one.

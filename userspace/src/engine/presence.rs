@@ -4,6 +4,7 @@
 //! look at, beside what comes before a change.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     thread::JoinHandle,
 };
@@ -21,7 +22,7 @@ use crate::{
 pub(super) struct Presence {
     pinned: Pinned,
     ports: BridgePorts,
-    netns: Vec<String>,
+    netns: HashSet<String>,
 }
 
 /// One that is being looked at.
@@ -70,8 +71,8 @@ impl Presence {
     /// # Errors
     /// The kernel gives no socket.
     pub(super) fn apart_from(mut self, others: &Others) -> Result<Option<Pinned>> {
-        let named = self.netns.iter().filter(|name| others.netns.contains(*name)).count();
-        let whole = named == others.netns.len() && self.ports.are_interfaces(&others.veths)?;
+        let named = others.netns.iter().all(|name| self.netns.contains(name));
+        let whole = named && self.ports.are_interfaces(&others.veths)?;
         Ok((self.pinned.believe(&others.veths) && whole).then_some(self.pinned))
     }
 }

@@ -3,7 +3,7 @@
 //! What a container has on the host and in the maps follows from itself and from its networks; only links, and who has the
 //! name servers' port, concern others. So where the networks are the same, a change need look at no container that is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{
     names,
@@ -30,9 +30,9 @@ pub struct Part {
 #[derive(Clone, Debug, Default)]
 pub struct Others {
     /// Host ends of veth pairs.
-    pub veths: BTreeSet<String>,
+    pub veths: HashSet<String>,
     /// Names under `/run/netns`.
-    pub netns: BTreeSet<String>,
+    pub netns: HashSet<String>,
     /// Classes of their publish entries, a bit each.
     pub classes: u32,
 }
@@ -43,15 +43,14 @@ impl Part {
         if !have_equal_networks(before, next) {
             return None;
         }
-        let differ = side_by_side(&before.containers, &next.containers).filter(|(_, before, next)| before != next);
-        let differ: BTreeSet<&String> = differ.map(|(id, ..)| id).collect();
-        let concerned = |container: &Container| {
-            differ.contains(&container.id)
-                || container.publishes.iter().any(|publish| publish.host.contains(names::PORT))
-        };
-        let others = others(before, |container| !concerned(container));
-        let before = only(before, concerned);
-        let next = only(next, concerned);
+        let has_names_port =
+            |container: &Container| container.publishes.iter().any(|publish| publish.host.contains(names::PORT));
+        let concerned = side_by_side(&before.containers, &next.containers)
+            .filter(|(_, before, next)| before != next || before.is_some_and(|container| has_names_port(container)));
+        let concerned: BTreeSet<&String> = concerned.map(|(id, ..)| id).collect();
+        let others = others(before, |container| !concerned.contains(&container.id));
+        let before = only(before, &concerned);
+        let next = only(next, &concerned);
         let mut owned = Owned::by([&before, &next]);
         // A namespace that another container shares is not left over.
         owned.netns.retain(|name| !others.netns.contains(name));
@@ -67,8 +66,8 @@ fn have_equal_networks(one: &State, other: &State) -> bool {
 }
 
 /// The state with these containers alone.
-fn only(state: &State, concerned: impl Fn(&Container) -> bool) -> State {
-    let concerned = state.containers.iter().filter(|(_, container)| concerned(container));
+fn only(state: &State, concerned: &BTreeSet<&String>) -> State {
+    let concerned = concerned.iter().filter_map(|id| state.containers.get_key_value(*id));
     State {
         containers: concerned.map(|(id, container)| (id.clone(), container.clone())).collect(),
         schema: state.schema,

@@ -25,7 +25,7 @@ pub use super::{
 };
 
 /// Version of [`State`] as it is stored.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 /// [`Container::network`] of a container on bridge networks.
 pub const BRIDGED: &str = "bridge";
 /// The default network, and the interface of its bridge.
@@ -228,7 +228,7 @@ pub enum Status {
         /// Its start time in clock ticks since boot: the number alone may be somebody else's by then.
         start_time: u64,
         /// What the kernel knows it by and no other process ever, quickly asked for; none where the kernel has no such number.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         identity: Option<u64>,
     },
     /// Its network namespace is somebody else's, and is there.

@@ -8,8 +8,10 @@ use super::state::{BRIDGED, SCHEMA};
 pub const OF_ONE_ROW: u32 = 2;
 /// Schema in which containers have rows of their own, in JSON.
 pub const OF_TEXT: u32 = 3;
-/// Schema whose rows have their ports in lists.
+/// Schema whose rows are `MessagePack`, and have their ports in lists.
 pub const OF_LISTS: u32 = 4;
+/// Schema whose rows are `MessagePack`, and have their ports in one string of bytes.
+pub const OF_MESSAGES: u32 = 5;
 /// What a container of schema 1 had of its one network, and the endpoint has since.
 const OF_THE_ENDPOINT: [&str; 4] = ["addr4", "addr6", "mac", "veth"];
 
@@ -23,7 +25,7 @@ pub fn upgrade(mut state: Value) -> Result<Value, String> {
             Some(schema) if schema == u64::from(SCHEMA) => return Ok(state),
             Some(1) => to_endpoints(&mut state)?,
             // Since then containers have rows of their own in the file, which look otherwise; what is in them is the same.
-            Some(2..=4) => state["schema"] = SCHEMA.into(),
+            Some(2..=5) => state["schema"] = SCHEMA.into(),
             _ => return Err(format!("its schema is {} and not {SCHEMA}", state["schema"])),
         }
     }
@@ -93,6 +95,6 @@ mod tests {
     #[test]
     fn a_state_of_a_later_version_is_refused() {
         let said = upgrade(json!({"schema": SCHEMA + 1})).expect_err("nobody knows it");
-        assert!(said.contains("its schema is 6 and not 5"), "{said}");
+        assert!(said.contains("its schema is 7 and not 6"), "{said}");
     }
 }

@@ -131,8 +131,8 @@ pub(super) mod hosts_text {
     }
 }
 
-/// A list as one string of bytes, where nobody is to read it: of a crowd's ports there are thousands, and to read each field by
-/// itself takes three times as long. What is in it has no names and no kinds, so any change of that is a new schema.
+/// A list as one string of bytes, where nobody is to read it: of a crowd's ports there are thousands, and in `MessagePack` to read
+/// each field by itself takes three times as long. What is in it has no names and no kinds, so any change of that is a new schema.
 pub(super) mod dense {
     use std::{fmt, marker::PhantomData};
 
@@ -170,7 +170,7 @@ pub(super) mod dense {
     }
 
     pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-        if from.is_human_readable() { Vec::deserialize(from) } else { from.deserialize_any(Bytes(PhantomData)) }
+        if from.is_human_readable() { Vec::deserialize(from) } else { from.deserialize_bytes(Bytes(PhantomData)) }
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) async fn inspect(settings: Settings, name: &str) -> Result<Value> {
 pub async fn run(settings: Settings, request: ContainerRequest) -> Result<(Value, Started)> {
     let (mut engine, begun) = Engine::open_to_run(settings, &request, true).await?;
     let started = start(&mut engine, request, begun).await?;
+    engine.leave();
     Ok((json!({"id": started.id, "name": started.name}), started))
 }
 

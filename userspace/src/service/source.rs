@@ -65,6 +65,6 @@ impl Source {
     }
 
     fn settings(&self, daemon: DaemonJson) -> Settings {
-        Settings { root: self.root.clone(), bpffs: self.bpffs.clone(), daemon, log_level: 0 }
+        Settings { root: self.root.clone(), bpffs: self.bpffs.clone(), daemon, log_level: 0, brief: false }
     }
 }

@@ -1,9 +1,9 @@
 //! A state as rows: one for each container, and one for the rest. Of many containers, a change writes those that it
 //! changes, and what a change leads to is stored as its difference from what is in force.
 //!
-//! The rest, and a change, are JSON. Every command reads the rows of all containers: those are `MessagePack`, without the names of
-//! fields, a third as long and read in a third of the time. So a new field of a container goes behind the others, with
-//! `#[serde(default)]`; anything else, and any change of what is in its list of ports, is a new schema.
+//! The rest, and a change, are JSON. Every command reads the rows of all containers: those are postcard, which has neither names nor
+//! kinds of fields. So any change of what a container has, a new field too, is a new schema: the container as it was stays behind,
+//! to read its rows.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::model::{
     Container, State,
     state::SCHEMA,
     tables::difference,
-    upgrade::{OF_LISTS, OF_ONE_ROW, OF_TEXT, upgrade},
+    upgrade::{OF_LISTS, OF_MESSAGES, OF_ONE_ROW, OF_TEXT, upgrade},
 };
 
 /// [`STATE`] and [`PENDING`].
@@ -121,7 +121,8 @@ pub(super) fn read(database: &impl ReadableDatabase) -> Result<Stored> {
     };
     if let Some(state) = state.as_mut() {
         match stored_as {
-            Some(SCHEMA | OF_LISTS) => state.containers = containers(&transaction, CONTAINERS, unpack)?,
+            Some(SCHEMA) => state.containers = containers(&transaction, CONTAINERS, unpack)?,
+            Some(OF_MESSAGES | OF_LISTS) => state.containers = containers(&transaction, CONTAINERS, unpack_message)?,
             Some(OF_TEXT) => state.containers = containers(&transaction, TEXTS, parse)?,
             _ => {}
         }
@@ -200,10 +201,15 @@ fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T> {
 }
 
 fn pack(container: &Container) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(container).map_err(no_sense)
+    postcard::to_allocvec(container).map_err(no_sense)
 }
 
 fn unpack(row: &[u8]) -> Result<Container> {
+    postcard::from_bytes(row).map_err(no_sense)
+}
+
+/// Of [`OF_LISTS`] and [`OF_MESSAGES`].
+fn unpack_message(row: &[u8]) -> Result<Container> {
     rmp_serde::from_slice(row).map_err(no_sense)
 }
 
@@ -215,7 +221,13 @@ fn no_sense(error: impl ToString) -> Problem {
 mod tests {
     use super::*;
 
-    /// A container with something in each of its fields, as it is packed since rows have their ports as one string of bytes.
+    /// A container with something in each of its fields, as it is packed today.
+    const TODAY: &str =
+        "0261610377656206627269646765010309706f72746c616e65300465746830ac11000201fd0000000000000000000000000000
+        020242ac1100020b76657468313233343536370101770d05706c2d616101016205016801000909090901076578616d706c6501076e646f74
+        733a3101017801fd0000000000000000000000000000030102626202646201013536280101020001007f000001903f913f5002000a000000
+        0801fd000000000000000000000000000000080105736c65657001070801090101";
+    /// The same when rows had their ports as one string of bytes.
     const DENSE: &str = "dc0012a26161a3776562a6627269646765919903a9706f72746c616e6530a46574683094ccac110002dc0010ccfd00000000000000000000
         0000000002960242ccac110002ab766574683132333435363791a177f9a5706c2d616192a16205a1689181a25634940909090991a7657861
         6d706c6591a76e646f74733a319192a17881a25636dc0010ccfd0000000000000000000000000000039192a26262a264629192a375647092
@@ -239,7 +251,9 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_was_first_packed() {
         let container: Container = parse(TEXT).unwrap_or_else(|_| panic!("it is a container"));
-        for hexadecimal in [DENSE, PACKED] {
+        let forms: [(&str, fn(&[u8]) -> Result<Container>); 3] =
+            [(TODAY, unpack), (DENSE, unpack_message), (PACKED, unpack_message)];
+        for (hexadecimal, unpack) in forms {
             let bytes = hexadecimal.split_whitespace().flat_map(|line| line.as_bytes().chunks(2));
             let bytes: Vec<u8> = bytes
                 .map(|digits| u8::from_str_radix(&String::from_utf8_lossy(digits), 16).expect("two hexadecimal digits"))
