@@ -172,7 +172,7 @@ impl Pinned {
 
     /// Whether there is one for each program on each of the veths of `others`, which are not looked at any more: of many containers
     /// that is a long list.
-    pub fn believe(&mut self, others: &HashSet<String>) -> bool {
+    pub fn believe(&mut self, others: &HashSet<&str>) -> bool {
         let mut of_others = 0;
         self.names.retain(|name| match name.split_once('-') {
             // No name is there twice. A veth's has no dot, which would read otherwise in a pin's.

@@ -236,7 +236,6 @@ fn needs_programs(state: &State) -> bool {
     !state.networks.is_empty() || state.live().next().is_some()
 }
 
-/// Steps on maps and programs, of which there are none without a datapath.
 /// What [`Engine::datapath_for`] a state is going to do about the socket programs of what is loaded, if that is anything.
 pub(super) fn missing_sockets(datapath: Option<&Datapath>, state: &State) -> Result<Option<String>> {
     let missing = match datapath.filter(|_| needs_programs(state)) {

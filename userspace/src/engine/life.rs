@@ -9,6 +9,9 @@ use crate::{
     parallel, progress,
 };
 
+/// Containers that a command looks at that is about another one.
+const SAMPLE: usize = 64;
+
 /// A container that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -33,6 +36,7 @@ impl Engine {
         if request.name.is_empty() {
             request.name = format!("c-{}", &request.id[..8]);
         }
+        self.rely_on(&request.others()).await?;
         let (next, id) = match self.with_container(request.clone(), Inside::default()).await {
             Err(EngineError::Model(_)) if self.look_closely().await? => {
                 self.with_container(request, Inside::default()).await?
@@ -222,7 +226,7 @@ pub(super) fn forget_dead(state: &mut State) -> Result<()> {
 }
 
 /// Whether what a container's status tells of is still so.
-fn lasts(container: &Container) -> Result<bool> {
+pub(super) fn lasts(container: &Container) -> Result<bool> {
     Ok(match (container.status, &container.foreign) {
         (Status::Exited { .. }, _) => true,
         (Status::Running { pid, start_time, identity }, _) => process::runs(&Process { pid, start_time, identity })?,
@@ -231,9 +235,12 @@ fn lasts(container: &Container) -> Result<bool> {
     })
 }
 
-/// Whether what is stored of the containers is so, at the price of one short system call for each that runs.
+/// Whether what is stored of the containers is so, at the price of one short system call for each that runs. Of many, it looks at
+/// so many, from a place that is drawn each time.
 pub(super) fn seem_as_stored(state: &State) -> Result<bool> {
-    for container in state.containers.values() {
+    let count = state.containers.len();
+    let first = if count > SAMPLE { usize::from_ne_bytes(random()?) % count } else { 0 };
+    for container in state.containers.values().cycle().skip(first).take(count.min(SAMPLE)) {
         let seems = match container.status {
             Status::Running { pid, .. } => process::is_there(pid),
             _ => lasts(container)?,

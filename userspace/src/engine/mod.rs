@@ -294,7 +294,7 @@ impl Engine {
     ) -> Result<T> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        let mut scope = Scope::change(&self.state, next, datapath.as_ref(), self.looking.take())?;
+        let mut scope = Scope::change(&self.host, &self.state, next, datapath.as_ref(), self.looking.take()).await?;
         self.store.begin(&self.state, next)?;
         let both = async {
             let linked = self.apply_links(&mut scope).await?;

@@ -22,8 +22,8 @@ impl Engine {
     }
 
     /// [`Engine::open`] for who is about one container, among hundreds: that another runs is believed if there is a process of its
-    /// number. That may be one that has ended, whose parent has not heard of it, or its number's next holder; so who is refused
-    /// something looks closely, and tries again.
+    /// number, and of many that run only some are asked for, others each time. That process may be one that has ended, whose parent
+    /// has not heard of it, or its number's next holder; so who depends on another, or is refused something, looks closely.
     ///
     /// # Errors
     /// As there.
@@ -91,6 +91,17 @@ impl Engine {
         }
     }
 
+    /// Looks closely if one of the containers of these names has ended: what is asked for depends on them.
+    pub(super) async fn rely_on(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let Ok(container) = self.state.container(name) else { continue };
+            if self.believing && !life::lasts(container)? {
+                self.look_closely().await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Believes no longer; returns whether a container that was believed to run has ended.
     pub(super) async fn look_closely(&mut self) -> Result<bool> {
         let ended = self.believing && !life::are_as_stored(&self.state)?;
@@ -117,7 +128,7 @@ impl Engine {
             let owned = Owned::by([&pending, &self.state, &next]);
             self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
         } else {
-            let scope = Scope::change(&self.state, &next, datapath.as_ref(), looking)?;
+            let scope = Scope::change(&self.host, &self.state, &next, datapath.as_ref(), looking).await?;
             self.store.begin(&self.state, &next)?;
             self.apply(datapath.as_ref(), scope).await?;
         }

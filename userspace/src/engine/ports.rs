@@ -9,6 +9,7 @@ impl Engine {
     /// # Errors
     /// As [`publish::publish`]; a failed step is undone.
     pub async fn publish(&mut self, name: &str, requests: &[PublishRequest]) -> Result<Vec<Publish>> {
+        self.rely_on(&[name]).await?;
         let (next, added) = match self.with_publishes(name, requests).await {
             Err(EngineError::Model(_)) if self.look_closely().await? => self.with_publishes(name, requests).await?,
             published => published?,

@@ -70,8 +70,8 @@ impl Presence {
     ///
     /// # Errors
     /// The kernel gives no socket.
-    pub(super) fn apart_from(mut self, others: &Others) -> Result<Option<Pinned>> {
-        let named = others.netns.iter().all(|name| self.netns.contains(name));
+    pub(super) fn apart_from(mut self, others: &Others<'_>) -> Result<Option<Pinned>> {
+        let named = others.netns.iter().all(|name| self.netns.contains(*name));
         let whole = named && self.ports.are_interfaces(&others.veths)?;
         Ok((self.pinned.believe(&others.veths) && whole).then_some(self.pinned))
     }

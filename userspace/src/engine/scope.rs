@@ -29,26 +29,29 @@ pub(super) struct Scope<'a> {
     /// What is portlane's on the host, once that is asked for.
     owned: OnceLock<Cow<'a, Owned>>,
     /// What the change is about; none if everything is looked at.
-    part: Option<Part>,
+    part: Option<Part<'a>>,
     /// What was pinned of the part when the change began: its first steps pin nothing.
     pinned: Option<Pinned>,
+    /// What the part looked like when the change began, until the first steps are worked out.
+    seen: Option<Snapshot>,
 }
 
 impl<'a> Scope<'a> {
     /// All of it.
     pub(super) fn everything(next: &'a State, owned: &'a Owned) -> Self {
-        Self { next, before: next, owned: Cow::Borrowed(owned).into(), part: None, pinned: None }
+        Self { next, before: next, owned: Cow::Borrowed(owned).into(), part: None, pinned: None, seen: None }
     }
 
     /// For a change from `before`, which a command that came to its end has put in force. Of what there is by name it is perhaps
     /// `looking` already.
-    pub(super) fn change(
+    pub(super) async fn change(
+        host: &Host,
         before: &'a State,
         next: &'a State,
         datapath: Option<&Datapath>,
         looking: Option<Looking>,
     ) -> Result<Self> {
-        let everything = Self { next, before, owned: OnceLock::new(), part: None, pinned: None };
+        let everything = Self { next, before, owned: OnceLock::new(), part: None, pinned: None, seen: None };
         // Maps that were filled by other programs, or not at all, are looked at.
         let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else {
             return Ok(everything);
@@ -56,9 +59,11 @@ impl<'a> Scope<'a> {
         let Some(part) = Part::between(before, next) else {
             return Ok(everything);
         };
+        // Meanwhile the others are being looked at.
+        let seen = host.look_at(&part.owned).await?;
         let present = looking.map_or_else(|| Presence::look(datapath.bpffs(), before), Looking::end)?;
         Ok(match present.apart_from(&part.others)? {
-            Some(pinned) => Self { part: Some(part), pinned: Some(pinned), ..everything },
+            Some(pinned) => Self { part: Some(part), pinned: Some(pinned), seen: Some(seen), ..everything },
             None => everything,
         })
     }
@@ -66,9 +71,8 @@ impl<'a> Scope<'a> {
     /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
     /// then everything is looked at.
     pub(super) async fn first_round(&mut self, host: &Host) -> Result<(Snapshot, Vec<Step>)> {
-        if let Some(part) = &self.part {
+        if let (Some(part), Some(seen)) = (&self.part, self.seen.take()) {
             let links = desired_links(&part.next);
-            let seen = host.look_at(&part.owned).await?;
             let (there, before) = (seen.links(), in_force(&part.before));
             let steps = plan::links(&links, &there, &part.owned);
             // What is to go and is gone already takes no step, but left rows behind that are filed under its index.
@@ -76,8 +80,8 @@ impl<'a> Scope<'a> {
             if whole && there.netns.is_superset(&before.netns) && steps == plan::links(&links, &before, &part.owned) {
                 return Ok((seen, steps));
             }
-            (self.part, self.pinned) = (None, None);
         }
+        (self.part, self.pinned) = (None, None);
         let seen = host.look(self.owned()).await?;
         let (desired, mut links) = (desired_links(self.next), seen.links());
         for netns in desired.netns.difference(&links.netns) {
@@ -119,7 +123,7 @@ impl<'a> Scope<'a> {
         let mut facts = seen.facts(self.owned());
         if let Some(part) = &self.part {
             // Even one that somebody took off its bridge is none.
-            facts.uplinks.retain(|uplink| !part.others.veths.contains(&uplink.name));
+            facts.uplinks.retain(|uplink| !part.others.veths.contains(uplink.name.as_str()));
         }
         facts
     }

@@ -73,7 +73,7 @@ impl BridgePorts {
     ///
     /// # Errors
     /// The kernel gives no socket.
-    pub fn are_interfaces(&self, names: &HashSet<String>) -> Result<bool, LinuxError> {
+    pub fn are_interfaces(&self, names: &HashSet<&str>) -> Result<bool, LinuxError> {
         let asker = UnixDatagram::unbound().attempt(|| "open a socket".to_owned())?;
         Ok(names.iter().all(|name| self.0.contains(OsStr::new(name)) || syscall::is_interface(asker.as_fd(), name)))
     }

@@ -66,10 +66,15 @@ pub struct ContainerRequest {
 }
 
 impl ContainerRequest {
-    /// Its networks: at least one.
-    /// What it asks for; the default network if that is none.
+    /// The networks that it asks for; the default network if those are none.
     pub fn networks(&self) -> Vec<ConnectRequest> {
         if self.networks.is_empty() { vec![ConnectRequest::to(DEFAULT_NETWORK)] } else { self.networks.clone() }
+    }
+
+    /// Names or identifiers of containers that it depends on: one whose namespace it shares, and those that it links to.
+    pub fn others(&self) -> Vec<&str> {
+        let shared = self.networks.iter().filter_map(|first| first.network.strip_prefix("container:"));
+        shared.chain(self.links.iter().map(|link| link.target.as_str())).collect()
     }
 }
 

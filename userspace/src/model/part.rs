@@ -15,7 +15,7 @@ use super::{
 
 /// The containers that a change is about, as they were and as they will be.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Part<'a> {
     /// Before the change, without the others.
     pub before: State,
     /// After it, without the others.
@@ -23,23 +23,23 @@ pub struct Part {
     /// What is portlane's in these two.
     pub owned: Owned,
     /// What the others have.
-    pub others: Others,
+    pub others: Others<'a>,
 }
 
 /// What containers have that a change is not about.
 #[derive(Clone, Debug, Default)]
-pub struct Others {
+pub struct Others<'a> {
     /// Host ends of veth pairs.
-    pub veths: HashSet<String>,
+    pub veths: HashSet<&'a str>,
     /// Names under `/run/netns`.
-    pub netns: HashSet<String>,
+    pub netns: HashSet<&'a str>,
     /// Classes of their publish entries, a bit each.
     pub classes: u32,
 }
 
-impl Part {
+impl<'a> Part<'a> {
     /// Of a change from one state to the other; none where all containers are concerned, because a network is.
-    pub fn between(before: &State, next: &State) -> Option<Self> {
+    pub fn between(before: &'a State, next: &State) -> Option<Self> {
         if !have_equal_networks(before, next) {
             return None;
         }
@@ -53,7 +53,7 @@ impl Part {
         let next = only(next, &concerned);
         let mut owned = Owned::by([&before, &next]);
         // A namespace that another container shares is not left over.
-        owned.netns.retain(|name| !others.netns.contains(name));
+        owned.netns.retain(|name| !others.netns.contains(name.as_str()));
         Some(Self { owned, before, next, others })
     }
 }
@@ -82,12 +82,12 @@ fn only(state: &State, concerned: &BTreeSet<&String>) -> State {
     }
 }
 
-fn others(state: &State, are: impl Fn(&Container) -> bool) -> Others {
+fn others(state: &State, are: impl Fn(&Container) -> bool) -> Others<'_> {
     let others: Vec<&Container> = state.live().filter(|container| are(container)).collect();
     let endpoints = others.iter().flat_map(|container| &container.endpoints);
     Others {
-        veths: endpoints.map(|endpoint| endpoint.veth.clone()).collect(),
-        netns: others.iter().filter(|c| c.owns_netns()).map(|c| c.netns.clone()).collect(),
+        veths: endpoints.map(|endpoint| endpoint.veth.as_str()).collect(),
+        netns: others.iter().filter(|c| c.owns_netns()).map(|c| c.netns.as_str()).collect(),
         classes: others.iter().fold(0, |bits, container| bits | published::classes(state, container)),
     }
 }
