@@ -63,14 +63,18 @@ impl Engine {
     pub(super) async fn apply_links(&self, scope: &mut Scope<'_>) -> Result<Linked> {
         let mut taken = Vec::new();
         let progress = progress::step("looking at the host");
-        let (mut seen, first) = scope.first_round(&self.host).await?;
-        for step in &first {
-            progress.goes_on(step.to_string());
-            self.perform(step, None, scope.next().xdp).await?;
-            taken.push(step.to_string());
+        loop {
+            let (mut seen, first) = scope.first_round(&self.host).await?;
+            for step in &first {
+                progress.goes_on(step.to_string());
+                self.perform(step, None, scope.next().xdp).await?;
+                taken.push(step.to_string());
+            }
+            if scope.is_borne_out()? {
+                self.look_again(&mut seen, &first, scope).await?;
+                return Ok(Linked { seen, taken });
+            }
         }
-        self.look_again(&mut seen, &first, scope).await?;
-        Ok(Linked { seen, taken })
     }
 
     /// The second half: maps and programs, and what may speak only then.

@@ -41,7 +41,6 @@ use crate::{
     },
     store::Store,
 };
-use presence::Looking;
 use scope::Scope;
 use view::Surroundings;
 
@@ -71,8 +70,6 @@ pub struct Engine {
     state: State,
     /// Whether containers are believed to run for a first look at their processes.
     believing: bool,
-    /// What the first change needs, on its way.
-    looking: Option<Looking>,
     _lock: Lock,
 }
 
@@ -294,7 +291,7 @@ impl Engine {
     ) -> Result<T> {
         // What the kernel lacks is found before anything is touched.
         let datapath = self.datapath_for(next)?;
-        let mut scope = Scope::change(&self.host, &self.state, next, datapath.as_ref(), self.looking.take()).await?;
+        let mut scope = Scope::change(&self.state, next, datapath.as_ref());
         self.store.begin(&self.state, next)?;
         let both = async {
             let linked = self.apply_links(&mut scope).await?;

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use nix::unistd::Uid;
 
-use super::{Engine, EngineError, Result, Settings, files, life, presence::Looking, scope::Scope};
+use super::{Engine, EngineError, Result, Settings, files, life, scope::Scope};
 use crate::{
     linux::{Begun, Expedited, Host, Lock, random},
     model::{ContainerRequest, Owned, State},
@@ -68,9 +68,8 @@ impl Engine {
             Some(state) => state,
             None => State { seed: random::<8>().map(u64::from_ne_bytes)?, ..State::default() },
         };
-        let looking = if believing { Looking::begin(&settings.bpffs, &state) } else { None };
         let host = Host::open()?;
-        let mut engine = Self { settings, host, store, state, believing, looking, _lock: lock };
+        let mut engine = Self { settings, host, store, state, believing, _lock: lock };
         engine.recover(stored.pending).await?;
         Ok((engine, done))
     }
@@ -119,7 +118,6 @@ impl Engine {
             return files::sweep(&self.settings.root, &self.state.containers);
         }
         self.believing = false;
-        let looking = self.looking.take();
         let mut next = self.state.clone();
         life::forget_dead(&mut next)?;
         // Until this is committed, what is owned must be known to whoever takes over.
@@ -128,7 +126,7 @@ impl Engine {
             let owned = Owned::by([&pending, &self.state, &next]);
             self.apply(datapath.as_ref(), Scope::everything(&next, &owned)).await?;
         } else {
-            let scope = Scope::change(&self.host, &self.state, &next, datapath.as_ref(), looking).await?;
+            let scope = Scope::change(&self.state, &next, datapath.as_ref());
             self.store.begin(&self.state, &next)?;
             self.apply(datapath.as_ref(), scope).await?;
         }

@@ -1,78 +1,71 @@
 //! What there is, by name, of the containers that a change is not about.
 //!
-//! Of hundreds of containers these are long lists. So they are made on a thread of their own as soon as it is known whose bridges to
-//! look at, beside what comes before a change.
+//! Of hundreds of containers these are long lists. So they are made on a thread of their own, while the kernel is at work on what the
+//! change is about.
 
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
+    sync::Arc,
     thread::JoinHandle,
 };
 
 use super::{EngineError, Result};
 use crate::{
     bpf::Pinned,
-    linux::{BridgePorts, netns},
-    model::{Others, State},
+    linux::{Named, netns},
+    model::{Container, Part},
     parallel,
 };
 
-/// What there was at one moment.
+/// The containers that a change is not about.
 #[derive(Debug)]
-pub(super) struct Presence {
-    pinned: Pinned,
-    ports: BridgePorts,
-    netns: HashSet<String>,
+struct Others {
+    bpffs: PathBuf,
+    /// Names of all networks' bridges.
+    bridges: Vec<String>,
+    /// Those that hold an address.
+    containers: Vec<Arc<Container>>,
 }
 
-/// One that is being looked at.
+/// They are being looked at, or will be.
 #[derive(Debug)]
-pub(super) struct Looking(JoinHandle<Result<Presence>>);
+pub(super) struct Looking {
+    others: Arc<Others>,
+    ahead: Option<JoinHandle<Result<Option<Pinned>>>>,
+}
 
 impl Looking {
-    /// At what there is of many containers; none where there are few, which takes no time.
-    pub(super) fn begin(bpffs: &Path, state: &State) -> Option<Self> {
-        let look = Presence::looker(bpffs, state);
-        parallel::ahead(state.containers.len(), look).map(Self)
+    /// At what the containers have that a change is not about: at once if they are many, else when it is asked for.
+    pub(super) fn begin(bpffs: &Path, part: &Part<'_>) -> Self {
+        let bridges = part.before.networks.values().map(|network| network.bridge.clone()).collect();
+        let others = Others { bpffs: bpffs.to_owned(), bridges, containers: part.others().cloned().collect() };
+        let others = Arc::new(others);
+        let there = Arc::clone(&others);
+        Self { ahead: parallel::ahead(others.containers.len(), move || there.pinned_beside()), others }
     }
 
-    /// What was seen.
+    /// What is pinned beside what they have; none if something of theirs is missing.
     ///
     /// # Errors
     /// The kernel refuses to list it.
-    pub(super) fn end(self) -> Result<Presence> {
-        self.0.join().unwrap_or_else(|_| Err(EngineError::Panicked("who looked at the others".to_owned())))
+    pub(super) fn end(self) -> Result<Option<Pinned>> {
+        match self.ahead {
+            Some(thread) => thread.join().unwrap_or_else(|_| Err(EngineError::Panicked("who looked at the others".to_owned()))),
+            None => self.others.pinned_beside(),
+        }
     }
 }
 
-impl Presence {
-    /// Of what is pinned in this folder, and on the bridges of this state's networks.
-    ///
-    /// # Errors
-    /// The kernel refuses to list it.
-    pub(super) fn look(bpffs: &Path, state: &State) -> Result<Self> {
-        Self::looker(bpffs, state)()
-    }
-
-    fn looker(bpffs: &Path, state: &State) -> impl FnOnce() -> Result<Self> + Send + 'static {
-        let bpffs: PathBuf = bpffs.to_owned();
-        let bridges: Vec<String> = state.networks.values().map(|network| network.bridge.clone()).collect();
-        move || {
-            Ok(Self {
-                pinned: Pinned::list(&bpffs)?,
-                ports: BridgePorts::list(&bridges),
-                netns: netns::names()?.collect(),
-            })
-        }
-    }
-
-    /// Whether nothing of what these have is missing, wherever it leads; then, what else is pinned.
-    ///
-    /// # Errors
-    /// The kernel gives no socket.
-    pub(super) fn apart_from(mut self, others: &Others<'_>) -> Result<Option<Pinned>> {
-        let named = others.netns.iter().all(|name| self.netns.contains(*name));
-        let whole = named && self.ports.are_interfaces(&others.veths)?;
-        Ok((self.pinned.believe(&others.veths) && whole).then_some(self.pinned))
+impl Others {
+    fn pinned_beside(&self) -> Result<Option<Pinned>> {
+        let mut pinned = Pinned::list(&self.bpffs)?;
+        let named = Named::list(&self.bridges)?;
+        let netns: HashSet<String> = netns::names()?.collect();
+        let veths = self.containers.iter().flat_map(|container| &container.endpoints);
+        let veths: HashSet<&str> = veths.map(|endpoint| endpoint.veth.as_str()).collect();
+        let whole = veths.iter().all(|veth| named.has(veth))
+            && self.containers.iter().all(|container| !container.owns_netns() || netns.contains(&container.netns));
+        Ok((pinned.believe(&veths) && whole).then_some(pinned))
     }
 }

@@ -7,10 +7,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
 
-use super::{
-    Result,
-    presence::{Looking, Presence},
-};
+use super::{Result, presence::Looking};
 use crate::{
     bpf::{Datapath, Pinned},
     linux::{Host, Snapshot, netns},
@@ -30,49 +27,33 @@ pub(super) struct Scope<'a> {
     owned: OnceLock<Cow<'a, Owned>>,
     /// What the change is about; none if everything is looked at.
     part: Option<Part<'a>>,
+    /// The others are being looked at.
+    looking: Option<Looking>,
     /// What was pinned of the part when the change began: its first steps pin nothing.
     pinned: Option<Pinned>,
-    /// What the part looked like when the change began, until the first steps are worked out.
-    seen: Option<Snapshot>,
 }
 
 impl<'a> Scope<'a> {
     /// All of it.
     pub(super) fn everything(next: &'a State, owned: &'a Owned) -> Self {
-        Self { next, before: next, owned: Cow::Borrowed(owned).into(), part: None, pinned: None, seen: None }
+        Self { next, before: next, owned: Cow::Borrowed(owned).into(), part: None, looking: None, pinned: None }
     }
 
-    /// For a change from `before`, which a command that came to its end has put in force. Of what there is by name it is perhaps
-    /// `looking` already.
-    pub(super) async fn change(
-        host: &Host,
-        before: &'a State,
-        next: &'a State,
-        datapath: Option<&Datapath>,
-        looking: Option<Looking>,
-    ) -> Result<Self> {
-        let everything = Self { next, before, owned: OnceLock::new(), part: None, pinned: None, seen: None };
+    /// For a change from `before`, which a command that came to its end has put in force.
+    pub(super) fn change(before: &'a State, next: &'a State, datapath: Option<&Datapath>) -> Self {
+        let everything = Self { next, before, owned: OnceLock::new(), part: None, looking: None, pinned: None };
         // Maps that were filled by other programs, or not at all, are looked at.
-        let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else {
-            return Ok(everything);
-        };
-        let Some(part) = Part::between(before, next) else {
-            return Ok(everything);
-        };
-        // Meanwhile the others are being looked at.
-        let seen = host.look_at(&part.owned).await?;
-        let present = looking.map_or_else(|| Presence::look(datapath.bpffs(), before), Looking::end)?;
-        Ok(match present.apart_from(&part.others)? {
-            Some(pinned) => Self { part: Some(part), pinned: Some(pinned), seen: Some(seen), ..everything },
-            None => everything,
-        })
+        let Some(datapath) = datapath.filter(|datapath| !datapath.was_loaded_now()) else { return everything };
+        let Some(part) = Part::between(before, next) else { return everything };
+        Self { looking: Some(Looking::begin(datapath.bpffs(), &part)), part: Some(part), ..everything }
     }
 
     /// The interfaces and namespaces, and the first steps. More than the change explains shows that somebody has been at work:
     /// then everything is looked at.
     pub(super) async fn first_round(&mut self, host: &Host) -> Result<(Snapshot, Vec<Step>)> {
-        if let (Some(part), Some(seen)) = (&self.part, self.seen.take()) {
+        if let Some(part) = &self.part {
             let links = desired_links(&part.next);
+            let seen = host.look_at(&part.owned).await?;
             let (there, before) = (seen.links(), in_force(&part.before));
             let steps = plan::links(&links, &there, &part.owned);
             // What is to go and is gone already takes no step, but left rows behind that are filed under its index.
@@ -80,8 +61,8 @@ impl<'a> Scope<'a> {
             if whole && there.netns.is_superset(&before.netns) && steps == plan::links(&links, &before, &part.owned) {
                 return Ok((seen, steps));
             }
+            (self.part, self.looking) = (None, None);
         }
-        (self.part, self.pinned) = (None, None);
         let seen = host.look(self.owned()).await?;
         let (desired, mut links) = (desired_links(self.next), seen.links());
         for netns in desired.netns.difference(&links.netns) {
@@ -90,6 +71,17 @@ impl<'a> Scope<'a> {
             }
         }
         Ok((seen, plan::links(&desired, &links, self.owned())))
+    }
+
+    /// Whether what is there of the others bears it out that the change is looked at in part, once its first steps are taken. If not,
+    /// there is a first round of everything.
+    pub(super) fn is_borne_out(&mut self) -> Result<bool> {
+        let Some(looking) = self.looking.take() else { return Ok(true) };
+        self.pinned = looking.end()?;
+        if self.pinned.is_none() {
+            self.part = None;
+        }
+        Ok(self.pinned.is_some())
     }
 
     /// Has the snapshot know what others may have made of host and bridges since.
@@ -108,7 +100,7 @@ impl<'a> Scope<'a> {
         let tables = match &self.part {
             None => datapath.tables()?,
             Some(part) => {
-                let believed = desired_part(&part.before, self.before, &facts, part.others.classes);
+                let believed = desired_part(&part.before, self.before, &facts, part.classes);
                 datapath.tables_but(believed.tables)?
             }
         };
@@ -123,7 +115,7 @@ impl<'a> Scope<'a> {
         let mut facts = seen.facts(self.owned());
         if let Some(part) = &self.part {
             // Even one that somebody took off its bridge is none.
-            facts.uplinks.retain(|uplink| !part.others.veths.contains(uplink.name.as_str()));
+            facts.uplinks.retain(|uplink| !part.is_others(&uplink.name));
         }
         facts
     }
@@ -131,7 +123,7 @@ impl<'a> Scope<'a> {
     fn desired(&self, facts: &HostFacts) -> Desired {
         match &self.part {
             None => desired(self.next, facts),
-            Some(part) => desired_part(&part.next, self.next, facts, part.others.classes),
+            Some(part) => desired_part(&part.next, self.next, facts, part.classes),
         }
     }
 

@@ -34,7 +34,7 @@ pub use diag::can_end as can_end_sockets;
 pub use grace::Expedited;
 pub use lock::Lock;
 pub use netlink::Host;
-pub use observe::{BridgePorts, Snapshot};
+pub use observe::{Named, Snapshot};
 pub use process::{Begun, ContainerSpec, Place, Running, Starting, exec_in};
 pub use sockets::{Listener, Listeners};
 pub use without::{Fallback, Without};

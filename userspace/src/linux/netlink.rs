@@ -14,7 +14,7 @@ use netlink_packet_route::{
 use rtnetlink::{
     Handle, LinkUnspec,
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
-    sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE},
+    sys::{AsyncSocket as _, Socket, TokioSocket, protocols::NETLINK_ROUTE},
 };
 
 use super::{Attempt, IntoIo, LinuxError, netns};
@@ -59,7 +59,9 @@ impl Host {
     /// The kernel gives no netlink socket.
     pub fn open() -> Result<Self, LinuxError> {
         let attempt = || "open a netlink socket".to_owned();
-        let (connection, handle, _) = rtnetlink::new_connection().attempt(attempt)?;
+        let (mut connection, handle, _) = rtnetlink::new_connection().attempt(attempt)?;
+        // Else the kernel lists the addresses of all interfaces to who asks for one's (since Linux 4.20).
+        connection.socket_mut().socket_mut().set_netlink_get_strict_chk(true).attempt(attempt)?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }

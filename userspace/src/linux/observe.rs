@@ -8,7 +8,7 @@ use std::{
     os::{fd::AsFd as _, unix::net::UnixDatagram},
 };
 
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future};
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
@@ -21,6 +21,9 @@ use portlane_common::span::Span;
 
 use super::{Attempt, Host, LinuxError, bridge, netlink::Which, netns, sockets, syscall, tuning};
 use crate::model::{HostFacts, ObservedBridge, ObservedLinks, Owned, Trains, UplinkFact, state::DEFAULT_MTU};
+
+/// Interfaces whose addresses are asked for one by one: to list them all, the kernel looks at each of hundreds of veths, too.
+const FEW: usize = 8;
 
 /// Interfaces, addresses and named namespaces at one moment.
 #[derive(Debug, Default)]
@@ -57,25 +60,28 @@ struct Address {
     flags: AddressFlags,
 }
 
-/// Names of interfaces on bridges, in the host's network namespace.
+/// Interfaces by name, those on bridges quickly, in the host's network namespace.
 #[derive(Debug)]
-pub struct BridgePorts(HashSet<OsString>);
+pub struct Named {
+    on_bridges: HashSet<OsString>,
+    asker: UnixDatagram,
+}
 
-impl BridgePorts {
-    /// Those of the bridges, as far as there are such bridges.
-    pub fn list(bridges: &[String]) -> Self {
-        // Where sysfs shows another namespace's interfaces, no name of portlane's veths is among them.
-        let ports = bridges.iter().filter_map(|bridge| fs::read_dir(format!("/sys/class/net/{bridge}/brif")).ok());
-        Self(ports.flatten().flatten().map(|port| port.file_name()).collect())
-    }
-
-    /// Whether there is an interface of each of these names: among them, or elsewhere, at the price of one short system call each.
+impl Named {
+    /// Those on the bridges, as far as there are such bridges.
     ///
     /// # Errors
     /// The kernel gives no socket.
-    pub fn are_interfaces(&self, names: &HashSet<&str>) -> Result<bool, LinuxError> {
-        let asker = UnixDatagram::unbound().attempt(|| "open a socket".to_owned())?;
-        Ok(names.iter().all(|name| self.0.contains(OsStr::new(name)) || syscall::is_interface(asker.as_fd(), name)))
+    pub fn list(bridges: &[String]) -> Result<Self, LinuxError> {
+        // Where sysfs shows another namespace's interfaces, no name of portlane's veths is among them.
+        let ports = bridges.iter().filter_map(|bridge| fs::read_dir(format!("/sys/class/net/{bridge}/brif")).ok());
+        let on_bridges = ports.flatten().flatten().map(|port| port.file_name()).collect();
+        Ok(Self { on_bridges, asker: UnixDatagram::unbound().attempt(|| "open a socket".to_owned())? })
+    }
+
+    /// Whether there is an interface of this name: on a bridge, or elsewhere, at the price of one short system call.
+    pub fn has(&self, name: &str) -> bool {
+        self.on_bridges.contains(OsStr::new(name)) || syscall::is_interface(self.asker.as_fd(), name)
     }
 }
 
@@ -195,17 +201,27 @@ impl Host {
         self.snapshot_of(true).await
     }
 
-    /// With what is on bridges, or without.
+    /// With what is on bridges and its addresses, or without.
     async fn snapshot_of(&self, ports: bool) -> Result<Snapshot, LinuxError> {
-        let interfaces = self.interfaces(ports).await;
-        let addresses: Vec<AddressMessage> =
-            self.handle().address().get().execute().try_collect().await.attempt(|| "list addresses".to_owned())?;
-        Ok(Snapshot {
-            interfaces: interfaces.attempt(|| "list interfaces".to_owned())?,
-            addresses: addresses.iter().filter_map(Address::of).collect(),
-            reserved: sockets::reserved_ports()?,
-            netns: BTreeSet::new(),
-        })
+        let interfaces = self.interfaces(ports).await.attempt(|| "list interfaces".to_owned())?;
+        let addresses = if ports || interfaces.len() > FEW {
+            self.addresses(0).await?
+        } else {
+            let mut found = Vec::new();
+            for index in interfaces.keys() {
+                found.append(&mut self.addresses(*index).await?);
+            }
+            found
+        };
+        Ok(Snapshot { interfaces, addresses, reserved: sockets::reserved_ports()?, netns: BTreeSet::new() })
+    }
+
+    /// Of the interface with this index; of all for 0.
+    async fn addresses(&self, index: u32) -> Result<Vec<Address>, LinuxError> {
+        let mut request = self.handle().address().get();
+        request.message_mut().header.index = index;
+        let found = request.execute().try_filter_map(|address| future::ready(Ok(Address::of(&address))));
+        found.try_collect().await.attempt(|| "list addresses".to_owned())
     }
 
     /// All that can be an uplink, a bridge or on one. Ports of bonds and the like are left out, those of VRFs are not.

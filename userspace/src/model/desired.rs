@@ -356,7 +356,7 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
 fn config(state: &State, tables: &Tables, others: u32) -> Config {
     let bits = |classes: &mut dyn Iterator<Item = u8>| classes.fold(0, |bits, class| bits | 1 << class);
     let (four, six) = (tables.publish4.keys().map(|key| key.class), tables.publish6.keys().map(|key| key.class));
-    let all = state.live().fold(others, |bits, container| bits | published::classes(state, container));
+    let all = others | published::classes_of(state, state.live());
     Config {
         schema: SCHEMA,
         publish_classes: bits(&mut four.chain(six)) | all,

@@ -44,7 +44,7 @@ pub use error::ModelError;
 pub use lead::{DefaultRoute, Lead};
 pub use names::Names;
 pub use network::NetworkRequest;
-pub use part::{Others, Part};
+pub use part::Part;
 pub use plan::{Observed, ObservedBridge, ObservedLinks, Owned, Step};
 pub use process::Process;
 pub use publish::HostView;

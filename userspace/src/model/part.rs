@@ -3,7 +3,7 @@
 //! What a container has on the host and in the maps follows from itself and from its networks; only links, and who has the
 //! name servers' port, concern others. So where the networks are the same, a change need look at no container that is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     names,
@@ -22,19 +22,10 @@ pub struct Part<'a> {
     pub next: State,
     /// What is portlane's in these two.
     pub owned: Owned,
-    /// What the others have.
-    pub others: Others<'a>,
-}
-
-/// What containers have that a change is not about.
-#[derive(Clone, Debug, Default)]
-pub struct Others<'a> {
-    /// Host ends of veth pairs.
-    pub veths: HashSet<&'a str>,
-    /// Names under `/run/netns`.
-    pub netns: HashSet<&'a str>,
-    /// Classes of their publish entries, a bit each.
+    /// Classes of the others' publish entries, a bit each.
     pub classes: u32,
+    /// All containers, before the change.
+    all: &'a State,
 }
 
 impl<'a> Part<'a> {
@@ -48,13 +39,26 @@ impl<'a> Part<'a> {
         let concerned = side_by_side(&before.containers, &next.containers)
             .filter(|(_, before, next)| before != next || before.is_some_and(|container| has_names_port(container)));
         let concerned: BTreeSet<&String> = concerned.map(|(id, ..)| id).collect();
-        let others = others(before, |container| !concerned.contains(&container.id));
-        let before = only(before, &concerned);
-        let next = only(next, &concerned);
-        let mut owned = Owned::by([&before, &next]);
+        let (all, before, next) = (before, only(before, &concerned), only(next, &concerned));
+        let owned = Owned::by([&before, &next]);
+        let mut part = Self { before, next, owned, classes: 0, all };
         // A namespace that another container shares is not left over.
-        owned.netns.retain(|name| !others.netns.contains(name.as_str()));
-        Some(Self { owned, before, next, others })
+        let shared = |name: &String| part.others().any(|other| other.owns_netns() && other.netns == *name);
+        let left_over = part.owned.netns.iter().filter(|name| !shared(name)).cloned().collect();
+        part.owned.netns = left_over;
+        part.classes = published::classes_of(all, part.others().map(Arc::as_ref));
+        Some(part)
+    }
+
+    /// Containers that hold an address and that the change is not about.
+    pub fn others(&self) -> impl Iterator<Item = &'a Arc<Container>> {
+        let concerned = &self.before.containers;
+        self.all.containers.values().filter(|other| other.is_live() && !concerned.contains_key(&other.id))
+    }
+
+    /// Whether this is the host's end of another container's.
+    pub fn is_others(&self, veth: &str) -> bool {
+        self.others().any(|container| container.endpoints.iter().any(|endpoint| endpoint.veth == veth))
     }
 }
 
@@ -79,15 +83,5 @@ fn only(state: &State, concerned: &BTreeSet<&String>) -> State {
         xdp: state.xdp,
         flows: state.flows,
         resolver: state.resolver.clone(),
-    }
-}
-
-fn others(state: &State, are: impl Fn(&Container) -> bool) -> Others<'_> {
-    let others: Vec<&Container> = state.live().filter(|container| are(container)).collect();
-    let endpoints = others.iter().flat_map(|container| &container.endpoints);
-    Others {
-        veths: endpoints.map(|endpoint| endpoint.veth.as_str()).collect(),
-        netns: others.iter().filter(|c| c.owns_netns()).map(|c| c.netns.as_str()).collect(),
-        classes: others.iter().fold(0, |bits, container| bits | published::classes(state, container)),
     }
 }

@@ -72,8 +72,17 @@ fn leave_to_host<A: Address + Ord>(gateway: A, rows: &mut BTreeMap<PublishKey<A>
     }
 }
 
+/// The classes of all entries of these containers, a bit each.
+pub(super) fn classes_of<'a>(state: &State, containers: impl Iterator<Item = &'a Container>) -> u32 {
+    containers.fold(0, |known, container| {
+        // Mostly there is nothing new, wherever the entries lead.
+        let at_most = container.publishes.iter().fold(0, |bits, publish| bits | 1 << publish.host.class());
+        if at_most & !known == 0 { known } else { known | classes(state, container) }
+    })
+}
+
 /// The classes of all entries of a container, a bit each.
-pub(super) fn classes(state: &State, container: &Container) -> u32 {
+fn classes(state: &State, container: &Container) -> u32 {
     let all = Placed::all(state, container).flat_map(|place| {
         container.publishes.iter().filter_map(move |publish| class(place.endpoint, place.leads, publish))
     });

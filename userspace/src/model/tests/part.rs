@@ -94,8 +94,8 @@ fn a_change_seen_in_part_takes_the_steps_of_one_seen_whole() {
         };
         let whole = steps(desired(&before, &facts), &desired(&next, &facts), &Owned::by([&before, &next]));
         let part = Part::between(&before, &next).expect(what);
-        assert!(!part.others.veths.is_empty(), "{what}");
-        let classes = part.others.classes;
+        assert!(!part.others().next().is_none(), "{what}");
+        let classes = part.classes;
         let (was, will) =
             (desired_part(&part.before, &before, &facts, classes), desired_part(&part.next, &next, &facts, classes));
         assert_eq!(will.tables.config, desired(&next, &facts).tables.config, "{what}");
@@ -121,5 +121,7 @@ fn who_is_not_concerned_is_left_out() {
     let names = |state: &State| state.containers.values().map(|c| c.name.clone()).collect::<BTreeSet<_>>();
     assert_eq!(names(&part.before), ["names", "web"].map(str::to_owned).into());
     assert_eq!(names(&part.next), ["names"].map(str::to_owned).into());
-    assert_eq!(part.others.veths.len(), 4);
+    assert_eq!(part.others().count(), 4);
+    assert!(part.others().all(|other| part.is_others(&other.endpoints[0].veth)));
+    assert!(!part.is_others(&before.container("web").unwrap().endpoints[0].veth));
 }
