@@ -26,6 +26,7 @@ use clap::{
 };
 use log::LevelFilter;
 use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     daemon_json::DaemonJson,
@@ -148,11 +149,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     cli.global.without.declare();
     logger::install(level(cli.global.verbose));
     // A daemon does several things at once.
-    if !matches!(cli.command, Command::Daemon(_)) {
+    let brief = !matches!(cli.command, Command::Daemon(_));
+    if brief {
         progress::show();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start");
-    match runtime.and_then(|runtime| runtime.block_on(dispatch(&cli.global, cli.command))) {
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start");
+    let run = |runtime: Runtime| {
+        let done = runtime.block_on(dispatch(&cli.global, cli.command));
+        if brief {
+            // Its threads have nothing left to do, and end with the process.
+            runtime.shutdown_background();
+        }
+        done
+    };
+    match runtime.and_then(run) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => {
             // They say themselves what caused them.
