@@ -78,7 +78,7 @@ pub(super) fn remove(root: &Path, id: &str) -> Result<()> {
 }
 
 /// Removes the directories of containers that are not known: whoever was to remove them was killed before.
-pub(super) fn sweep(root: &Path, containers: &BTreeMap<String, Arc<Container>>) -> Result<()> {
+pub(super) fn sweep(root: &Path, containers: &BTreeMap<Arc<str>, Arc<Container>>) -> Result<()> {
     let path = root.join(CONTAINERS);
     let known = |id: &str| containers.contains_key(id);
     // Most file systems count a directory's directories, with two for itself.

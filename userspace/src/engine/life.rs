@@ -44,7 +44,7 @@ impl Engine {
             added => added?,
         };
         let mut next = Arc::new(next);
-        let container = Arc::clone(&next.containers[&id]);
+        let container = Arc::clone(&next.containers[id.as_str()]);
         let name = container.name.clone();
         let (root, state) = (self.settings.root.clone(), Arc::clone(&next));
         let start = move || {

@@ -51,7 +51,9 @@ impl Looking {
     /// The kernel refuses to list it.
     pub(super) fn end(self) -> Result<Option<Pinned>> {
         match self.ahead {
-            Some(thread) => thread.join().unwrap_or_else(|_| Err(EngineError::Panicked("who looked at the others".to_owned()))),
+            Some(thread) => {
+                thread.join().unwrap_or_else(|_| Err(EngineError::Panicked("who looked at the others".to_owned())))
+            }
             None => self.others.pinned_beside(),
         }
     }

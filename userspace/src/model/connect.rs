@@ -230,5 +230,5 @@ fn veth(state: &State, container: &Container) -> Result<String, ModelError> {
     (0..=id.len() - 7)
         .map(|from| format!("veth{}", &id[from..from + 7]))
         .find(|name| others().all(|other| other.veth != *name))
-        .ok_or_else(|| ModelError::BadId { id: id.clone() })
+        .ok_or_else(|| ModelError::BadId { id: id.to_string() })
 }

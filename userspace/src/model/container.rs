@@ -117,9 +117,9 @@ fn add(next: &mut State, request: &ContainerRequest, view: &HostView<'_>) -> Res
     container.extra_hosts = extra_hosts(next, &container, &request.extra_hosts)?;
     container.publishes = publish::entries(next, &container, &request.publishes, view)?;
     next.next_generation = publish::following(next.next_generation, container.publishes.len());
-    next.containers.insert(request.id.clone(), Arc::new(container));
+    next.containers.insert(Arc::clone(&container.id), Arc::new(container));
     if exceeds_policies(next) {
-        next.containers.remove(&request.id);
+        next.containers.remove(request.id.as_str());
         return Err(ModelError::PoliciesFull);
     }
     Ok(())
@@ -130,8 +130,8 @@ fn add(next: &mut State, request: &ContainerRequest, view: &HostView<'_>) -> Res
 /// # Errors
 /// [`ModelError::NoSuchContainer`], [`ModelError::AmbiguousContainer`].
 pub fn remove_container(state: &mut State, name: &str) -> Result<Arc<Container>, ModelError> {
-    let id = state.container(name)?.id.clone();
-    state.containers.remove(&id).ok_or(ModelError::NoSuchContainer { name: id })
+    let id = Arc::clone(&state.container(name)?.id);
+    state.containers.remove(&id).ok_or_else(|| ModelError::NoSuchContainer { name: id.to_string() })
 }
 
 fn check_words(state: &State, request: &ContainerRequest) -> Result<(), ModelError> {
@@ -159,7 +159,7 @@ fn own_netns(id: &str) -> String {
 /// A container without a place on any network.
 fn blank(request: &ContainerRequest, network: String, netns: String) -> Container {
     Container {
-        id: request.id.clone(),
+        id: request.id.as_str().into(),
         name: request.name.clone(),
         network,
         endpoints: Vec::new(),
@@ -290,5 +290,5 @@ fn linked(state: &State, container: &Container, link: &LinkRequest) -> Result<Li
             ours: container.networks(),
         });
     }
-    Ok(Link { target: target.id.clone(), alias: link.alias.clone() })
+    Ok(Link { target: target.id.to_string(), alias: link.alias.clone() })
 }

@@ -317,7 +317,7 @@ fn policies(state: &State) -> BTreeMap<PolicyKey, Policy> {
     }
     let apart = |endpoint: &state::Endpoint| state.networks.get(&endpoint.network).is_some_and(|network| !network.icc);
     for (container, from) in state.endpoints().filter(|(_, endpoint)| apart(endpoint)) {
-        let targets = container.links.iter().filter_map(|link| state.containers.get(&link.target));
+        let targets = container.links.iter().filter_map(|link| state.containers.get(link.target.as_str()));
         for target in targets.filter(|target| target.is_live()) {
             let Some(to) = target.on(&from.network) else { continue };
             for proto in Proto::ALL {

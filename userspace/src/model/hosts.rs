@@ -34,7 +34,9 @@ pub fn hosts(state: &State, container: &Container) -> String {
         line(address, name);
     }
     for link in &container.links {
-        let Some(target) = state.containers.get(&link.target).filter(|target| target.is_live()) else { continue };
+        let Some(target) = state.containers.get(link.target.as_str()).filter(|target| target.is_live()) else {
+            continue;
+        };
         let names = aliases(&link.alias, target);
         let shared = |theirs: &&Endpoint| container.on(&theirs.network).is_some();
         if let Some(theirs) = target.endpoints.iter().find(shared) {

@@ -140,7 +140,7 @@ impl Names {
                 let container = member.container;
                 let networks = container.endpoints.iter().map(|endpoint| state.networks.get(&endpoint.network));
                 let internal = networks.flatten().all(|network| network.internal);
-                names.askers.insert(container.id.clone(), Asker { servers: container.dns.clone(), internal });
+                names.askers.insert(container.id.to_string(), Asker { servers: container.dns.clone(), internal });
                 zone.add(&member);
             }
             names.zones.insert(name.clone(), zone);
@@ -215,7 +215,7 @@ impl Zone {
             }
         }
         for address in addresses() {
-            self.holders.insert(address, (container.id.clone(), container.name.clone()));
+            self.holders.insert(address, (container.id.to_string(), container.name.clone()));
         }
     }
 

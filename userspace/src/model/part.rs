@@ -38,7 +38,7 @@ impl<'a> Part<'a> {
             |container: &Container| container.publishes.iter().any(|publish| publish.host.contains(names::PORT));
         let concerned = side_by_side(&before.containers, &next.containers)
             .filter(|(_, before, next)| before != next || before.is_some_and(|container| has_names_port(container)));
-        let concerned: BTreeSet<&String> = concerned.map(|(id, ..)| id).collect();
+        let concerned: BTreeSet<&Arc<str>> = concerned.map(|(id, ..)| id).collect();
         let (all, before, next) = (before, only(before, &concerned), only(next, &concerned));
         let owned = Owned::by([&before, &next]);
         let mut part = Self { before, next, owned, classes: 0, all };
@@ -70,7 +70,7 @@ fn have_equal_networks(one: &State, other: &State) -> bool {
 }
 
 /// The state with these containers alone.
-fn only(state: &State, concerned: &BTreeSet<&String>) -> State {
+fn only(state: &State, concerned: &BTreeSet<&Arc<str>>) -> State {
     let concerned = concerned.iter().filter_map(|id| state.containers.get_key_value(*id));
     State {
         containers: concerned.map(|(id, container)| (id.clone(), container.clone())).collect(),

@@ -50,7 +50,7 @@ pub struct State {
     /// By name.
     pub networks: BTreeMap<String, Network>,
     /// By full identifier. A state that a change leads to shares those that it leaves alone with the one before it.
-    pub containers: BTreeMap<String, Arc<Container>>,
+    pub containers: BTreeMap<Arc<str>, Arc<Container>>,
     /// Generation of the next publish entry; never 0.
     pub next_generation: u32,
     /// Which uplinks have an XDP program.
@@ -151,7 +151,7 @@ pub struct Network {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// 64 hexadecimal digits.
-    pub id: String,
+    pub id: Arc<str>,
     /// As the user calls it.
     pub name: String,
     /// [`BRIDGED`] for the networks of its endpoints, `host`, `none`, or `container:<full id>`.

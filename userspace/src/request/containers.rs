@@ -79,7 +79,7 @@ pub(super) async fn remove(settings: Settings, names: &[String], force: bool) ->
     // All or none: a name that is unknown is found before anything is killed.
     let (mut ids, names) = each_once(&engine, names)?;
     let killed: Vec<_> =
-        ids.iter().filter(|_| force).filter_map(|id| engine.state().containers.get(id).cloned()).collect();
+        ids.iter().filter(|_| force).filter_map(|id| engine.state().containers.get(id.as_str()).cloned()).collect();
     drop(engine);
     for container in &killed {
         engine::terminate(container, Duration::ZERO).await?;
@@ -87,7 +87,7 @@ pub(super) async fn remove(settings: Settings, names: &[String], force: bool) ->
     // Takes note of all those ends at once.
     let mut engine = Engine::open(settings).await?;
     // One that was to go away when it ended has.
-    ids.retain(|id| engine.state().containers.contains_key(id));
+    ids.retain(|id| engine.state().containers.contains_key(id.as_str()));
     engine.remove(&ids, force).await?;
     Ok(names.into())
 }
@@ -95,7 +95,7 @@ pub(super) async fn remove(settings: Settings, names: &[String], force: bool) ->
 /// Identifiers and names of containers, each once, whatever they were called.
 fn each_once(engine: &Engine, names: &[String]) -> Result<(Vec<String>, Vec<String>)> {
     let found = names.iter().map(|name| engine.state().container(name));
-    let found = found.map(|found| found.map(|container| (container.id.clone(), container.name.clone())));
+    let found = found.map(|found| found.map(|container| (container.id.to_string(), container.name.clone())));
     let mut found = found.collect::<Result<Vec<_>, _>>().map_err(EngineError::from)?;
     found.sort_unstable();
     found.dedup();
@@ -104,7 +104,7 @@ fn each_once(engine: &Engine, names: &[String]) -> Result<(Vec<String>, Vec<Stri
 
 /// A container, for `inspect` and `ps`: always the same fields, null where they say nothing.
 fn describe(engine: &Engine, container: &Container) -> Value {
-    let name = |id: &String| engine.state().containers.get(id).map(|target| target.name.clone());
+    let name = |id: &String| engine.state().containers.get(id.as_str()).map(|target| target.name.clone());
     let (four, six) = engine.state().gateways(container);
     let networks = container.endpoints.iter().map(|endpoint| {
         let leads = |best: Option<&Endpoint>| best.is_some_and(|best| best.number == endpoint.number);

@@ -80,7 +80,7 @@ async fn running(source: &Source) -> Result<Vec<Process>, EngineError> {
     apart(|| async move {
         let Some(engine) = Engine::existing(settings).await? else { return Ok(Vec::new()) };
         let running = engine.state().containers.values().filter_map(|container| match container.status {
-            Status::Running { pid, start_time, .. } => Some((container.id.clone(), pid, start_time)),
+            Status::Running { pid, start_time, .. } => Some((container.id.to_string(), pid, start_time)),
             _ => None,
         });
         Ok(running.collect())

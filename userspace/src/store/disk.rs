@@ -209,8 +209,8 @@ mod tests {
     fn state(number: u64) -> State {
         let many = if number % 4 == 3 { 0 } else { number * 12 };
         let containers = (0..many).map(|id| {
-            let id = format!("{id:064}");
-            (id.clone(), Arc::new(Container { id, ..parsed(CONTAINER) }))
+            let id: Arc<str> = format!("{id:064}").into();
+            (Arc::clone(&id), Arc::new(Container { id, ..parsed(CONTAINER) }))
         });
         State { seed: number, containers: containers.collect(), ..State::default() }
     }

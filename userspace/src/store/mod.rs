@@ -327,9 +327,9 @@ mod tests {
     #[test]
     fn a_change_is_stored_as_what_it_changes() {
         let root = Root::new("change");
-        let container = |name: &str| Container { name: name.to_owned(), ..parsed(CONTAINER) };
+        let container = |id: &str, name: &str| Container { id: id.into(), name: name.to_owned(), ..parsed(CONTAINER) };
         let state = |names: &[(&str, &str)]| State {
-            containers: names.iter().map(|(id, name)| ((*id).to_owned(), container(name).into())).collect(),
+            containers: names.iter().map(|(id, name)| ((*id).into(), container(id, name).into())).collect(),
             ..State::default()
         };
         let before = state(&[("aa", "stays"), ("bb", "changes"), ("cc", "goes")]);

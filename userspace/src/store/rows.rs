@@ -35,7 +35,7 @@ struct Change {
     /// The other, without its containers.
     rest: State,
     /// Its containers that are new or otherwise; none where one is gone.
-    containers: BTreeMap<String, Option<Arc<Container>>>,
+    containers: BTreeMap<Arc<str>, Option<Arc<Container>>>,
 }
 
 impl Change {
@@ -96,10 +96,10 @@ pub(super) fn commit(transaction: &WriteTransaction, before: Option<&State>, sta
     }
     let (put, gone) = difference(&state.containers, before.map_or(&none, |before| &before.containers));
     for (id, container) in put {
-        rows.insert(id.as_str(), pack(container)?.as_slice())?;
+        rows.insert(&**id, pack(container)?.as_slice())?;
     }
     for (id, _) in gone {
-        rows.remove(id.as_str())?;
+        rows.remove(&**id)?;
     }
     Ok(())
 }
@@ -140,12 +140,12 @@ fn containers<V: Value>(
     transaction: &ReadTransaction,
     table: TableDefinition<'_, &'static str, V>,
     read: impl Fn(V::SelfType<'_>) -> Result<Container>,
-) -> Result<BTreeMap<String, Arc<Container>>> {
+) -> Result<BTreeMap<Arc<str>, Arc<Container>>> {
     let table = transaction.open_table(table)?;
     let rows = table.iter()?;
     rows.map(|row| {
-        let (id, container) = row?;
-        Ok((id.value().to_owned(), Arc::new(read(container.value())?)))
+        let container = read(row?.1.value())?;
+        Ok((Arc::clone(&container.id), Arc::new(container)))
     })
     .collect()
 }

@@ -15,7 +15,7 @@ fn check(state: &mut State, request: ContainerRequest, expected: Result<&str, &s
     let (name, before) = (request.name.clone(), state.clone());
     match (add_container(state, request, &HostView::default()), expected) {
         (Ok(id), Ok(address)) => {
-            let container = &state.containers[&id];
+            let container = &state.containers[id.as_str()];
             let first = container.endpoints.first().map(|endpoint| endpoint.addr4.to_string());
             assert_eq!(first.unwrap_or_default(), address, "{name}");
         }
@@ -95,7 +95,7 @@ fn a_container_is_found_by_name_identifier_or_its_beginning() {
     }
     assert!(state.container("").is_err());
     assert!(state.container("zz").is_err());
-    assert_eq!(remove_container(&mut state, "c1").unwrap().id, id);
+    assert_eq!(*remove_container(&mut state, "c1").unwrap().id, *id);
     assert!(remove_container(&mut state, "c1").is_err());
 }
 
