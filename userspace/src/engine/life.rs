@@ -261,3 +261,38 @@ pub(super) fn are_as_stored(state: &State) -> Result<bool> {
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Panicked(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ConnectRequest, HostView};
+
+    #[test]
+    fn of_many_processes_one_that_is_gone_is_missed_now_and_found_soon() {
+        let mut state = State::default();
+        let many = SAMPLE * 2;
+        for number in 0..many {
+            let request = ContainerRequest {
+                id: format!("{number:012x}").repeat(6)[..64].to_owned(),
+                name: format!("c{number}"),
+                networks: vec![ConnectRequest::to("host")],
+                ..ContainerRequest::default()
+            };
+            container::add_container(&mut state, request, &HostView::default()).expect("it is new");
+        }
+        let pid = std::process::id();
+        for running in state.containers.values_mut() {
+            Arc::make_mut(running).status = Status::Running { pid, start_time: 0, identity: None };
+        }
+        let looks =
+            |state: &State| (0..many).map(|_| seem_as_stored(state).expect("it can be told")).collect::<Vec<_>>();
+        assert!(looks(&state).into_iter().all(|seems| seems));
+
+        // No process has such a number (PID_MAX_LIMIT).
+        let gone = Status::Running { pid: 1 << 23, start_time: 0, identity: None };
+        state.container_mut("c7").expect("it is there").status = gone;
+        let looks = looks(&state);
+        assert!(looks.contains(&false) && looks.contains(&true));
+        assert!(!are_as_stored(&state).expect("it can be told"));
+    }
+}

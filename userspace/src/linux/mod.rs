@@ -3,6 +3,7 @@
 //!
 //! Invariant: no state of portlane's is read or written here, and nothing here decides anything.
 
+mod addresses;
 pub mod bpf_query;
 pub mod bpf_run;
 pub mod bpf_syscall;

@@ -4,22 +4,21 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     ffi::{OsStr, OsString},
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     os::{fd::AsFd as _, unix::net::UnixDatagram},
 };
 
-use futures_util::{TryStreamExt, future};
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
-    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
 use portlane_common::span::Span;
 
-use super::{Attempt, Host, LinuxError, bridge, netlink::Which, netns, sockets, syscall, tuning};
+use super::{Attempt, Host, LinuxError, addresses::Address, bridge, netlink::Which, netns, sockets, syscall, tuning};
 use crate::model::{HostFacts, ObservedBridge, ObservedLinks, Owned, Trains, UplinkFact, state::DEFAULT_MTU};
 
 /// Interfaces whose addresses are asked for one by one: to list them all, the kernel looks at each of hundreds of veths, too.
@@ -49,15 +48,6 @@ struct Interface {
     floods: bool,
     /// The longest that it carries, and that the kernel knows of.
     trains: [Trains; 2],
-}
-
-#[derive(Debug)]
-struct Address {
-    ifindex: u32,
-    address: IpAddr,
-    prefix_length: u8,
-    scope: AddressScope,
-    flags: AddressFlags,
 }
 
 /// Interfaces by name, those on bridges quickly, in the host's network namespace.
@@ -216,14 +206,6 @@ impl Host {
         Ok(Snapshot { interfaces, addresses, reserved: sockets::reserved_ports()?, netns: BTreeSet::new() })
     }
 
-    /// Of the interface with this index; of all for 0.
-    async fn addresses(&self, index: u32) -> Result<Vec<Address>, LinuxError> {
-        let mut request = self.handle().address().get();
-        request.message_mut().header.index = index;
-        let found = request.execute().try_filter_map(|address| future::ready(Ok(Address::of(&address))));
-        found.try_collect().await.attempt(|| "list addresses".to_owned())
-    }
-
     /// All that can be an uplink, a bridge or on one. Ports of bonds and the like are left out, those of VRFs are not.
     async fn interfaces(&self, ports: bool) -> io::Result<BTreeMap<u32, Interface>> {
         let named = |interface: fn(&LinkMessage) -> Interface| {
@@ -375,59 +357,6 @@ pub(super) fn master(link: &LinkMessage) -> Option<u32> {
         LinkAttribute::Controller(index) if *index != 0 => Some(*index),
         _ => None,
     })
-}
-
-impl Address {
-    fn of(message: &AddressMessage) -> Option<Self> {
-        // Of a point-to-point interface, IFA_LOCAL is the host's address and IFA_ADDRESS the peer's; of others, IPv6
-        // has IFA_ADDRESS alone.
-        let attributes = &message.attributes;
-        let local = attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let address = local.or_else(|| {
-            attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            })
-        })?;
-        let flags = attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Flags(flags) => Some(*flags),
-            _ => None,
-        });
-        Some(Self {
-            ifindex: message.header.index,
-            address,
-            prefix_length: message.header.prefix_len,
-            scope: message.header.scope,
-            flags: flags.unwrap_or_else(|| AddressFlags::from_bits_retain(message.header.flags.bits().into())),
-        })
-    }
-
-    /// As the source of masqueraded packets: the interface's first address, primary ones before secondary ones.
-    fn source4(&self) -> Option<(bool, Ipv4Addr)> {
-        let IpAddr::V4(address) = self.address else { return None };
-        let usable = matches!(self.scope, AddressScope::Universe | AddressScope::Site) && !address.is_loopback();
-        usable.then_some((self.flags.contains(AddressFlags::Secondary), address))
-    }
-
-    /// As the source of masqueraded packets: what lasts before what passes, global before unique local addresses.
-    fn source6(&self) -> Option<((bool, bool, bool), Ipv6Addr)> {
-        let IpAddr::V6(address) = self.address else { return None };
-        let useless = AddressFlags::Tentative | AddressFlags::Dadfailed;
-        let usable = self.scope == AddressScope::Universe
-            && !address.is_unicast_link_local()
-            && !address.is_loopback()
-            && (!self.flags.intersects(useless) || self.flags.contains(AddressFlags::Optimistic));
-        // IFA_F_SECONDARY of an IPv6 address says that it is temporary (RFC 8981).
-        let rank = (
-            self.flags.contains(AddressFlags::Deprecated),
-            self.flags.contains(AddressFlags::Secondary),
-            address.is_unique_local(),
-        );
-        usable.then_some((rank, address))
-    }
 }
 
 fn in_main_table(route: &RouteMessage) -> bool {

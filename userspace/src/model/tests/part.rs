@@ -94,7 +94,7 @@ fn a_change_seen_in_part_takes_the_steps_of_one_seen_whole() {
         };
         let whole = steps(desired(&before, &facts), &desired(&next, &facts), &Owned::by([&before, &next]));
         let part = Part::between(&before, &next).expect(what);
-        assert!(!part.others().next().is_none(), "{what}");
+        assert!(part.others().next().is_some(), "{what}");
         let classes = part.classes;
         let (was, will) =
             (desired_part(&part.before, &before, &facts, classes), desired_part(&part.next, &next, &facts, classes));
