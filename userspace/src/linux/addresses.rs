@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::{TryStreamExt, future};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 
-use super::{Attempt, Host, LinuxError};
+use super::{Attempt, Host, IntoIo, LinuxError};
 
 #[derive(Debug)]
 pub(super) struct Address {
@@ -22,7 +22,11 @@ impl Host {
         let mut request = self.handle().address().get();
         request.message_mut().header.index = index;
         let found = request.execute().try_filter_map(|address| future::ready(Ok(Address::of(&address))));
-        found.try_collect().await.attempt(|| "list addresses".to_owned())
+        match found.try_collect().await.map_err(IntoIo::into_io) {
+            // It went since it was listed.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+            found => found.attempt(|| "list addresses".to_owned()),
+        }
     }
 }
 
@@ -76,5 +80,25 @@ impl Address {
             address.is_unique_local(),
         );
         usable.then_some((rank, address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_its_addresses_and_one_that_is_not_there_has_none() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let [all, first, gone] = runtime.block_on(async {
+            let host = Host::open().expect("a socket");
+            let mut found = [const { Vec::new() }; 3];
+            for (found, index) in found.iter_mut().zip([0, 1, i32::MAX.cast_unsigned()]) {
+                *found = host.addresses(index).await.expect("the kernel lists them");
+            }
+            found.map(|found| found.into_iter().map(|found| (found.ifindex, found.address)).collect::<Vec<_>>())
+        });
+        assert_eq!(first, all.into_iter().filter(|(ifindex, _)| *ifindex == 1).collect::<Vec<_>>());
+        assert!(gone.is_empty());
     }
 }
