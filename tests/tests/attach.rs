@@ -276,7 +276,7 @@ fn ports_links_and_names_lead_to_an_attached_namespace_as_to_any_container() -> 
         let _daemon = net.daemon()?;
         let found = linked.inside().run(&["getent", "ahostsv4", "w1"])?;
         ensure!(found.starts_with(&own.to_string()), "{found}");
-        let hosts = linked.inside().run(&["grep", "db", "/etc/hosts"])?;
+        let hosts = linked.inside().run(&["grep", "-w", "db", "/etc/hosts"])?;
         ensure!(hosts.split_whitespace().eq([&own.to_string(), "db", "w1"]), "{hosts}");
         linked.inside().ask("tcp", at(own, 80))?;
         linked.inside().no_answer("tcp", at(own, 81))?;

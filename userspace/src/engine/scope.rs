@@ -57,7 +57,8 @@ impl<'a> Scope<'a> {
             let (there, before) = (seen.links(), in_force(&part.before));
             let steps = plan::links(&links, &there, &part.owned);
             // What is to go and is gone already takes no step, but left rows behind that are filed under its index.
-            let whole = before.veths.keys().all(|veth| there.veths.contains_key(veth));
+            let whole = before.veths.keys().all(|veth| there.veths.contains_key(veth))
+                && part.shared.iter().all(|netns| netns::exists(netns));
             if whole && there.netns.is_superset(&before.netns) && steps == plan::links(&links, &before, &part.owned) {
                 return Ok((seen, steps));
             }

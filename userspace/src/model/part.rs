@@ -20,8 +20,10 @@ pub struct Part<'a> {
     pub before: State,
     /// After it, without the others.
     pub next: State,
-    /// What is portlane's in these two.
+    /// What is portlane's in these two, without what it shares.
     pub owned: Owned,
+    /// Names under `/run/netns` that it shares with others, who made them.
+    pub shared: BTreeSet<String>,
     /// Classes of the others' publish entries, a bit each.
     pub classes: u32,
     /// All containers, before the change.
@@ -41,11 +43,11 @@ impl<'a> Part<'a> {
         let concerned: BTreeSet<&Arc<str>> = concerned.map(|(id, ..)| id).collect();
         let (all, before, next) = (before, only(before, &concerned), only(next, &concerned));
         let owned = Owned::by([&before, &next]);
-        let mut part = Self { before, next, owned, classes: 0, all };
+        let mut part = Self { before, next, owned, shared: BTreeSet::new(), classes: 0, all };
         // A namespace that another container shares is not left over.
-        let shared = |name: &String| part.others().any(|other| other.owns_netns() && other.netns == *name);
-        let left_over = part.owned.netns.iter().filter(|name| !shared(name)).cloned().collect();
-        part.owned.netns = left_over;
+        let is_shared = |name: &String| part.others().any(|other| other.owns_netns() && other.netns == *name);
+        let (shared, left_over) = part.owned.netns.iter().cloned().partition(is_shared);
+        (part.shared, part.owned.netns) = (shared, left_over);
         part.classes = published::classes_of(all, part.others().map(Arc::as_ref));
         Some(part)
     }
