@@ -111,6 +111,8 @@ pub struct Plan {
     pub quick: bool,
     /// How often each figure is taken.
     pub rounds: usize,
+    /// How often those that targets are set for are taken once more each time, in turns with what they are compared with.
+    pub repeats: usize,
     /// How long traffic is measured each time.
     pub seconds: f64,
     /// How many ports are published, one after another.
@@ -124,9 +126,10 @@ impl Plan {
     fn new(options: &Options) -> Result<Self> {
         let portlane =
             env::var_os(PORTLANE).with_context(|| format!("{PORTLANE} is not set: use `cargo xtask bench`"))?;
-        let (rounds, seconds, ports): (_, _, &'static [usize]) =
-            if options.quick { (3, 0.12, &[1, 1_000]) } else { (5, 0.3, &[1, 100, 1_000, 5_000]) };
-        Ok(Self { quick: options.quick, rounds, seconds, ports, portlane: portlane.into(), only: options.only.clone() })
+        let (rounds, repeats, seconds, ports): (_, _, _, &'static [usize]) =
+            if options.quick { (3, 0, 0.12, &[1, 1_000]) } else { (4, 3, 0.3, &[1, 100, 1_000, 5_000]) };
+        let only = options.only.clone();
+        Ok(Self { quick: options.quick, rounds, repeats, seconds, ports, portlane: portlane.into(), only })
     }
 
     /// The paths on which traffic is measured.

@@ -106,7 +106,7 @@ fn dockers(run: &Run) -> impl Iterator<Item = Option<Line>> {
             let (figure, base) = (of(PORTLANE)?, of(subject)?);
             let ports = if ports == "1" { "1 port".to_owned() } else { format!("{ports} ports") };
             let name = format!("{metric} to that of {subject}, {ports}, {}", family.label());
-            Some(Line { name, aim, cost: figure.unit.is_cost(), reached: divided(figure, base)?, unit: None })
+            Some(Line { name, aim, cost: figure.unit.is_cost(), reached: ratio::over(figure, base)?, unit: None })
         })
     })
 }
@@ -123,17 +123,13 @@ fn many_ports(run: &Run) -> Option<Line> {
     let [many, one] =
         ["16000", "1"].map(|ports| of_portlane(run, Section::Control, "publish", &[("ports", ports), ("others", "0")]));
     let name = "publish 16,000 ports, time to that of 1".to_owned();
-    Some(Line { name, aim: MANY_PORTS, cost: true, reached: divided(many?, one?)?, unit: None })
+    Some(Line { name, aim: MANY_PORTS, cost: true, reached: ratio::over(many?, one?)?, unit: None })
 }
 
 fn many_containers(run: &Run) -> Option<Line> {
     let [many, few] = ["500", "5"].map(|nth| of_portlane(run, Section::Control, IN_TURNS, &[("containers", nth)]));
     let name = "start of the 500th container, time to that of the 5th".to_owned();
-    Some(Line { name, aim: MANY_CONTAINERS, cost: true, reached: divided(many?, few?)?, unit: None })
-}
-
-fn divided(figure: &Figure, base: &Figure) -> Option<f64> {
-    (base.median() > 0.0).then(|| figure.median() / base.median())
+    Some(Line { name, aim: MANY_CONTAINERS, cost: true, reached: ratio::over(many?, few?)?, unit: None })
 }
 
 /// With client and server on one processor.

@@ -74,17 +74,40 @@ pub(super) fn rounds(plan: &Plan, peers: &[Peer], turns: &[Turn], record: &mut R
                     .try_for_each(|peer| offloads.set(&peer.net, peer.sets_gro))
                     .context("cannot set offloads")?;
             }
-            for turn in turns {
-                // Each round begins with another one, so that nobody always follows the same.
-                for number in 0..peers.len() {
-                    samples.take(&peers[(round + number) % peers.len()], turn, plan.seconds);
-                }
+            for bout in bouts(&turns) {
+                bout_of_peers(plan, peers, bout, round, &mut samples);
             }
         }
         println!("   round {} of {}", round + 1, plan.rounds);
     }
     samples.hand_over(record);
     Ok(())
+}
+
+/// Has all peers take their turns at what is compared, and then those that targets are set for take further ones in each
+/// other's wake, there and back: the machine's pace changes within seconds, and meets both then.
+fn bout_of_peers(plan: &Plan, peers: &[Peer], bout: &[&Turn], round: usize, samples: &mut Samples) {
+    for turn in bout {
+        // Each round begins with another one, so that nobody always follows the same.
+        for number in 0..peers.len() {
+            samples.take(&peers[(round + number) % peers.len()], turn, plan.seconds);
+        }
+    }
+    let aimed = |turn: &Turn, peer: &&Peer| turn.is_aimed_at(peer.subject, peer.ports);
+    let mut aimed: Vec<_> = bout
+        .iter()
+        .flat_map(|turn| peers.iter().filter(|peer| aimed(turn, peer)).map(move |peer| (peer, turn)))
+        .collect();
+    for _ in 0..plan.repeats {
+        aimed.iter().for_each(|(peer, turn)| samples.take(peer, turn, plan.seconds));
+        aimed.reverse();
+    }
+}
+
+/// Turns that are compared with each other: of the same peer those to the loopback address and to the container's own, else
+/// each by itself.
+fn bouts<'a, 'b>(turns: &'a [&'b Turn]) -> impl Iterator<Item = &'a [&'b Turn]> {
+    turns.chunk_by(|one, next| one.path.section() == next.path.section() && Turn { path: one.path, ..**next } == **one)
 }
 
 /// Processors that this process may use.
@@ -117,11 +140,14 @@ fn turns(plan: &Plan, processors: &[usize]) -> Vec<Turn> {
     let one = Cpus { client: processors[0], server: processors[0] };
     let two = processors.get(1).map(|second| Cpus { server: *second, ..one });
     let mut turns = Vec::new();
-    for path in plan.paths() {
+    let paths = plan.paths();
+    for section in paths.iter().filter(|path| path.section() == **path) {
         for family in Family::BOTH {
-            for (kind, together, offloads) in kinds(plan, path, family) {
+            for (kind, together, offloads) in kinds(plan, *section, family) {
                 let cpus = if together { Some(one) } else { two };
-                turns.extend(cpus.map(|cpus| Turn { section: Section::Traffic, path, family, kind, cpus, offloads }));
+                let same = paths.iter().filter(|path| path.section() == *section);
+                let turn = |path, cpus| Turn { section: Section::Traffic, path, family, kind, cpus, offloads };
+                turns.extend(same.filter_map(|path| Some(turn(*path, cpus?))));
             }
         }
     }
@@ -131,7 +157,7 @@ fn turns(plan: &Plan, processors: &[usize]) -> Vec<Turn> {
 /// What is measured on a path, and whether client and server are on one processor then.
 fn kinds(plan: &Plan, path: Path, family: Family) -> Vec<(Kind, bool, Offloads)> {
     use Offloads::{Off, On};
-    let on_host = path.section() == Path::Loopback;
+    let on_host = path == Path::Loopback;
     let mut kinds = vec![(Kind::Rr, true, On)];
     if plan.quick && family == Family::V6 {
         return kinds;
@@ -158,6 +184,17 @@ impl Turn {
             && matches!(self.kind, Kind::Rr | Kind::Connections)
             && self.cpus.client == self.cpus.server;
         peer.ports.is_none_or(|ports| ports == 1 || by_ports)
+    }
+
+    /// Whether a target is set for what somebody measures, or with it.
+    fn is_aimed_at(&self, subject: &str, ports: Option<usize>) -> bool {
+        let compared = match self.path {
+            Path::Hairpin => &[][..],
+            Path::Published => &[peers::BARE, peers::PORTLANE, peers::DOCKER],
+            _ => &[peers::BARE, peers::PORTLANE],
+        };
+        let alone = self.section == Section::Traffic && self.cpus.client == self.cpus.server;
+        alone && ports.is_none_or(|ports| ports == 1) && compared.contains(&subject)
     }
 
     fn what(&self, peer: &Peer, metric: &str) -> What {

@@ -28,9 +28,21 @@ pub fn base<'run>(run: &'run Run, figure: &Figure) -> Option<&'run Figure> {
     run.figures.iter().find(|other| other.what == wanted && other.median() > 0.0)
 }
 
-/// The median over the base's.
+/// To what it is measured against.
 pub fn ratio(run: &Run, figure: &Figure) -> Option<f64> {
-    base(run, figure).map(|base| figure.median() / base.median())
+    base(run, figure).and_then(|base| over(figure, base))
+}
+
+/// A figure over another one: where they were taken in turns, the median of what each turn says, since the machine's pace
+/// changes from one to the next for both; else the median over the other's.
+pub fn over(figure: &Figure, base: &Figure) -> Option<f64> {
+    if figure.samples.len() != base.samples.len() {
+        return (base.median() > 0.0).then(|| figure.median() / base.median());
+    }
+    let turns = figure.samples.iter().zip(&base.samples);
+    let samples: Vec<_> = turns.filter(|(_, base)| **base > 0.0).map(|(sample, base)| sample / base).collect();
+    let ratios = Figure { samples, ..figure.clone() };
+    (!ratios.samples.is_empty()).then(|| ratios.median())
 }
 
 #[cfg(test)]
@@ -46,6 +58,20 @@ mod tests {
         other.what.at.insert("family".to_owned(), "IPv6".to_owned());
         assert_eq!(ratio(&run, &other), None);
         assert_eq!(ratio(&run, &Figure { what: What { section: Section::Scale, ..portlane.what }, ..other }), None);
+    }
+
+    #[test]
+    fn those_who_take_turns_are_compared_turn_by_turn() {
+        let of = |samples: &[f64]| {
+            let mut figure = figure("portlane", Path::Published.label(), "RR p50", Some(1), 0.0);
+            figure.samples = samples.to_vec();
+            figure
+        };
+        // A machine that is twice as slow for the second half.
+        let (bare, portlane) = (of(&[10.0, 10.0, 20.0, 20.0, 20.0]), of(&[11.0, 11.0, 11.0, 22.0, 22.0]));
+        assert_eq!(over(&portlane, &bare), Some(1.1));
+        assert_eq!(over(&of(&[11.0]), &bare), Some(0.55), "taken apart, the medians are all there is");
+        assert_eq!(over(&of(&[11.0]), &of(&[0.0])), None);
     }
 
     #[test]
