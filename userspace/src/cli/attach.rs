@@ -8,7 +8,6 @@ use clap::Args;
 use super::{Global, options::Networking, print};
 use crate::request::Request;
 
-/// Give a network namespace that somebody else made a place on networks
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -49,7 +48,6 @@ fn absolute(netns: String) -> Result<String> {
     path.into_os_string().into_string().ok().with_context(|| format!("the path of {netns} is no text"))
 }
 
-/// Take portlane's interfaces out of namespaces that were attached, and leave all else in them alone
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane detach w1")]
 pub(super) struct Detach {

@@ -14,7 +14,6 @@ use crate::{
     request::{Request, start},
 };
 
-/// Run a command in a container: network, UTS and mount namespaces of its own
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -101,7 +100,6 @@ impl Run {
     }
 }
 
-/// Run a command where a container is
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane exec web -- ss -tln")]
 pub(super) struct Exec {
@@ -121,7 +119,6 @@ impl Exec {
     }
 }
 
-/// List containers, those that ended too
 #[derive(Debug, Args)]
 pub(super) struct Ps {
     /// Nothing more is listed: for who is used to Docker's
@@ -166,7 +163,6 @@ impl Ps {
     }
 }
 
-/// Print all that is known of a container, as JSON; of several, as a list
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane inspect web")]
 pub(super) struct Inspect {
@@ -188,7 +184,6 @@ impl Inspect {
     }
 }
 
-/// Stop containers: SIGTERM, and SIGKILL to those still there after a while
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane stop -t 2 web")]
 pub(super) struct Stop {
@@ -215,7 +210,6 @@ impl Stop {
     }
 }
 
-/// Remove containers
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane rm -f web db")]
 pub(super) struct Rm {

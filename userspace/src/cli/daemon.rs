@@ -10,7 +10,6 @@ use crate::{
     service::{self, Source},
 };
 
-/// Serve requests over HTTP, answer containers that ask for names, and follow containers' ends and the host's uplinks
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -6,7 +6,6 @@ use clap::Args;
 use super::{Global, print};
 use crate::request::Request;
 
-/// List the flows that are remembered: what comes in, and as what it goes on
 #[derive(Debug, Args)]
 pub(super) struct Flows;
 

@@ -15,7 +15,6 @@ use super::{Cli, print};
 /// What the foot of a page says.
 const VERSION: &str = concat!("portlane ", env!("CARGO_PKG_VERSION"));
 
-/// Print what has a shell complete portlane's words
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +34,6 @@ impl Completions {
     }
 }
 
-/// Write a man page for each verb
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane man-pages /usr/local/share/man/man1")]
 pub(super) struct ManPages {

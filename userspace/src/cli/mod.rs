@@ -7,6 +7,7 @@ mod container;
 mod daemon;
 mod flows;
 mod generate;
+mod later;
 mod logger;
 mod network;
 mod options;
@@ -28,6 +29,7 @@ use log::LevelFilter;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
+use self::later::Later;
 use crate::{
     daemon_json::DaemonJson,
     engine::{Engine, EngineError, Settings},
@@ -115,29 +117,49 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(Box<container::Run>),
-    Exec(container::Exec),
-    Attach(Box<attach::Attach>),
-    Detach(attach::Detach),
-    Ps(container::Ps),
-    Inspect(container::Inspect),
-    Stop(container::Stop),
-    Rm(container::Rm),
-    Port(publish::Port),
-    Publish(publish::Publish),
-    Unpublish(publish::Unpublish),
+    /// Run a command in a container: network, UTS and mount namespaces of its own
+    Run(Later<container::Run>),
+    /// Run a command where a container is
+    Exec(Later<container::Exec>),
+    /// Give a network namespace that somebody else made a place on networks
+    Attach(Later<attach::Attach>),
+    /// Take portlane's interfaces out of namespaces that were attached, and leave all else in them alone
+    Detach(Later<attach::Detach>),
+    /// List containers, those that ended too
+    Ps(Later<container::Ps>),
+    /// Print all that is known of a container, as JSON; of several, as a list
+    Inspect(Later<container::Inspect>),
+    /// Stop containers: SIGTERM, and SIGKILL to those still there after a while
+    Stop(Later<container::Stop>),
+    /// Remove containers
+    Rm(Later<container::Rm>),
+    /// List where a container's ports are published, as `docker port` does
+    Port(Later<publish::Port>),
+    /// Publish ports of a running container
+    Publish(Later<publish::Publish>),
+    /// Close published ports of a container; flows through them end
+    Unpublish(Later<publish::Unpublish>),
     #[command(subcommand)]
     Network(network::Network),
-    Stats(stats::Stats),
-    Flows(flows::Flows),
-    Status(status::Status),
-    Repair(upkeep::Repair),
-    Reload(upkeep::Reload),
-    Daemon(daemon::Daemon),
-    Uninstall(upkeep::Uninstall),
-    Completions(generate::Completions),
+    /// Show what passed, by container and by published port, and what was refused, and why
+    Stats(Later<stats::Stats>),
+    /// List the flows that are remembered: what comes in, and as what it goes on
+    Flows(Later<flows::Flows>),
+    /// Say whether portlane can work here, what is loaded, what there is, and what gets in the way
+    Status(Later<status::Status>),
+    /// Bring the host back to what it must be: interfaces, programs, tables
+    Repair(Later<upkeep::Repair>),
+    /// Read daemon.json again, and say what of it is in force and what has to wait
+    Reload(Later<upkeep::Reload>),
+    /// Serve requests over HTTP, answer containers that ask for names, and follow containers' ends and the host's uplinks
+    Daemon(Later<daemon::Daemon>),
+    /// Take away everything that is portlane's: containers, networks, programs, maps and state
+    Uninstall(Later<upkeep::Uninstall>),
+    /// Print what has a shell complete portlane's words
+    Completions(Later<generate::Completions>),
+    /// Write a man page for each verb
     #[command(hide = true)]
-    ManPages(generate::ManPages),
+    ManPages(Later<generate::ManPages>),
 }
 
 /// Runs the command that the arguments name, and returns the process's exit status.
@@ -180,27 +202,27 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn dispatch(global: &Global, command: Command) -> Result<i32> {
     match command {
-        Command::Run(run) => return run.run(global).await,
-        Command::Exec(exec) => return exec.run(global).await,
-        Command::Attach(attach) => attach.run(global).await?,
-        Command::Detach(detach) => detach.run(global).await?,
-        Command::Ps(ps) => ps.run(global).await?,
-        Command::Inspect(inspect) => inspect.run(global).await?,
-        Command::Stop(stop) => stop.run(global).await?,
-        Command::Rm(rm) => rm.run(global).await?,
-        Command::Port(port) => port.run(global).await?,
-        Command::Publish(publish) => publish.run(global).await?,
-        Command::Unpublish(unpublish) => unpublish.run(global).await?,
+        Command::Run(run) => return run.0.run(global).await,
+        Command::Exec(exec) => return exec.0.run(global).await,
+        Command::Attach(attach) => attach.0.run(global).await?,
+        Command::Detach(detach) => detach.0.run(global).await?,
+        Command::Ps(ps) => ps.0.run(global).await?,
+        Command::Inspect(inspect) => inspect.0.run(global).await?,
+        Command::Stop(stop) => stop.0.run(global).await?,
+        Command::Rm(rm) => rm.0.run(global).await?,
+        Command::Port(port) => port.0.run(global).await?,
+        Command::Publish(publish) => publish.0.run(global).await?,
+        Command::Unpublish(unpublish) => unpublish.0.run(global).await?,
         Command::Network(network) => network.run(global).await?,
-        Command::Stats(stats) => stats.run(global).await?,
-        Command::Flows(flows) => flows.run(global).await?,
-        Command::Status(status) => return status.run(global).await,
-        Command::Repair(repair) => repair.run(global).await?,
-        Command::Reload(reload) => reload.run(global).await?,
-        Command::Daemon(daemon) => daemon.run(global).await?,
-        Command::Uninstall(uninstall) => uninstall.run(global).await?,
-        Command::Completions(completions) => completions.run()?,
-        Command::ManPages(pages) => pages.run()?,
+        Command::Stats(stats) => stats.0.run(global).await?,
+        Command::Flows(flows) => flows.0.run(global).await?,
+        Command::Status(status) => return status.0.run(global).await,
+        Command::Repair(repair) => repair.0.run(global).await?,
+        Command::Reload(reload) => reload.0.run(global).await?,
+        Command::Daemon(daemon) => daemon.0.run(global).await?,
+        Command::Uninstall(uninstall) => uninstall.0.run(global).await?,
+        Command::Completions(completions) => completions.0.run()?,
+        Command::ManPages(pages) => pages.0.run()?,
     }
     Ok(0)
 }
@@ -307,8 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn a_verb_says_of_itself_what_is_said_of_it_among_the_others() {
+        fn same(listed: &clap::Command, itself: &clap::Command) {
+            for verb in listed.get_subcommands() {
+                let built = itself.find_subcommand(verb.get_name()).expect("it is there when built");
+                assert_eq!(verb.get_about(), built.get_about(), "{}", verb.get_name());
+                same(verb, built);
+            }
+        }
+        let (listed, mut itself) = (Cli::command(), Cli::command());
+        itself.build();
+        same(&listed, &itself);
+    }
+
+    #[test]
     fn every_verb_explains_itself_with_an_example_or_has_no_arguments() {
-        for verb in Cli::command().get_subcommands() {
+        let mut command = Cli::command();
+        command.build();
+        for verb in command.get_subcommands() {
             assert!(verb.get_about().is_some(), "{} has no help", verb.get_name());
             let arguments = verb.get_positionals().count();
             assert!(arguments == 0 || verb.get_after_help().is_some(), "{} has no example", verb.get_name());

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Global, options::Addresses, print};
+use super::{Global, later::Later, options::Addresses, print};
 use crate::{
     model::{ConnectRequest, NetworkRequest, state::DEFAULT_MTU},
     request::Request,
@@ -16,30 +16,36 @@ use crate::{
 /// Make, list and remove networks, and connect containers to them
 #[derive(Debug, Subcommand)]
 pub(super) enum Network {
-    Create(Create),
-    Ls(Ls),
-    Inspect(Inspect),
-    Rm(Rm),
-    Prune(Prune),
-    Connect(Connect),
-    Disconnect(Disconnect),
+    /// Make a bridge network
+    Create(Later<Create>),
+    /// List networks
+    Ls(Later<Ls>),
+    /// Print all that is known of a network, as JSON
+    Inspect(Later<Inspect>),
+    /// Remove networks that no container uses
+    Rm(Later<Rm>),
+    /// Remove every created network that no container uses
+    Prune(Later<Prune>),
+    /// Connect a running container to one more network
+    Connect(Later<Connect>),
+    /// Disconnect a container from a network
+    Disconnect(Later<Disconnect>),
 }
 
 impl Network {
     pub(super) async fn run(self, global: &Global) -> Result<()> {
         match self {
-            Self::Create(create) => create.run(global).await,
-            Self::Ls(ls) => ls.run(global).await,
-            Self::Inspect(inspect) => inspect.run(global).await,
-            Self::Rm(rm) => rm.run(global).await,
-            Self::Prune(prune) => prune.run(global).await,
-            Self::Connect(connect) => connect.run(global).await,
-            Self::Disconnect(disconnect) => disconnect.run(global).await,
+            Self::Create(create) => create.0.run(global).await,
+            Self::Ls(ls) => ls.0.run(global).await,
+            Self::Inspect(inspect) => inspect.0.run(global).await,
+            Self::Rm(rm) => rm.0.run(global).await,
+            Self::Prune(prune) => prune.0.run(global).await,
+            Self::Connect(connect) => connect.0.run(global).await,
+            Self::Disconnect(disconnect) => disconnect.0.run(global).await,
         }
     }
 }
 
-/// Make a bridge network
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -170,7 +176,6 @@ impl Create {
     }
 }
 
-/// List networks
 #[derive(Debug, Args)]
 pub(super) struct Ls {
     /// Print names only
@@ -219,7 +224,6 @@ fn options(network: &Value) -> String {
     switched.chain(internal).chain(set).collect::<Vec<_>>().join(" ")
 }
 
-/// Print all that is known of a network, as JSON
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane network inspect portlane0")]
 pub(super) struct Inspect {
@@ -233,7 +237,6 @@ impl Inspect {
     }
 }
 
-/// Remove every created network that no container uses
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane network prune")]
 pub(super) struct Prune;
@@ -244,7 +247,6 @@ impl Prune {
     }
 }
 
-/// Connect a running container to one more network
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -280,7 +282,6 @@ impl Connect {
     }
 }
 
-/// Disconnect a container from a network
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane network disconnect back web")]
 pub(super) struct Disconnect {
@@ -297,7 +298,6 @@ impl Disconnect {
     }
 }
 
-/// Remove networks that no container uses
 #[derive(Debug, Args)]
 #[command(after_help = "Example: portlane network rm quiet")]
 pub(super) struct Rm {

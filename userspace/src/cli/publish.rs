@@ -13,7 +13,6 @@ use crate::{
     request::{PublishedPort, Request},
 };
 
-/// List where a container's ports are published, as `docker port` does
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -84,7 +83,6 @@ fn bindings(publishes: &[Entry], ipv6: bool, only: Option<Span>) -> Vec<Binding>
     bindings
 }
 
-/// Publish ports of a running container
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -111,7 +109,6 @@ impl Publish {
     }
 }
 
-/// Close published ports of a container; flows through them end
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::{Global, print, screen::Screen};
 use crate::request::Request;
 
-/// Show what passed, by container and by published port, and what was refused, and why
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

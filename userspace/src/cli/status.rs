@@ -10,7 +10,6 @@ use super::{
 };
 use crate::request::Request;
 
-/// Say whether portlane can work here, what is loaded, what there is, and what gets in the way
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status: 1 if something is missing that portlane cannot do without.

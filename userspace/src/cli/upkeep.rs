@@ -12,7 +12,6 @@ use crate::{
     request::Request,
 };
 
-/// Bring the host back to what it must be: interfaces, programs, tables
 #[derive(Debug, Args)]
 pub(super) struct Repair {
     /// Only say what would be done
@@ -31,7 +30,6 @@ impl Repair {
     }
 }
 
-/// Read daemon.json again, and say what of it is in force and what has to wait
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What can change at once does: icc, ip, ip-masq, default-address-pools, xdp, timeouts, flow-share, flows; dns, dns-search
@@ -55,7 +53,6 @@ impl Reload {
     }
 }
 
-/// Take away everything that is portlane's: containers, networks, programs, maps and state
 #[derive(Debug, Args)]
 pub(super) struct Uninstall {
     /// Kill containers that run, and let go of attached namespaces
