@@ -115,6 +115,8 @@ pub mod map {
     pub const HOST6: &str = "pl_host6";
     /// Endpoints by veth.
     pub const VETH: &str = "pl_veth";
+    /// Changes whenever a row of the three above does: [`crate::endpoint::EPOCH_SETTLED`].
+    pub const EPOCH: &str = "pl_epoch";
     /// Uplinks by interface index.
     pub const UPLINK: &str = "pl_uplink";
     /// Ports opened by links.
@@ -135,7 +137,7 @@ pub mod map {
     pub const SOCKET6: &str = "pl_socket6";
 
     /// Every map.
-    pub const ALL: [&str; 33] = [
+    pub const ALL: [&str; 34] = [
         FLOW4,
         FLOW6,
         NEW4,
@@ -160,6 +162,7 @@ pub mod map {
         HOST4,
         HOST6,
         VETH,
+        EPOCH,
         UPLINK,
         POLICY,
         CONFIG,

@@ -46,6 +46,10 @@ pub struct Veth {
     pub pad: [u8; 3],
 }
 
+/// Bit of `pl_epoch` that is set while nobody changes endpoints (`pl_veth`, `pl_endpoint4`, `pl_endpoint6`). CPUs keep rows of them
+/// under such a number, and no number comes twice: who changes a row clears the bit, counts on, and sets it when he is done.
+pub const EPOCH_SETTLED: u32 = 1;
+
 /// Bits of [`Veth::flags`].
 pub mod veth {
     /// The network's containers may not reach each other unless a link or a published port says so.

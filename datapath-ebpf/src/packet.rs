@@ -130,6 +130,10 @@ pub trait Shared {
     fn repeat<C: FnMut(u32) -> bool>(&self, times: u32, step: C) -> bool;
     /// The endpoint behind a veth.
     fn veth(&self, ifindex: u32) -> Option<&Veth>;
+    /// The same, for what each packet of a container asks once: the last answer need not stay.
+    fn near_veth(&self, ifindex: u32) -> Option<&Veth> {
+        self.veth(ifindex)
+    }
     /// The uplink with this index.
     fn uplink(&self, ifindex: u32) -> Option<&Uplink>;
     /// Largest IP packet that an interface carries at this moment; 0 if it is not there.
@@ -191,6 +195,10 @@ pub trait Tables<F: Family>: Shared {
     fn with_fragment(&self, run: impl FnOnce(&mut Fragment<F::Addr>) -> Verdict) -> Verdict;
     /// The endpoint with this address.
     fn endpoint(&self, addr: &F::Addr) -> Option<&Endpoint>;
+    /// The same, for what each packet of a container asks once: the last answer need not stay.
+    fn near_endpoint(&self, addr: &F::Addr) -> Option<&Endpoint> {
+        self.endpoint(addr)
+    }
     /// Whether the address is one of the host's own (loopback not counted).
     fn is_host(&self, addr: &F::Addr) -> bool;
     /// The range filed under the key's address and protocol that holds `port`; its class and block do not matter.

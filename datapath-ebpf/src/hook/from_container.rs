@@ -19,7 +19,7 @@ use crate::{
 /// The hook, for any packet.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables<V4> + Tables<V6>>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(veth) = tables.veth(packet.ifindex()) else { return Verdict::drop(Reason::UnknownEndpoint) };
+    let Some(veth) = tables.near_veth(packet.ifindex()) else { return Verdict::drop(Reason::UnknownEndpoint) };
     packet.pull(ETHERNET as u32);
     let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::drop(Reason::Malformed) };
     if !guard::own_mac(veth, ethernet.src) {
@@ -58,7 +58,7 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     }
     // Neighbours' packets have no flow, and most packets to what looks like a neighbour are to one.
     let akin = parsed.dst.is_akin(veth.addr::<F>());
-    if akin && let Some(peer) = neighbour::<F, T>(tables, veth, &parsed.dst) {
+    if akin && let Some(peer) = neighbour(veth, tables.near_endpoint(&parsed.dst)) {
         return deliver(packet, tables, peer);
     }
     let key = parsed.key(packet.ifindex());
@@ -67,7 +67,7 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     {
         return flow::follow::<F, P, T, false>(packet, tables, &parsed.rest(), &key, flow, table::MAIN);
     }
-    if !akin && let Some(peer) = neighbour::<F, T>(tables, veth, &parsed.dst) {
+    if !akin && let Some(peer) = neighbour(veth, tables.endpoint(&parsed.dst)) {
         return deliver(packet, tables, peer);
     }
     match parsed.kind {
@@ -78,10 +78,10 @@ fn ip<F: Net, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T, veth: &Veth) 
     }
 }
 
-/// The endpoint with this address, if the container may talk to it as it likes.
+/// An endpoint, if the container may talk to it as it likes.
 #[inline(always)]
-fn neighbour<'a, F: Net, T: Tables<F>>(tables: &'a T, veth: &Veth, addr: &F::Addr) -> Option<&'a Endpoint> {
-    tables.endpoint(addr).filter(|peer| peer.network == veth.network && veth.flags & veth_flag::ICC_OFF == 0)
+fn neighbour<'a>(veth: &Veth, endpoint: Option<&'a Endpoint>) -> Option<&'a Endpoint> {
+    endpoint.filter(|peer| peer.network == veth.network && veth.flags & veth_flag::ICC_OFF == 0)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Helpers whose arguments need assembling.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{
@@ -29,19 +29,25 @@ struct Fib {
     src: [u32; 4],
     dst: [u32; 4],
     vlan: u32,
-    src_mac: [u8; 6],
-    dst_mac: [u8; 6],
+    /// Source and destination.
+    macs: MaybeUninit<[[u8; 6]; 2]>,
 }
 
 const _: () = assert!(size_of::<Fib>() == size_of::<bpf_fib_lookup>());
 
-/// An address's words at the front of four.
+/// An address's words at the front of four. Word by word, since LLVM calls a function to copy or clear more, which takes a frame of
+/// the stack.
 #[inline(always)]
 fn words<F: Family>(addr: &F::Addr) -> [u32; 4] {
-    let mut words = [0u32; 4];
-    // SAFETY: an address is 4 or 16 bytes of plain data aligned to a word, and the array has room for both.
-    unsafe { (&raw mut words).cast::<F::Addr>().write(*addr) };
-    words
+    let words = ptr::from_ref(addr).cast::<u32>();
+    // SAFETY: an address is 4 or 16 bytes of plain data aligned to a word.
+    unsafe {
+        if size_of::<F::Addr>() == 16 {
+            [words.read(), words.add(1).read(), words.add(2).read(), words.add(3).read()]
+        } else {
+            [words.read(), 0, 0, 0]
+        }
+    }
 }
 
 /// Asks the FIB where a packet that comes in by `from` goes.
@@ -58,9 +64,12 @@ pub fn fib<F: Family>(context: *mut c_void, from: u32, src: &F::Addr, dst: &F::A
         src: words::<F>(src),
         dst: words::<F>(dst),
         vlan: 0,
-        src_mac: [0; 6],
-        dst_mac: [0; 6],
+        macs: MaybeUninit::uninit(),
     };
+    for half in 0..3 {
+        // SAFETY: three words, cleared as in `words`; one that the compiler leaves out the kernel would find missing.
+        unsafe { fib.macs.as_mut_ptr().cast::<u32>().add(half).write_volatile(0) };
+    }
     // SAFETY: the context is the program's own, the parameters have the size the kernel knows.
     let result =
         unsafe { generated::bpf_fib_lookup(context, (&raw mut fib).cast(), size_of::<Fib>() as i32, 0) } as i32;
@@ -75,12 +84,14 @@ pub fn fib<F: Family>(context: *mut c_void, from: u32, src: &F::Addr, dst: &F::A
         }
     };
     let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
+    // SAFETY: cleared above.
+    let [src_mac, dst_mac] = unsafe { fib.macs.assume_init() };
     Route {
         status,
         ifindex: fib.ifindex,
         mtu: 0,
-        dst_mac: if known { fib.dst_mac } else { [0; 6] },
-        src_mac: if known { fib.src_mac } else { [0; 6] },
+        dst_mac: if known { dst_mac } else { [0; 6] },
+        src_mac: if known { src_mac } else { [0; 6] },
     }
 }
 

@@ -24,6 +24,7 @@ use portlane_common::{
     source::{Sender, Source},
 };
 
+use super::near::{Near, PLACES};
 use crate::stage::{fragment::Fragment, nat::Scratch};
 
 const FLOWS: usize = MAX_FLOWS as usize;
@@ -87,6 +88,14 @@ pub static HOST4: HashMap<Addr4, HostAddr, HOST_ADDRESSES> = HashMap::new();
 pub static HOST6: HashMap<Addr6, HostAddr, HOST_ADDRESSES> = HashMap::new();
 #[btf_map(name = "pl_veth")]
 pub static VETH: HashMap<u32, Veth, ENDPOINTS> = HashMap::new();
+#[btf_map(name = "pl_epoch")]
+pub static EPOCH: Array<u32, 1> = Array::new();
+#[btf_map(name = "pl_near_veth")]
+pub static NEAR_VETH: PerCpuArray<Near<u32, Veth>, PLACES> = PerCpuArray::new();
+#[btf_map(name = "pl_near4")]
+pub static NEAR4: PerCpuArray<Near<Addr4, Endpoint>, PLACES> = PerCpuArray::new();
+#[btf_map(name = "pl_near6")]
+pub static NEAR6: PerCpuArray<Near<Addr6, Endpoint>, PLACES> = PerCpuArray::new();
 #[btf_map(name = "pl_uplink")]
 pub static UPLINK: HashMap<u32, Uplink, UPLINKS> = HashMap::new();
 #[btf_map(name = "pl_policy")]

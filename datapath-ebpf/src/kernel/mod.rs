@@ -5,6 +5,7 @@ mod alone;
 mod held;
 mod helpers;
 mod maps;
+mod near;
 mod range;
 mod sock;
 mod tables;

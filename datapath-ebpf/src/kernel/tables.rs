@@ -12,7 +12,7 @@ use portlane_common::{
     config::Config,
     counter::{Counter, Traffic},
     endpoint::{Endpoint, Veth},
-    family::{Addr4, Addr6, V4, V6},
+    family::{Addr4, Addr6, Address, V4, V6},
     flow::{Flow, FlowKey},
     fragment::{Datagram, DatagramKey, HELD_PER_DATAGRAM, HeldKey},
     network::Uplink,
@@ -25,7 +25,7 @@ use portlane_common::{
 };
 
 use super::{
-    held, helpers, maps,
+    held, helpers, maps, near,
     range::{self, Ranges},
     timer,
 };
@@ -136,6 +136,11 @@ impl Shared for Maps {
     }
 
     #[inline(always)]
+    fn near_veth(&self, ifindex: u32) -> Option<&Veth> {
+        near::find(&maps::NEAR_VETH, &maps::VETH, ifindex, &ifindex)
+    }
+
+    #[inline(always)]
     fn uplink(&self, ifindex: u32) -> Option<&Uplink> {
         // SAFETY: as in `veth`.
         unsafe { maps::UPLINK.get(ifindex) }
@@ -180,7 +185,7 @@ impl Ranges for PolicyKey {
 
 /// The maps of one family.
 macro_rules! tables {
-    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $cone:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $host:ident, $publish:ident, $source:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
+    ($family:ty, $addr:ty, $flow:ident, $new:ident, $entry:ident, $watch:ident, $cone:ident, $datagram:ident, $blank:ident, $held:ident, $endpoint:ident, $near:ident, $host:ident, $publish:ident, $source:ident, $socket:ident, $scratch:ident, $fragment:ident) => {
         impl Maps {
             #[inline(always)]
             fn $entry(&self, table: u32, key: &FlowKey<$addr>) -> Option<*mut Flow<$addr>> {
@@ -363,6 +368,11 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn near_endpoint(&self, addr: &$addr) -> Option<&Endpoint> {
+                near::find(&maps::$near, &maps::$endpoint, addr.sum(), addr)
+            }
+
+            #[inline(always)]
             fn is_host(&self, addr: &$addr) -> bool {
                 maps::$host.get_ptr(addr).is_some()
             }
@@ -425,10 +435,10 @@ macro_rules! tables {
 }
 
 tables!(
-    V4, Addr4, FLOW4, NEW4, entry4, watch4, CONE4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, HOST4, PUBLISH4, SOURCE4,
-    SOCKET4, SCRATCH4, FRAGMENT4
+    V4, Addr4, FLOW4, NEW4, entry4, watch4, CONE4, DATAGRAM4, BLANK4, HELD4, ENDPOINT4, NEAR4, HOST4, PUBLISH4,
+    SOURCE4, SOCKET4, SCRATCH4, FRAGMENT4
 );
 tables!(
-    V6, Addr6, FLOW6, NEW6, entry6, watch6, CONE6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, HOST6, PUBLISH6, SOURCE6,
-    SOCKET6, SCRATCH6, FRAGMENT6
+    V6, Addr6, FLOW6, NEW6, entry6, watch6, CONE6, DATAGRAM6, BLANK6, HELD6, ENDPOINT6, NEAR6, HOST6, PUBLISH6,
+    SOURCE6, SOCKET6, SCRATCH6, FRAGMENT6
 );

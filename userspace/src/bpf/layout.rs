@@ -129,6 +129,7 @@ layouts! {
     HOST4: Hash<Addr4, HostAddr>[MAX_HOST_ADDRESSES];
     HOST6: Hash<Addr6, HostAddr>[MAX_HOST_ADDRESSES];
     VETH: Hash<u32, Veth>[MAX_ENDPOINTS];
+    EPOCH: Array<u32, u32>[1];
     UPLINK: Hash<u32, Uplink>[MAX_UPLINKS];
     POLICY: Hash<PolicyKey, Policy>[MAX_POLICIES];
     CONFIG: Array<u32, Config>[1];

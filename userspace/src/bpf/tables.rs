@@ -1,9 +1,15 @@
 //! The control maps: what they hold, and changing one row.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{self, Ordering},
+};
 
 use bytemuck::Pod;
-use portlane_common::config::{Config, ReservedBlock};
+use portlane_common::{
+    config::{Config, ReservedBlock},
+    endpoint::EPOCH_SETTLED,
+};
 
 use super::{
     error::Result,
@@ -61,9 +67,9 @@ impl Datapath {
             Row::Uplink(key, value) => self.put_in(&layout::UPLINK, key, value),
             Row::Host4(key, value) => self.put_in(&layout::HOST4, key, value),
             Row::Host6(key, value) => self.put_in(&layout::HOST6, key, value),
-            Row::Endpoint4(key, value) => self.put_in(&layout::ENDPOINT4, key, value),
-            Row::Endpoint6(key, value) => self.put_in(&layout::ENDPOINT6, key, value),
-            Row::Veth(key, value) => self.put_in(&layout::VETH, key, value),
+            Row::Endpoint4(key, value) => self.of_endpoints(|| self.put_in(&layout::ENDPOINT4, key, value)),
+            Row::Endpoint6(key, value) => self.of_endpoints(|| self.put_in(&layout::ENDPOINT6, key, value)),
+            Row::Veth(key, value) => self.of_endpoints(|| self.put_in(&layout::VETH, key, value)),
             Row::Policy(key, value) => self.put_in(&layout::POLICY, key, value),
             Row::Generation(key, value) => self.put_in(&layout::GENERATION, key, value),
             Row::Source4(key, value) => self.put_in(&layout::SOURCE4, key, value),
@@ -80,9 +86,9 @@ impl Datapath {
             Row::Uplink(key, _) => self.delete_from(&layout::UPLINK, key),
             Row::Host4(key, _) => self.delete_from(&layout::HOST4, key),
             Row::Host6(key, _) => self.delete_from(&layout::HOST6, key),
-            Row::Endpoint4(key, _) => self.delete_from(&layout::ENDPOINT4, key),
-            Row::Endpoint6(key, _) => self.delete_from(&layout::ENDPOINT6, key),
-            Row::Veth(key, _) => self.delete_from(&layout::VETH, key),
+            Row::Endpoint4(key, _) => self.of_endpoints(|| self.delete_from(&layout::ENDPOINT4, key)),
+            Row::Endpoint6(key, _) => self.of_endpoints(|| self.delete_from(&layout::ENDPOINT6, key)),
+            Row::Veth(key, _) => self.of_endpoints(|| self.delete_from(&layout::VETH, key)),
             Row::Policy(key, _) => self.delete_from(&layout::POLICY, key),
             Row::Generation(key, _) => self.put_in(&layout::GENERATION, key, &0),
             Row::Source4(key, _) => self.delete_from(&layout::SOURCE4, key),
@@ -95,6 +101,22 @@ impl Datapath {
     /// Writes `pl_config`.
     pub fn put_config(&self, config: &Config) -> Result<()> {
         self.put_in(&layout::CONFIG, &0, config)
+    }
+
+    /// Changes a row that CPUs may keep (`datapath-ebpf/src/kernel/near.rs`): they keep none meanwhile, and what they had counts
+    /// no more. Killed in between, they keep none until the next change.
+    fn of_endpoints(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let table = self.table(&layout::EPOCH)?;
+        let unsettled = table.get(&0)?.unwrap_or_default() & !EPOCH_SETTLED;
+        let next = unsettled.wrapping_add(EPOCH_SETTLED << 1);
+        // The kernel may copy a number byte by byte: half of the first or the last of these is all of it, and half of the
+        // second is not settled either.
+        table.put(&0, &unsettled)?;
+        table.put(&0, &next)?;
+        atomic::fence(Ordering::SeqCst);
+        let changed = change();
+        atomic::fence(Ordering::SeqCst);
+        table.put(&0, &(next | EPOCH_SETTLED)).and(changed)
     }
 
     fn put_in<K: Pod, V: Pod>(&self, layout: &Layout<K, V>, key: &K, value: &V) -> Result<()> {
