@@ -120,7 +120,6 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     let next = next_state(flow.state, flow.flags, parsed, stale);
     let verdict = way::out(flow, stale);
     let changed = next != flow.state;
-    let shut = state::is_shut(flow.state);
     if !rewrite::apply::<F, P, ANY>(packet, parsed, flow) {
         return Verdict::drop(Reason::Malformed);
     }
@@ -131,8 +130,8 @@ pub fn follow<F: Net, P: Packet, T: Tables<F>, const ANY: bool>(
     if flow.publish != 0 {
         tables.count_publish(flow.publish, flow.flags & flag::INBOUND != 0, bytes);
     }
-    let notes = next as u32 | table << 8 | u32::from(stale) << 9 | u32::from(shut) << 10;
-    if (stale || changed || shut) && refresh::<F, T>(tables, key, notes) {
+    let notes = next as u32 | table << 8 | u32::from(stale) << 9;
+    if (stale || changed) && refresh::<F, T>(tables, key, notes) {
         retire::<F, T>(tables, key);
     }
     verdict
@@ -202,27 +201,24 @@ fn next_state<A: Copy>(now: u8, flags: u8, parsed: &Parsed<A>, late: bool) -> u8
     next
 }
 
-/// Whether a conversation with a container, of whose packets this is one, is over for certain: both sides have said so
-/// before, or a container has reset it, or closed it after a reset. One from outside may be forged, and somebody go on talking
+/// Whether a conversation with a container, of whose packets this is one, is over for certain: both sides have said so,
+/// or a container has reset it, or closed it after a reset. One from outside may be forged, and somebody go on talking
 /// (RFC 7857 §2.2).
-///
-/// What both sides close has one more packet, the last acknowledgement. It moves with that, not before: a packet of what has
-/// moved goes the slow way.
 #[inline(always)]
-fn is_settled<A>(key: &FlowKey<A>, flow: &Flow<A>, state: u8, shut: bool) -> bool {
-    flow.owner != 0 && (shut || (key.zone != ZONE_OUTSIDE && state & state::RESET != 0))
+fn is_settled<A>(key: &FlowKey<A>, flow: &Flow<A>, state: u8) -> bool {
+    flow.owner != 0 && (state::is_shut(state) || (key.zone != ZONE_OUTSIDE && state::is_closed(state)))
 }
 
 /// Notes the state in both entries of a pair and, at most once a second for each, when the pair was seen; looks again then
 /// for the entry's next hop, and for how much the way out carries. Whoever answers within the second of the question has
-/// another way out, and looks for it again by himself. The state is the low byte of `next`; above it a bit for the table, one
-/// for whether the stamp is due, and one for whether both sides had closed it before. Whether the conversation has no place there any more.
+/// another way out, and looks for it again by himself. The state is the low byte of `next`; above it a bit for the table, and
+/// one for whether the stamp is due. Whether the conversation has no place there any more.
 #[inline(never)]
 fn refresh<F: Net, T: Tables<F>>(tables: &T, key: &FlowKey<F::Addr>, next: u32) -> bool {
-    let (state, table, due, shut) = (next as u8, next >> 8 & 1, next >> 9 & 1 != 0, next >> 10 & 1 != 0);
+    let (state, table, due) = (next as u8, next >> 8 & 1, next >> 9 & 1 != 0);
     let (seen, touched) = if due { (Some(tables.clock()), Some(tables.now())) } else { (None, None) };
     let Some(flow) = tables.stamp_flow(table, key, state, seen, touched) else { return false };
-    let settled = table == table::MAIN && is_settled(key, flow, state, shut);
+    let settled = table == table::MAIN && is_settled(key, flow, state);
     tables.stamp_flow(table, &key.mirror(flow), state, seen, None);
     if flow.hop == hop::UPLINK
         && (due || !way::is_cached(flow))

@@ -88,15 +88,18 @@ impl Table {
             let macs = if action == verdict::UPLINK { (OUTSIDE_MAC, UPLINK_MAC) } else { left.macs };
             self.leaves(of, &answer, action, &left.with_macs(macs.0, macs.1))
         };
-        let connection = || {
-            let opening = vec![asks(SYN), answers(SYN | ACK, verdict::NEIGHBOUR), asks(ACK)];
-            [opening, vec![answers(FIN | ACK, verdict::UPLINK), asks(FIN | ACK)]].concat()
-        };
-        let again = || vec![asks(SYN), answers(SYN | ACK, verdict::UPLINK), asks(ACK)];
-        let acknowledged = [connection(), vec![answers(ACK, verdict::UPLINK)], again()].concat();
-        let lost = [connection(), again()].concat();
-        self.case("a client opens a published port anew from the port of a connection that is over", acknowledged);
-        self.case("it may do so before it has heard the last acknowledgement", lost);
+        let steps = vec![
+            asks(SYN),
+            answers(SYN | ACK, verdict::NEIGHBOUR),
+            asks(ACK),
+            answers(FIN | ACK, verdict::UPLINK),
+            asks(FIN | ACK),
+            answers(ACK, verdict::UPLINK),
+            asks(SYN),
+            answers(SYN | ACK, verdict::UPLINK),
+            asks(ACK),
+        ];
+        self.case("a client opens a published port anew from the port of a connection that is over", steps);
     }
 
     pub(super) fn taken_ports(&mut self) {
